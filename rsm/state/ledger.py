@@ -1,0 +1,162 @@
+"""The books kept on one container: what it may hold, its bucket sums, which keys lie in which bucket, and open cuts.
+
+Theory of operation. A write in a container leaves one undo record `(container, leaf key, old value)` in the store's undo
+log and nothing else; that is all a rollback needs. At the end of a batch the store hands each ledger the *first* old
+value of every leaf key written in the batch. The ledger subtracts the old leaf's hash from its bucket's sum, adds the
+new one's, and keeps the bucket's membership. So the price of a root is paid once a key and batch, however often it was
+written.
+
+A *cut* freezes the container's contents at one index without copying them: from then on the ledger tells every open cut
+the first old value of each leaf that changes, and the cut overlays these on the live contents when it reads a bucket.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from rsm.limits import BUCKETS
+from rsm.state.leaf import ABSENT, BUCKET_MASK, SUM_MASK, container_seed, digest128, encode, hash64
+
+
+class Leaves(Protocol):
+    """What a ledger needs from its container."""
+
+    def _leaf(self, leaf_key: Any, default: Any) -> Any:
+        """The live value at a leaf key, or the default."""
+
+    def _leaves_of(self, key: Any) -> Iterator[tuple[Any, Any]]:
+        """Every (leaf key, value) under one key."""
+
+    def _restore(self, leaf_key: Any, old: Any) -> None:
+        """Put an old value back (ABSENT removes), leaving no undo record."""
+
+
+class Overlay:
+    """What one open cut knows of one container: old values by bucket, for buckets that it has not read yet."""
+
+    __slots__ = ("buckets", "read_below")
+
+    def __init__(self) -> None:
+        self.buckets: dict[int, dict[Any, Any]] = {}
+        self.read_below = 0
+
+    def note(self, bucket: int, leaf_key: Any, old: Any) -> None:
+        """Keep the first old value of a leaf, unless its bucket has been read already."""
+        if bucket >= self.read_below:
+            self.buckets.setdefault(bucket, {}).setdefault(leaf_key, old)
+
+
+class Ledger:
+    """The books of one container. `nested` says that leaf keys are (key, position) and buckets go by key."""
+
+    __slots__ = ("_pairs", "container", "kind", "leaf", "members", "name", "nested", "overlays", "schema", "seed", "sums")
+
+    def __init__(
+        self, name: str, kind: str, schema: str, leaf_key_type: Any, value_type: Any, container: Leaves, *, nested: bool = False
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.schema = schema
+        self.seed = container_seed(name, kind, schema)
+        self.container = container
+        self.leaf: Callable[[Any, Any], Any] = container._leaf
+        self.nested = nested
+        self.sums = array("Q", bytes(8 * BUCKETS))
+        self.members: list[set[Any] | None] = [None] * BUCKETS
+        self.overlays: list[Overlay] = []
+        self._pairs = msgspec.msgpack.Decoder(list[tuple[leaf_key_type, value_type]])
+
+    # --- the end of a batch ---------------------------------------------------------------------------------------
+
+    def flush(self, firsts: Mapping[Any, Any]) -> None:
+        """Bring sums and membership up to date, given the first old value of each leaf written since the last flush."""
+        leaf, seed, sums, nested, overlays = self.leaf, self.seed, self.sums, self.nested, self.overlays
+        for leaf_key, old in firsts.items():
+            new = leaf(leaf_key, ABSENT)
+            if new is old:
+                continue
+            key = leaf_key[0] if nested else leaf_key
+            bucket = hash64(encode(key)) & BUCKET_MASK
+            change = 0
+            if old is not ABSENT:
+                change -= hash64(encode((leaf_key, old)), seed)
+            elif not nested:
+                self._join(bucket, key)
+            if new is not ABSENT:
+                change += hash64(encode((leaf_key, new)), seed)
+            elif not nested:
+                self._leave(bucket, key)
+            if nested:
+                if key in self.container:  # type: ignore[operator]  # a nested container is a mapping of its keys
+                    self._join(bucket, key)
+                else:
+                    self._leave(bucket, key)
+            sums[bucket] = (sums[bucket] + change) & SUM_MASK
+            for overlay in overlays:
+                overlay.note(bucket, leaf_key, old)
+
+    def _join(self, bucket: int, key: Any) -> None:
+        members = self.members[bucket]
+        if members is None:
+            self.members[bucket] = {key}
+        else:
+            members.add(key)
+
+    def _leave(self, bucket: int, key: Any) -> None:
+        members = self.members[bucket]
+        if members is not None:
+            members.discard(key)
+            if not members:
+                self.members[bucket] = None
+
+    # --- roots, scrubbing -----------------------------------------------------------------------------------------
+
+    def digest(self) -> bytes:
+        """16 bytes over all bucket sums."""
+        return digest128(self.sums.tobytes())
+
+    def recompute(self, bucket: int) -> int:
+        """The sum of one bucket from its values; differs from `sums[bucket]` when they changed behind our back."""
+        seed = self.seed
+        return sum(hash64(encode(leaf), seed) for leaf in self.leaves(bucket)) & SUM_MASK
+
+    def leaves(self, bucket: int) -> Iterator[tuple[Any, Any]]:
+        """The live leaves of one bucket, in no particular order."""
+        for key in self.members[bucket] or ():
+            yield from self.container._leaves_of(key)
+
+    # --- snapshots ------------------------------------------------------------------------------------------------
+
+    def leaves_at(self, overlay: Overlay, bucket: int) -> dict[Any, Any]:
+        """The leaves of one bucket as they were at the overlay's cut. Each bucket is read once, in rising order."""
+        leaves = dict(self.leaves(bucket))
+        for leaf_key, old in overlay.buckets.pop(bucket, {}).items():
+            if old is ABSENT:
+                leaves.pop(leaf_key, None)
+            else:
+                leaves[leaf_key] = old
+        overlay.read_below = bucket + 1
+        return leaves
+
+    def decode_leaves(self, data: bytes) -> list[tuple[Any, Any]]:
+        """Typed leaves from their MessagePack; msgspec's errors for what the schema does not allow."""
+        return self._pairs.decode(data)
+
+    def load(self, leaves: list[tuple[Any, Any]]) -> None:
+        """Add leaves to a container that is being restored, and book them."""
+        restore = self.container._restore
+        for leaf_key, value in leaves:
+            restore(leaf_key, value)
+        self.flush(dict.fromkeys((leaf_key for leaf_key, _ in leaves), ABSENT))
+
+    def clear(self) -> None:
+        """Forget everything, as before a restore."""
+        for bucket in range(BUCKETS):
+            for leaf_key, _ in list(self.leaves(bucket)):
+                self.container._restore(leaf_key, ABSENT)
+            self.members[bucket] = None
+        self.sums = array("Q", bytes(8 * BUCKETS))

@@ -1,0 +1,46 @@
+"""Scalars: the plain attributes of a machine, tracked under one container.
+
+The values live in the machine's own instance dictionary, where reading them costs what reading any attribute costs;
+assigning goes through `write`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rsm.state.containers import Check, Record, refuse_write
+from rsm.state.leaf import ABSENT
+from rsm.state.ledger import Ledger
+
+
+class Scalars:
+    """The tracked attributes of one machine object."""
+
+    __slots__ = ("_ledger", "_record", "_values", "checks", "defaults")
+
+    _ledger: Ledger
+
+    def __init__(self, values: dict[str, Any], defaults: dict[str, Any], checks: dict[str, Check]) -> None:
+        self._values = values
+        self.defaults = defaults
+        self.checks = checks
+        self._record: Record = refuse_write
+
+    def write(self, name: str, value: Any) -> None:
+        """Assign one declared attribute."""
+        self.checks[name](value)
+        self._record((self, name, self._values[name]))
+        self._values[name] = value
+
+    def _leaf(self, leaf_key: Any, default: Any) -> Any:
+        return self._values.get(leaf_key, default)
+
+    def _leaves_of(self, key: Any) -> Iterator[tuple[Any, Any]]:
+        yield key, self._values[key]
+
+    def _restore(self, leaf_key: Any, old: Any) -> None:
+        if old is ABSENT:
+            self._values.pop(leaf_key, None)
+        else:
+            self._values[leaf_key] = old

@@ -1,0 +1,174 @@
+"""The store: all containers of one machine, their common undo log, and the digests over them.
+
+A batch runs between `begin` and `end`. Inside it every command takes a `mark` first; `rollback(mark)` undoes everything
+written since. `end` flushes: it reduces the undo log to the first old value of each leaf and lets every ledger bring its
+sums up to date. Between batches containers refuse writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rsm.errors import BadBytes, DivergenceError
+from rsm.limits import BUCKETS, SCRUB_LEAVES_MIN
+from rsm.state.containers import refuse_write
+from rsm.state.leaf import encode
+from rsm.state.ledger import Ledger, Overlay
+
+
+class Store:
+    """Containers by name, in declaration order. `containers` maps a name to its container; each has its `Ledger`."""
+
+    def __init__(self, containers: dict[str, Any]) -> None:
+        self.containers = containers
+        self.ledgers: dict[str, Ledger] = {name: c._ledger for name, c in sorted(containers.items())}
+        self._undo: list[tuple[Any, Any, Any]] = []
+        self._scrub_at = (0, 0)  # (ledger number, bucket): where the next scrub begins
+        self.scrub_rounds = 0
+
+    # --- one batch ------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Open the containers for writing."""
+        record = self._undo.append
+        for container in self.containers.values():
+            container._record = record
+
+    def mark(self) -> int:
+        """Where the undo log stands; give it to `rollback` to undo everything written since."""
+        return len(self._undo)
+
+    def rollback(self, mark: int) -> None:
+        """Undo everything written since the mark, newest first."""
+        undo = self._undo
+        while len(undo) > mark:
+            container, leaf_key, old = undo.pop()
+            container._restore(leaf_key, old)
+
+    def end(self) -> None:
+        """Close the containers for writing and bring the sums up to date."""
+        for container in self.containers.values():
+            container._record = refuse_write
+        if not self._undo:
+            return
+        firsts: dict[int, tuple[Ledger, dict[Any, Any]]] = {}
+        for container, leaf_key, old in reversed(self._undo):
+            of_container = firsts.get(id(container))
+            if of_container is None:
+                firsts[id(container)] = (container._ledger, {leaf_key: old})
+            else:
+                of_container[1][leaf_key] = old
+        self._undo.clear()
+        for ledger, of_ledger in firsts.values():
+            ledger.flush(of_ledger)
+
+    # --- digests --------------------------------------------------------------------------------------------------
+
+    def digests(self) -> list[tuple[str, str, str, bytes]]:
+        """(name, kind, schema, 16-byte digest) of every container, by name: the state's part of a root."""
+        return [(ledger.name, ledger.kind, ledger.schema, ledger.digest()) for ledger in self.ledgers.values()]
+
+    def scrub(self, leaves_min: int = SCRUB_LEAVES_MIN) -> None:
+        """Recompute the next few buckets, at least `leaves_min` leaves or one whole round, from their values.
+
+        Raises `DivergenceError` naming container, bucket and keys when values changed behind the containers' back.
+        """
+        ledgers = list(self.ledgers.values())
+        number, bucket = self._scrub_at
+        leaves = 0
+        for _ in range(BUCKETS * len(ledgers)):
+            ledger = ledgers[number]
+            members = ledger.members[bucket]
+            if members:
+                leaves += len(members)
+                check_bucket(ledger, bucket)
+            elif ledger.sums[bucket]:
+                check_bucket(ledger, bucket)
+            bucket += 1
+            if bucket == BUCKETS:
+                number, bucket = number + 1, 0
+                if number == len(ledgers):
+                    number = 0
+                    self.scrub_rounds += 1
+            if leaves >= leaves_min:
+                break
+        self._scrub_at = (number, bucket)
+
+    def verify(self) -> None:
+        """Scrub everything at once."""
+        for ledger in self.ledgers.values():
+            for bucket in range(BUCKETS):
+                check_bucket(ledger, bucket)
+
+    # --- snapshots ------------------------------------------------------------------------------------------------
+
+    def cut(self) -> Cut:
+        """Freeze the contents as they are now, without copying. Close the cut when it has been read."""
+        return Cut(self)
+
+    def clear(self) -> None:
+        """Forget all contents, before a restore."""
+        for ledger in self.ledgers.values():
+            ledger.clear()
+
+    def load(self, name: str, pairs: bytes) -> None:
+        """Add one chunk of leaves (MessagePack) to the container `name`; `BadBytes` for what its schema refuses."""
+        ledger = self.ledgers.get(name)
+        if ledger is None:
+            raise BadBytes(f"the snapshot has a container {name!r} that the machine does not declare")
+        try:
+            leaves = ledger.decode_leaves(pairs)
+        except Exception as error:
+            raise BadBytes(f"the snapshot's leaves of {name!r} do not fit its schema: {error}") from error
+        ledger.load(leaves)
+
+
+class Cut:
+    """The contents of a store at one index, read bucket by bucket while the live store goes on.
+
+    Memory: the old values of leaves that changed since, in buckets not read yet.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.digests = store.digests()
+        self.sums = {name: ledger.sums.tobytes() for name, ledger in store.ledgers.items()}
+        self._ledgers = store.ledgers
+        self._overlays = {name: Overlay() for name in store.ledgers}
+        for name, overlay in self._overlays.items():
+            store.ledgers[name].overlays.append(overlay)
+
+    def chunks(self) -> Iterator[tuple[str, int, int, bytes]]:
+        """(container, bucket, leaves, MessagePack of the leaves) of every non-empty bucket, in order.
+
+        Every step reads one bucket; the store may apply batches between two steps.
+        """
+        for name, ledger in self._ledgers.items():
+            overlay = self._overlays[name]
+            for bucket in range(BUCKETS):
+                if ledger.members[bucket] is None and bucket not in overlay.buckets:
+                    overlay.read_below = bucket + 1
+                    continue
+                leaves = ledger.leaves_at(overlay, bucket)
+                if leaves:
+                    yield name, bucket, len(leaves), encode(list(leaves.items()))
+
+    def close(self) -> None:
+        """Stop collecting old values."""
+        for name, overlay in self._overlays.items():
+            if overlay in self._ledgers[name].overlays:
+                self._ledgers[name].overlays.remove(overlay)
+
+
+def check_bucket(ledger: Ledger, bucket: int) -> None:
+    """Raise `DivergenceError` unless the bucket's values still give the sum on record."""
+    try:
+        recomputed: int | None = ledger.recompute(bucket)
+    except Exception:
+        recomputed = None  # a value changed into something that cannot be read or encoded at all
+    if recomputed != ledger.sums[bucket]:
+        keys = sorted(map(repr, ledger.members[bucket] or ()))
+        shown = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+        raise DivergenceError(
+            f"{ledger.name}: bucket {bucket} was changed outside tracked writes; the change is at one of the keys {shown or '(none left)'}"
+        )

@@ -1,0 +1,89 @@
+"""Which types state may hold, described in one canonical text each.
+
+State must encode to the same bytes on every replica and come back equal from a snapshot. So a value is None, bool, int
+(64 bit), str, bytes, an enum member, a tuple of such, or a frozen array-like struct of such; never a float (rounding and
+NaN differ), never anything mutable (it could change behind the containers' back), never a container (use a composite key).
+Keys are int, str, bytes or fixed tuples of these: types with one total order that is the same everywhere.
+
+`describe` turns a type into text; the text goes into the schema and so into the root, the lock file and the log.
+"""
+
+from __future__ import annotations
+
+import enum
+import types
+import typing
+from typing import Annotated, Any, Literal, Union
+
+import msgspec
+
+from rsm.errors import DefinitionError
+
+PLAIN = {type(None): "null", bool: "bool", int: "int", str: "str", bytes: "bytes"}
+KEY_ATOMS = (int, str, bytes)
+
+
+class Struct(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Base of records kept in state: frozen, encoded as an array, out of the garbage collector's sight.
+
+    >>> class Order(Struct):
+    ...     order_id: int
+    ...     quantity: int
+    """
+
+
+def describe(declared: Any) -> str:
+    """The canonical text of a type that state may hold; `DefinitionError` names the part that it may not."""
+    if declared is None:
+        return "null"
+    if declared in PLAIN:
+        return PLAIN[declared]
+    origin, arguments = typing.get_origin(declared), typing.get_args(declared)
+    if origin is Annotated:
+        return describe(arguments[0])
+    if origin in (Union, types.UnionType):
+        return "|".join(sorted(describe(part) for part in arguments))
+    if origin is Literal:
+        return "literal[" + ",".join(sorted(repr(value) for value in arguments)) + "]"
+    if origin is tuple:
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return f"tuple[{describe(arguments[0])},...]"
+        return "tuple[" + ",".join(describe(part) for part in arguments) + "]"
+    if isinstance(declared, type) and issubclass(declared, enum.Enum):
+        return f"enum {declared.__name__}(" + ",".join(f"{m.name}={m.value!r}" for m in declared) + ")"
+    if isinstance(declared, type) and issubclass(declared, msgspec.Struct):
+        return _describe_struct(declared)
+    raise DefinitionError(
+        f"{_name(declared)} cannot be kept in state: use None, bool, int, str, bytes, enums, tuples, or frozen "
+        f"array-like structs (rsm.Struct) of these"
+    )
+
+
+def describe_key(declared: Any) -> str:
+    """The canonical text of a key type: int, str, bytes, or a fixed tuple of these."""
+    if typing.get_origin(declared) is Annotated:
+        declared = typing.get_args(declared)[0]
+    if declared in KEY_ATOMS:
+        return PLAIN[declared]
+    arguments = typing.get_args(declared)
+    if typing.get_origin(declared) is tuple and arguments and all(part in KEY_ATOMS for part in arguments):
+        return describe(declared)
+    raise DefinitionError(f"{_name(declared)} cannot be a key: use int, str, bytes, or a fixed tuple of these")
+
+
+def _describe_struct(declared: type[msgspec.Struct]) -> str:
+    config = declared.__struct_config__
+    if not (config.frozen and config.array_like):
+        raise DefinitionError(f"{declared.__name__} cannot be kept in state: derive it from rsm.Struct (frozen, array-like)")
+    hints = typing.get_type_hints(declared, include_extras=True)
+    fields = []
+    for name in declared.__struct_fields__:
+        try:
+            fields.append(f"{name}:{describe(hints[name])}")
+        except DefinitionError as error:
+            raise DefinitionError(f"{declared.__name__}.{name}: {error}") from None
+    return f"struct {declared.__name__}(" + ",".join(fields) + ")"
+
+
+def _name(declared: Any) -> str:
+    return getattr(declared, "__name__", None) or str(declared)
