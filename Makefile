@@ -1,0 +1,65 @@
+# Each target works alone on a fresh clone with nothing but make and Python >= 3.11 (`make PYTHON=/path/to/python ...`
+# chooses one). The first run makes .venv and installs into it; later runs install again only when the project's
+# metadata changed.
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)
+INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60 --editable
+METADATA := pyproject.toml setup.cfg
+
+.PHONY: help demo test soak bench clean
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help: ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/installed ## Run the order book: a durable machine, killed half-way, recovered, drawn
+	@$(RUN) -m demos.orderbook show
+
+test: $(VENV)/installed-dev ## Lint, check types, run the tests
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy --strict rsm demos
+	$(RUN) -m pytest -n 2 --dist loadgroup
+
+soak: $(VENV)/installed-dev ## Run the tests with many more, and fresh, random examples
+	$(RUN) -m pytest -n 2 --dist loadgroup --hypothesis-profile=soak
+
+bench: $(VENV)/installed ## Run every benchmark in full; each prints one JSON document
+	@set -e; for program in benchmarks/[a-z]*.py; do echo "$$program" >&2; $(RUN) "$$program" --json; done
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A name on the path may be a shim for a version that is not installed, or lack the venv module (Debian without
+# python3-venv): only running it tells.
+$(VENV)/bin/python:
+	@found=; bare=; \
+	for name in $(CANDIDATES); do \
+		"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue; \
+		if "$$name" -c 'import ensurepip, venv' >/dev/null 2>&1; then found="$$name"; break; fi; \
+		bare="$$name"; \
+	done; \
+	if [ -z "$$found" ] && [ -n "$$bare" ]; then \
+		echo "$$bare cannot make virtual environments: install its venv module (Debian: apt-get install python3-venv)." >&2; \
+		exit 1; \
+	elif [ -z "$$found" ]; then \
+		echo "rsm needs Python 3.11 or newer; none of these runs as one: $(CANDIDATES)." >&2; \
+		echo "Install one, or name it: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; \
+		exit 1; \
+	fi; \
+	echo "Making $(VENV) with $$found ($$("$$found" --version))." >&2; \
+	"$$found" -m venv --clear $(VENV)
+
+$(VENV)/installed: $(RUN) $(METADATA)
+	@echo "Installing rsm into $(VENV)." >&2
+	@$(INSTALL) .
+	@touch $@
+
+$(VENV)/installed-dev: $(RUN) $(METADATA)
+	@echo "Installing rsm and its development tools into $(VENV)." >&2
+	@$(INSTALL) '.[dev]'
+	@touch $(VENV)/installed $@

@@ -1,0 +1,39 @@
+"""What every test may use: the recorded inputs beside the clone, and how hard the property tests look.
+
+`bounded` is the default profile: few examples, the same on every machine, so that a red run means a change. `soak`
+(`make soak`) draws many fresh ones; what it finds is printed with the line that replays it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile("bounded", max_examples=50, derandomize=True, deadline=None, print_blob=True)
+settings.register_profile(
+    "soak",
+    max_examples=2_000,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("bounded")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The root of the source tree."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The directory of recorded markets and flows, or a skip that says why: a clone stands without it."""
+    directory = ROOT.parent / "shared"
+    if not (directory / "data").is_dir():
+        pytest.skip(f"needs recorded inputs in {directory}, which is not part of this repository")
+    return directory
