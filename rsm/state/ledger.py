@@ -25,6 +25,9 @@ from rsm.state.leaf import ABSENT, BUCKET_MASK, SUM_MASK, container_seed, digest
 class Leaves(Protocol):
     """What a ledger needs from its container."""
 
+    def __len__(self) -> int:
+        """How many keys it holds."""
+
     def _leaf(self, leaf_key: Any, default: Any) -> Any:
         """The live value at a leaf key, or the default."""
 

@@ -33,6 +33,9 @@ class Scalars:
         self._record((self, name, self._values[name]))
         self._values[name] = value
 
+    def __len__(self) -> int:
+        return len(self.checks)
+
     def _leaf(self, leaf_key: Any, default: Any) -> Any:
         return self._values.get(leaf_key, default)
 

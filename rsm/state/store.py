@@ -79,6 +79,8 @@ class Store:
         leaves = 0
         for _ in range(BUCKETS * len(ledgers)):
             ledger = ledgers[number]
+            if bucket == 0:
+                check_count(ledger)
             members = ledger.members[bucket]
             if members:
                 leaves += len(members)
@@ -98,6 +100,7 @@ class Store:
     def verify(self) -> None:
         """Scrub everything at once."""
         for ledger in self.ledgers.values():
+            check_count(ledger)
             for bucket in range(BUCKETS):
                 check_bucket(ledger, bucket)
 
@@ -158,6 +161,14 @@ class Cut:
         for name, overlay in self._overlays.items():
             if overlay in self._ledgers[name].overlays:
                 self._ledgers[name].overlays.remove(overlay)
+
+
+def check_count(ledger: Ledger) -> None:
+    """Raise `DivergenceError` when keys came or went behind the container's back (no bucket lists them)."""
+    booked = sum(len(members) for members in ledger.members if members)
+    live = len(ledger.container)
+    if booked != live:
+        raise DivergenceError(f"{ledger.name}: holds {live} keys, but {booked} were written through it")
 
 
 def check_bucket(ledger: Ledger, bucket: int) -> None:

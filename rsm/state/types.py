@@ -32,27 +32,39 @@ class Struct(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """
 
 
-def describe(declared: Any) -> str:
-    """The canonical text of a type that state may hold; `DefinitionError` names the part that it may not."""
+def describe(declared: Any, *, parameter: bool = False) -> str:
+    """The canonical text of a type that state may hold; `DefinitionError` names the part that it may not.
+
+    A command's parameter (and a result or event) may also be a list, a dict or a mutable struct: it lives for one call.
+    """
     if declared is None:
         return "null"
     if declared in PLAIN:
         return PLAIN[declared]
     origin, arguments = typing.get_origin(declared), typing.get_args(declared)
     if origin is Annotated:
-        return describe(arguments[0])
+        return describe(arguments[0], parameter=parameter)
     if origin in (Union, types.UnionType):
-        return "|".join(sorted(describe(part) for part in arguments))
+        return "|".join(sorted(describe(part, parameter=parameter) for part in arguments))
     if origin is Literal:
         return "literal[" + ",".join(sorted(repr(value) for value in arguments)) + "]"
     if origin is tuple:
         if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return f"tuple[{describe(arguments[0])},...]"
-        return "tuple[" + ",".join(describe(part) for part in arguments) + "]"
+            return f"tuple[{describe(arguments[0], parameter=parameter)},...]"
+        return "tuple[" + ",".join(describe(part, parameter=parameter) for part in arguments) + "]"
+    if parameter and origin is list:
+        return f"list[{describe(arguments[0], parameter=True)}]"
+    if parameter and origin is dict and arguments[0] in (int, str):
+        return f"dict[{describe(arguments[0])},{describe(arguments[1], parameter=True)}]"
     if isinstance(declared, type) and issubclass(declared, enum.Enum):
         return f"enum {declared.__name__}(" + ",".join(f"{m.name}={m.value!r}" for m in declared) + ")"
     if isinstance(declared, type) and issubclass(declared, msgspec.Struct):
-        return _describe_struct(declared)
+        return _describe_struct(declared, parameter)
+    if parameter:
+        raise DefinitionError(
+            f"{_name(declared)} cannot travel in a command: use None, bool, int, str, bytes, enums, and tuples, lists, "
+            f"dicts or structs of these"
+        )
     raise DefinitionError(
         f"{_name(declared)} cannot be kept in state: use None, bool, int, str, bytes, enums, tuples, or frozen "
         f"array-like structs (rsm.Struct) of these"
@@ -71,15 +83,15 @@ def describe_key(declared: Any) -> str:
     raise DefinitionError(f"{_name(declared)} cannot be a key: use int, str, bytes, or a fixed tuple of these")
 
 
-def _describe_struct(declared: type[msgspec.Struct]) -> str:
+def _describe_struct(declared: type[msgspec.Struct], parameter: bool) -> str:
     config = declared.__struct_config__
-    if not (config.frozen and config.array_like):
+    if not parameter and not (config.frozen and config.array_like):
         raise DefinitionError(f"{declared.__name__} cannot be kept in state: derive it from rsm.Struct (frozen, array-like)")
     hints = typing.get_type_hints(declared, include_extras=True)
     fields = []
     for name in declared.__struct_fields__:
         try:
-            fields.append(f"{name}:{describe(hints[name])}")
+            fields.append(f"{name}:{describe(hints[name], parameter=parameter)}")
         except DefinitionError as error:
             raise DefinitionError(f"{declared.__name__}.{name}: {error}") from None
     return f"struct {declared.__name__}(" + ",".join(fields) + ")"

@@ -1,0 +1,240 @@
+"""The compiled form of a machine class: its commands by name and version, queries, upcaster chains and state.
+
+Built and verified once, when the class is created, so that a machine that cannot work is an error at import and not at
+three in the morning. Everything that identifies the machine in a log (names, versions, field names, state schemas) is in
+`schema()`, which travels in the log itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from typing import Any
+
+import msgspec
+
+from rsm.errors import DefinitionError
+from rsm.machine.calls import Command, Query, SessionEnd, Upcaster
+from rsm.machine.values import Signature, type_hints
+from rsm.state.containers import Map, Set, SortedMap
+from rsm.state.leaf import ALGORITHM
+from rsm.state.queues import Queue, Table
+from rsm.state.types import describe, describe_key
+
+CONTAINERS: dict[Any, str] = {Map: "map", SortedMap: "sorted_map", Set: "set", Queue: "queue", Table: "table"}
+ZEROS: dict[Any, Any] = {int: 0, str: "", bytes: b"", bool: False}
+
+
+class ContainerSpec(typing.NamedTuple):
+    """One declared container: its kind, key and value types, and the canonical text of both."""
+
+    name: str
+    kind: str
+    key: Any
+    value: Any
+    schema: str
+
+
+class CommandSpec:
+    """One command: its current handler and signature, and the chain of upcasters that leads to it."""
+
+    def __init__(self, command: Command[Any, Any], signature: Signature, result: Any) -> None:
+        self.name = command.name
+        self.version = command.version
+        self.handler = command.handler
+        self.signature = signature
+        self.result_type = result
+        self.decode_result = msgspec.msgpack.Decoder(result).decode
+        self.steps: dict[int, tuple[Signature, Upcaster]] = {}
+
+    def signature_at(self, version: int) -> Signature | None:
+        """The schema of a version, or None if no upcaster reaches back to it."""
+        if version == self.version:
+            return self.signature
+        step = self.steps.get(version)
+        return step[0] if step else None
+
+    def upcast(self, version: int, values: list[Any]) -> list[Any]:
+        """Plain values of an old version as plain values of the current one."""
+        while version < self.version:
+            signature, upcaster = self.steps[version]
+            args = signature.decode(signature.encode(values))
+            values = msgspec.to_builtins(list(upcaster.step(*args)), builtin_types=(bytes,))
+            version += 1
+        return values
+
+
+class QuerySpec:
+    """One query. A generator query streams its items."""
+
+    def __init__(self, query: Query[Any, Any], signature: Signature, result: Any) -> None:
+        self.name = query.name
+        self.handler = query.handler
+        self.signature = signature
+        self.is_stream = inspect.isgeneratorfunction(query.handler)
+        if self.is_stream:
+            arguments = typing.get_args(result)
+            result = arguments[0] if arguments else Any
+        self.decode_result = msgspec.msgpack.Decoder(result).decode
+
+
+class Definition:
+    """All that rsm knows of a machine class."""
+
+    def __init__(self, owner: type, name: str, version: int, event: Any, local_names: dict[str, Any]) -> None:
+        if not name or not isinstance(name, str):
+            raise DefinitionError(f"{owner.__name__}: a machine needs a name: class {owner.__name__}(rsm.StateMachine, name=...)")
+        if type(version) is not int or version < 1:
+            raise DefinitionError(f"{owner.__name__}: version must be an int from 1, not {version!r}")
+        self.owner = owner
+        self.name = name
+        self.version = version
+        self.event = event
+        self.decode_event = msgspec.msgpack.Decoder(Any if event is None else event).decode
+        self.commands: dict[str, CommandSpec] = {}
+        self.queries: dict[str, QuerySpec] = {}
+        self.containers: list[ContainerSpec] = []
+        self.scalars: dict[str, tuple[Any, Any]] = {}
+        self.session_end: Any = None
+        self._local_names = local_names
+        self._read_state()
+        self._read_handlers()
+
+    # --- state ----------------------------------------------------------------------------------------------------
+
+    def _read_state(self) -> None:
+        hints = type_hints(self.owner.__name__, self.owner, self._local_names)
+        for name, declared in hints.items():
+            if typing.get_origin(declared) is typing.ClassVar or name.startswith("__"):
+                continue
+            where = f"{self.owner.__name__}.{name}"
+            origin = typing.get_origin(declared) or declared
+            try:
+                if origin in CONTAINERS:
+                    self.containers.append(_container(name, origin, typing.get_args(declared)))
+                else:
+                    describe(declared)
+                    self.scalars[name] = (declared, self._default(name, declared))
+            except DefinitionError as error:
+                raise DefinitionError(f"{where}: {error}") from None
+
+    def _default(self, name: str, declared: Any) -> Any:
+        default = getattr(self.owner, name, None)
+        if default is not None:
+            return default
+        bare = typing.get_args(declared)[0] if typing.get_origin(declared) is typing.Annotated else declared
+        if bare in ZEROS:
+            return ZEROS[bare]
+        if "null" in describe(declared).split("|"):
+            return None
+        raise DefinitionError("needs a default value: assign one in the class")
+
+    # --- handlers -------------------------------------------------------------------------------------------------
+
+    def _read_handlers(self) -> None:
+        upcasters: list[Upcaster] = []
+        members: dict[str, Any] = {}
+        for base in reversed(self.owner.__mro__):
+            members.update(vars(base))
+        for attribute, member in members.items():
+            if isinstance(member, Command):
+                self._add_command(member)
+            elif isinstance(member, Query):
+                what = f"query {member.name}"
+                result = self._result(what, member.handler)
+                self.queries[attribute] = QuerySpec(member, Signature.of(what, member.handler, 1, self._local_names), result)
+            elif isinstance(member, Upcaster):
+                upcasters.append(member)
+            elif isinstance(member, SessionEnd):
+                self.session_end = member.handler
+        self._link(upcasters)
+
+    def _add_command(self, command: Command[Any, Any]) -> None:
+        what = f"command {command.name}"
+        if not command.name.isidentifier():
+            raise DefinitionError(f"{what}: a command's name must be an identifier")
+        if type(command.version) is not int or command.version < 1:
+            raise DefinitionError(f"{what}: version must be an int from 1, not {command.version!r}")
+        if command.name in self.commands:
+            raise DefinitionError(f"{what}: declared twice")
+        signature = Signature.of(what, command.handler, 2, self._local_names)
+        self.commands[command.name] = CommandSpec(command, signature, self._result(what, command.handler))
+
+    def _result(self, what: str, handler: Any) -> Any:
+        return type_hints(what, handler, self._local_names).get("return", Any)
+
+    def _link(self, upcasters: list[Upcaster]) -> None:
+        for upcaster in upcasters:
+            spec = self.commands.get(upcaster.command)
+            if spec is None:
+                raise DefinitionError(f"{upcaster}: there is no command {upcaster.command!r}")
+            if not 1 <= upcaster.from_version < spec.version:
+                raise DefinitionError(f"{upcaster}: command {spec.name!r} is at version {spec.version}")
+            if upcaster.from_version in spec.steps:
+                raise DefinitionError(f"{upcaster}: declared twice")
+            signature = Signature.of(f"{upcaster}", upcaster.step, 0, self._local_names)
+            spec.steps[upcaster.from_version] = (signature, upcaster)
+        for spec in self.commands.values():
+            if spec.steps:
+                self._verify_chain(spec)
+
+    def _verify_chain(self, spec: CommandSpec) -> None:
+        for version in range(min(spec.steps), spec.version):
+            if version not in spec.steps:
+                raise DefinitionError(
+                    f"command {spec.name}: the chain of upcasters has a gap: nothing leads from version {version} to {version + 1}"
+                )
+            _, upcaster = spec.steps[version]
+            result = type_hints(repr(upcaster), upcaster.step, self._local_names).get("return")
+            following = spec.signature_at(version + 1)
+            wanted = following.count if following else spec.signature.count
+            parts = typing.get_args(result)
+            if typing.get_origin(result) is not tuple and result is not tuple:
+                raise DefinitionError(f"{upcaster}: declare its result: -> tuple[...] with the {wanted} values of the next version")
+            returned = 0 if parts == ((),) else len(parts)
+            if returned != wanted:
+                raise DefinitionError(f"{upcaster}: gives {returned} values, version {version + 1} takes {wanted}")
+
+    # --- identity -------------------------------------------------------------------------------------------------
+
+    def schema(self) -> dict[str, Any]:
+        """Everything that gives names to the bytes of a log, as plain data; canonical, so equal schemas encode alike."""
+        return {
+            "commands": {
+                name: {str(version): signature.described() for version, signature in _versions(spec)}
+                for name, spec in sorted(self.commands.items())
+            },
+            "queries": {name: spec.signature.described() for name, spec in sorted(self.queries.items())},
+            "state": self.state_schema(),
+            "event": "" if self.event is None else describe(self.event, parameter=True),
+        }
+
+    def state_schema(self) -> dict[str, list[str]]:
+        """Container name -> [kind, types], scalars together under their own names."""
+        state = {spec.name: [spec.kind, spec.schema] for spec in self.containers}
+        state.update({name: ["scalar", describe(declared)] for name, (declared, _) in self.scalars.items()})
+        return dict(sorted(state.items()))
+
+
+def _versions(spec: CommandSpec) -> list[tuple[int, Signature]]:
+    return [(version, step[0]) for version, step in sorted(spec.steps.items())] + [(spec.version, spec.signature)]
+
+
+def _container(name: str, origin: Any, arguments: tuple[Any, ...]) -> ContainerSpec:
+    kind = CONTAINERS[origin]
+    wanted = 2 if origin in (Map, SortedMap, Table) else 1
+    if len(arguments) != wanted:
+        raise DefinitionError(f"{origin.__name__} takes {wanted} type{'s' * (wanted > 1)}: {origin.__name__}[...]")
+    if origin is Set:
+        key, value, text = arguments[0], None, describe_key(arguments[0])
+    elif origin is Queue:
+        key, value, text = int, arguments[0], describe(arguments[0])
+    elif origin is Table:
+        if typing.get_origin(arguments[1]) is not Queue:
+            raise DefinitionError("a table's value is a queue: Table[K, Queue[V]]")
+        key, value = arguments[0], typing.get_args(arguments[1])[0]
+        text = f"{describe_key(key)} -> queue {describe(value)}"
+    else:
+        key, value = arguments
+        text = f"{describe_key(key)} -> {describe(value)}"
+    return ContainerSpec(name, kind, key, value, f"{ALGORITHM}; {text}")

@@ -1,0 +1,116 @@
+"""StateMachine: the base of every machine. A subclass is a plain class; rsm reads it once, when it is created.
+
+    class Bank(rsm.StateMachine, name="bank", version=1):
+        balances: rsm.Map[str, int]
+
+        @rsm.command(version=1)
+        def deposit(self, ctx: rsm.Context, to: str, amount: int) -> int: ...
+
+The annotations of the class are its state, and its only state: any other attribute assigned outside `setup` is refused,
+since it would not be restored from a snapshot.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, ClassVar
+
+from rsm.errors import DefinitionError
+from rsm.machine.definition import CONTAINERS, ContainerSpec, Definition
+from rsm.machine.surface import ClientSurface, reserved
+from rsm.state.checks import key_check, value_check
+from rsm.state.containers import refuse_write
+from rsm.state.leaf import ALGORITHM
+from rsm.state.ledger import Ledger
+from rsm.state.queues import Queue
+from rsm.state.scalars import Scalars
+from rsm.state.types import describe
+
+KINDS = {kind: container for container, kind in CONTAINERS.items()}
+SCALARS = "scalars"
+
+
+class StateMachine(ClientSurface):
+    """Base class of machines: `class Book(rsm.StateMachine, name="book", version=1)`.
+
+    `name` identifies the machine in logs, whatever the class or module is called; `version` counts releases that behave
+    differently; `event` is the type (or union of tagged structs) of its events, for typed decoding.
+    """
+
+    definition: ClassVar[Definition]
+
+    def __init_subclass__(cls, *, name: str | None = None, version: int = 1, event: Any = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if name is None:  # a mixin: its members are read with the machine that inherits them
+            return
+        if "__init__" in vars(cls):
+            raise DefinitionError(f"{cls.__name__}: use setup(self) instead of __init__: state is created and restored by rsm")
+        cls.definition = Definition(cls, name, version, event, sys._getframe(1).f_locals)
+        for member in [*cls.definition.commands, *cls.definition.queries, *cls.definition.state_schema()]:
+            if reserved(member):
+                raise DefinitionError(f"{cls.__name__}.{member}: the name belongs to the client's proxy; choose another")
+
+    def __new__(cls) -> StateMachine:
+        if "definition" not in vars(cls):
+            raise DefinitionError(f"{cls.__name__} has no name: class {cls.__name__}(rsm.StateMachine, name=..., version=...)")
+        self = super().__new__(cls)
+        values = self.__dict__
+        definition = cls.definition
+        defaults = {name: default for name, (_, default) in definition.scalars.items()}
+        checks = {name: value_check(name, declared) for name, (declared, _) in definition.scalars.items()}
+        for name, default in defaults.items():
+            checks[name](default)
+        values.update(defaults)
+        values["_scalars"] = Scalars(values, defaults, checks)
+        values["_sealed"] = False
+        for spec in definition.containers:
+            values[spec.name] = make_container(spec)
+        self.setup()
+        values["_sealed"] = True
+        return self
+
+    def setup(self) -> None:
+        """Called once, on the empty machine: build domain objects around the containers here, and keep no state in them."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        scalars: Scalars = self.__dict__["_scalars"]
+        if name in scalars.checks:
+            scalars.write(name, value)
+        elif self.__dict__["_sealed"]:
+            raise AttributeError(
+                f"{type(self).__name__}.{name} is not declared state, so no snapshot would restore it; "
+                f"annotate it in the class, or build helpers in setup()"
+            )
+        else:
+            object.__setattr__(self, name, value)
+
+
+def make_container(spec: ContainerSpec) -> Any:
+    """An empty tracked container, closed for writing, with its ledger."""
+    container = KINDS[spec.kind]()
+    container._record = refuse_write
+    container._check_value = value_check(spec.name, spec.value)
+    if spec.kind != "queue":
+        container._check_key = key_check(spec.name, spec.key)
+    nested = spec.kind == "table"
+    leaf_key = tuple[spec.key, int] if nested else spec.key
+    container._ledger = Ledger(spec.name, spec.kind, spec.schema, leaf_key, spec.value, container, nested=nested)
+    return container
+
+
+def containers_of(machine: StateMachine) -> dict[str, Any]:
+    """The tracked containers of a machine by name, its scalars among them; their initial values are booked."""
+    definition = machine.definition
+    containers = {spec.name: machine.__dict__[spec.name] for spec in definition.containers}
+    scalars: Scalars = machine.__dict__["_scalars"]
+    if definition.scalars:
+        text = ",".join(f"{name}:{describe(declared)}" for name, (declared, _) in sorted(definition.scalars.items()))
+        union = _union([declared for declared, _ in definition.scalars.values()])
+        scalars._ledger = Ledger(SCALARS, "scalars", f"{ALGORITHM}; {text}", str, union, scalars)
+        scalars._ledger.load([(name, value) for name, value in sorted(scalars.defaults.items())])
+        containers[SCALARS] = scalars
+    return containers
+
+
+def _union(types: list[Any]) -> Any:
+    return Any

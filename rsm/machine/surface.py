@@ -1,0 +1,90 @@
+"""What a client can do with a machine besides its own commands and queries.
+
+`rsm.open(Bank, path)` gives a proxy that type checkers see as a `Bank`. So the methods of the proxy are declared here, on
+the base of every machine; on the machine itself, inside handlers, they refuse to work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+from rsm.machine.outcome import Event, Outcome, Status
+
+
+class ClientSurface:
+    """Methods of a client's proxy. `RESERVED` names cannot be state, commands or queries of a machine."""
+
+    def once(self, key: str) -> Self:
+        """A view whose commands run at most once for this idempotency key, whichever process repeats them.
+
+        The first answer is kept for `rsm.limits.KEY_WINDOW_SECONDS` of log time. `KeyReused` if the key comes with another
+        command or other arguments, `KeyVoided` if `outcome(key)` has settled it as not applied.
+        """
+        self._client_only("once")
+
+    def outcome(self, key: str) -> Outcome:
+        """Settle a time-out through the log: applied (with its answer), not applied (and now it never will be), or expired."""
+        self._client_only("outcome")
+
+    def session(self, *, principal: str = "", ttl_seconds: float | None = None) -> Self:
+        """Another session, with its own order and its own end; close it, or let it expire after `ttl_seconds` of silence."""
+        self._client_only("session")
+
+    def pipeline(self) -> AbstractContextManager[Self]:
+        """Collect commands into one atomic step: results may be arguments of later commands; all or nothing.
+
+        with bank.pipeline() as p:
+            order = p.place("XYZ", 100)
+            p.tag(order.order_id, "first")
+        print(rsm.result(order))
+        """
+        self._client_only("pipeline")
+
+    def events(self, cursor: str | None = None, *, follow: bool = False) -> Iterator[Event]:
+        """Events in log order, each at least once; a named cursor remembers, in the log, how far it was read.
+
+        `follow` waits for more. `EventsGap` when the cursor is older than the oldest event kept.
+        """
+        self._client_only("events")
+
+    def events_async(self, cursor: str | None = None) -> AsyncIterator[Event]:
+        """`events(cursor, follow=True)` for asyncio."""
+        self._client_only("events_async")
+
+    def snapshot(self) -> int:
+        """Write a snapshot now and drop the log before it; returns its index. Commands go on meanwhile."""
+        self._client_only("snapshot")
+
+    def status(self) -> Status:
+        """Index, root, log time and sizes, as of now."""
+        self._client_only("status")
+
+    def close(self) -> None:
+        """End the session (its session-end handlers run), make everything durable, let go of the directory."""
+        self._client_only("close")
+
+    def __enter__(self) -> Self:
+        self._client_only("with")
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._client_only("with")
+
+    async def __aenter__(self) -> Self:
+        self._client_only("async with")
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._client_only("async with")
+
+    def _client_only(self, what: str) -> NoReturn:
+        raise TypeError(f"{what} belongs to a client (rsm.open), not to the machine inside")
+
+
+RESERVED: frozenset[str] = frozenset(name for name in vars(ClientSurface) if not name.startswith("_"))
+
+
+def reserved(name: Any) -> bool:
+    """Whether a machine may not use this name for state, commands or queries."""
+    return name in RESERVED or name in ("setup",)

@@ -1,0 +1,138 @@
+"""The values of commands: bound from a call, checked against the schema, and turned into the handler's arguments.
+
+Values travel as plain positional values (CBOR in the log). Checking them means encoding them to MessagePack and decoding
+that with the typed decoder of the signature: both at C speed, and the bytes in between serve as the command's
+fingerprint, by which a retry is told from another command under the same number or key.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from rsm.errors import DefinitionError, InvalidCommand
+from rsm.state.leaf import encode, hash64
+from rsm.state.types import PLAIN, describe
+
+MISSING: Any = inspect.Parameter.empty
+
+
+class Parameter(typing.NamedTuple):
+    """One parameter of a command, query or upcaster."""
+
+    name: str
+    type: Any
+    default: Any
+
+
+class Signature:
+    """The schema of one version of a command (or of a query): parameters in order, and their decoder."""
+
+    def __init__(self, what: str, parameters: list[Parameter]) -> None:
+        self.what = what
+        self.parameters = parameters
+        self.names = tuple(parameter.name for parameter in parameters)
+        self.count = len(parameters)
+        types = tuple(parameter.type for parameter in parameters)
+        self._decode: Callable[[bytes], tuple[Any, ...]] = msgspec.msgpack.Decoder(tuple[types] if types else tuple[()]).decode
+        self.is_plain = all(_is_plain(kind) for kind in types)
+
+    @classmethod
+    def of(cls, what: str, function: Callable[..., Any], skip: int, local_names: dict[str, Any]) -> Signature:
+        """The signature of a function without its first `skip` parameters; `DefinitionError` for what cannot travel."""
+        hints = type_hints(what, function, local_names)
+        parameters = []
+        for parameter in list(inspect.signature(function).parameters.values())[skip:]:
+            if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.POSITIONAL_ONLY):
+                raise DefinitionError(f"{what}: parameter {parameter.name!r} must be positional (no * or **)")
+            if parameter.name not in hints:
+                raise DefinitionError(f"{what}: parameter {parameter.name!r} has no type")
+            try:
+                describe(hints[parameter.name], parameter=True)
+            except DefinitionError as error:
+                raise DefinitionError(f"{what}: parameter {parameter.name!r}: {error}") from None
+            parameters.append(Parameter(parameter.name, hints[parameter.name], parameter.default))
+        return cls(what, parameters)
+
+    def described(self) -> list[list[str]]:
+        """[name, type] of every parameter, for schemas."""
+        return [[parameter.name, describe(parameter.type, parameter=True)] for parameter in self.parameters]
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """Plain positional values for a call, defaults filled in; checked. `InvalidCommand` names the field."""
+        values = list(args)
+        if kwargs or len(values) != self.count:
+            values = self._fill(values, dict(kwargs))
+        if not self.is_plain:
+            values = msgspec.to_builtins(values, builtin_types=(bytes,))
+        self.decode(self.encode(values))
+        return values
+
+    def _fill(self, values: list[Any], named: dict[str, Any]) -> list[Any]:
+        if len(values) > self.count:
+            raise InvalidCommand(f"{self.what}: takes {self.count} values, got {len(values)}")
+        for parameter in self.parameters[len(values) :]:
+            value = named.pop(parameter.name, parameter.default)
+            if value is MISSING:
+                raise InvalidCommand(f"{self.what}: {parameter.name}: missing", parameter.name)
+            values.append(value)
+        for name in named:
+            known = "given twice" if name in self.names else "unknown field"
+            raise InvalidCommand(f"{self.what}: {name}: {known}", name)
+        return values
+
+    def encode(self, values: list[Any]) -> bytes:
+        """MessagePack of plain values; `InvalidCommand` for what cannot be encoded (an int of 65 bits, half a character)."""
+        try:
+            return encode(values)
+        except (OverflowError, TypeError, ValueError) as error:
+            name = next((name for name, value in zip(self.names, values, strict=False) if not _encodes(value)), None)
+            raise InvalidCommand(f"{self.what}: {name}: {error}", name) from None
+
+    def decode(self, packed: bytes) -> tuple[Any, ...]:
+        """The handler's arguments, typed, from packed values; `InvalidCommand` names the field at fault."""
+        try:
+            return self._decode(packed)
+        except msgspec.ValidationError as error:
+            raise self.explain(error) from None
+
+    def explain(self, error: msgspec.ValidationError) -> InvalidCommand:
+        """msgspec's complaint about a position, told by field name."""
+        text = str(error)
+        match = re.search(r" - at `\$\[(\d+)\](.*)`$", text)
+        if match is None:
+            return InvalidCommand(f"{self.what}: {text}")
+        name = self.names[int(match.group(1))]
+        return InvalidCommand(f"{self.what}: {name}{match.group(2)}: {text[: match.start()]}", name)
+
+
+def fingerprint(name: str, version: int, packed: bytes) -> int:
+    """64 bits that tell one command with its values from another."""
+    return hash64(packed, hash64(f"{name}/{version}".encode()))
+
+
+def type_hints(what: str, annotated: Any, local_names: dict[str, Any]) -> dict[str, Any]:
+    """Resolved annotations; `DefinitionError` names the one that cannot be resolved."""
+    try:
+        return typing.get_type_hints(annotated, localns=local_names, include_extras=True)
+    except NameError as error:
+        raise DefinitionError(f"{what}: {error}; annotations must be resolvable where the class is created") from None
+
+
+def _is_plain(declared: Any) -> bool:
+    if typing.get_origin(declared) is typing.Annotated:
+        declared = typing.get_args(declared)[0]
+    return declared in PLAIN
+
+
+def _encodes(value: Any) -> bool:
+    try:
+        encode(value)
+    except (OverflowError, TypeError, ValueError):
+        return False
+    return True
