@@ -41,3 +41,8 @@ ROOTS_KEPT: Final = 64
 # Leaves recomputed at every hash point: about a tenth of a millisecond. A state of n leaves is scrubbed once in
 # n / SCRUB_LEAVES_MIN hash points (the scrub period).
 SCRUB_LEAVES_MIN: Final = 256
+
+# --- records on disk ------------------------------------------------------------------------------------------------
+
+# Payloads below this are stored as they are: an lz4 frame costs microseconds and saves nothing on small ones.
+COMPRESS_BYTES_MIN: Final = 1024
