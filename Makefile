@@ -5,7 +5,7 @@
 VENV := .venv
 RUN := $(VENV)/bin/python
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)
-INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60 --editable
+INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60 --use-pep517 --editable
 METADATA := pyproject.toml setup.cfg
 
 .PHONY: help demo test soak bench clean
