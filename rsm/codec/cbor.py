@@ -32,8 +32,7 @@ INTEGER_MAX: Final = 2**63 - 1
 
 
 class Reference(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A value that a pipeline fills in: the result of `step` (counted from 0), then the fields or elements in `path`.
-    """
+    """A value that a pipeline fills in: the result of `step` (from 0), then the fields or elements in `path`."""
 
     step: int
     path: tuple[str | int, ...] = ()

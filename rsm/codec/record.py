@@ -195,9 +195,7 @@ def decode_header(data: bytes | memoryview, offset: int = 0, *, bytes_max: int =
         raise BadBytes(f"a payload of {max(stored_bytes, raw_bytes)} bytes exceeds the bound of {bytes_max}")
     if not flags and stored_bytes != raw_bytes:
         raise BadBytes(f"lengths differ ({stored_bytes} stored, {raw_bytes} raw) but nothing is compressed")
-    return Header(
-        _KINDS[kind], flags, group_id, stored_bytes, raw_bytes, index, term, chain, payload_checksum
-    )
+    return Header(_KINDS[kind], flags, group_id, stored_bytes, raw_bytes, index, term, chain, payload_checksum)
 
 
 def decode_payload(header: Header, stored: bytes | memoryview) -> bytes:
@@ -231,9 +229,7 @@ def _decompress(stored: bytes | memoryview, raw_bytes: int) -> bytes:
     return payload
 
 
-def decode_record(
-    data: bytes | memoryview, offset: int = 0, *, bytes_max: int = ENTRY_BYTES_MAX
-) -> tuple[Record, int]:
+def decode_record(data: bytes | memoryview, offset: int = 0, *, bytes_max: int = ENTRY_BYTES_MAX) -> tuple[Record, int]:
     """Decode the frame at `offset`; return it and the offset after it. Raises `BadBytes`."""
     header = decode_header(data, offset, bytes_max=bytes_max)
     start = offset + HEADER_BYTES
