@@ -13,7 +13,8 @@ from typing import Final
 ENTRY_BYTES_MAX: Final = 8 * 1024 * 1024
 # One command as its client encoded it. A command is a decision, not a file (etcd: 1.5 MiB, Consul: 512 KiB).
 COMMAND_BYTES_MAX: Final = 1024 * 1024
-# Nesting of values inside a command. No schema that msgspec validates needs more; 16 stops stack games (facts/hardening).
+# Nesting of values inside a command. No schema that msgspec validates needs more; 16 stops stack games
+# (facts/hardening).
 NESTING_DEPTH_MAX: Final = 16
 
 # --- batches --------------------------------------------------------------------------------------------------------
@@ -46,3 +47,53 @@ SCRUB_LEAVES_MIN: Final = 256
 
 # Payloads below this are stored as they are: an lz4 frame costs microseconds and saves nothing on small ones.
 COMPRESS_BYTES_MIN: Final = 1024
+
+# --- sessions, keys, timers, events ---------------------------------------------------------------------------------
+
+# Answers kept for one session's retries. Clients acknowledge as they go; this holds tens of thousands of small answers.
+SESSION_ANSWER_BYTES_MAX: Final = 1024 * 1024
+# Sessions alive at once; an evicted or refused client must open a new one (etcd bounds leases by memory only).
+SESSIONS_MAX: Final = 100_000
+# Silence after which a session ends unless it asked for another time. Long enough for a pause of the process or a
+# change of leader, short enough that a dead trader's orders do not linger (ZooKeeper: 40 s at most by default).
+SESSION_TTL_SECONDS: Final = 30
+# Longest time to live. Shorter than KEY_WINDOW_SECONDS, so that no late copy outlives the key that would stop it.
+SESSION_TTL_SECONDS_MAX: Final = 12 * 3600
+# How long, in log time, an idempotency key keeps its first answer (Stripe keeps keys for 24 hours).
+KEY_WINDOW_SECONDS: Final = 24 * 3600
+# Bytes of answers kept under idempotency keys; the oldest go first, and `outcome` then says "expired".
+KEY_BYTES_MAX: Final = 64 * 1024 * 1024
+# Length of one idempotency key or cursor name (Stripe: 255).
+KEY_LENGTH_MAX: Final = 255
+# Timers, session ends and expired keys handled before one batch; the rest wait for the next entry, so that a burst of
+# due timers cannot hold up a batch for long.
+TIMERS_PER_ENTRY_MAX: Final = 64
+# Events kept for late consumers, in number and bytes; older ones answer EventsGap.
+EVENTS_KEPT: Final = 65_536
+EVENT_BYTES_KEPT: Final = 32 * 1024 * 1024
+# Events one command may emit: they are held in memory until its batch has been applied.
+EVENTS_PER_COMMAND_MAX: Final = 65_536
+# One stored answer (result) of a command. Large reads belong in queries.
+RESULT_BYTES_MAX: Final = 1024 * 1024
+# What a disk writes whole or not at all. 512 is the smallest any disk has; assuming less than it does is safe.
+SECTOR_BYTES: Final = 512
+# Control structures: a segment head, an identity, a term. They hold a handful of short fields.
+CONTROL_BYTES_MAX: Final = 64 * 1024
+
+# --- the log on disk ------------------------------------------------------------------------------------------------
+
+# A segment is sealed at this size: the unit in which compaction frees space (etcd: 64 MB, Kafka: 1 GiB).
+SEGMENT_BYTES: Final = 64 * 1024 * 1024
+# Zeros written ahead of the log, so that a sync flushes data and no metadata: 0.11 ms instead of 0.18-0.27 for 4 KiB.
+# Larger steps gain nothing on average and stall the one sync that flushes them (16 MiB: 37 ms; 1 MiB: 2).
+PREALLOCATION_BYTES: Final = 1024 * 1024
+# One append, all entries together: it is one write from one buffer.
+APPEND_BYTES_MAX: Final = 64 * 1024 * 1024
+# Read from a log or snapshot at once: large enough to amortise the call, small enough to forget.
+READ_BYTES: Final = 1024 * 1024
+
+# --- snapshots on disk ----------------------------------------------------------------------------------------------
+
+# One record of a snapshot: a bucket holds about a thousandth of a container, so this allows containers of tens of
+# gigabytes.
+SNAPSHOT_RECORD_BYTES_MAX: Final = 64 * 1024 * 1024
