@@ -29,12 +29,11 @@ LAYERS = {
     "__main__": 9,
 }
 PURE = ("codec", "state", "machine", "replica")
-# The first line is the design's list; the second holds other doors to the same rooms (clocks, entropy, threads, files).
+# The design's list, and other doors to the same rooms: clocks, entropy, threads, processes, files.
 IMPURE = frozenset(
-    """
-    time random os socket threading asyncio logging structlog pickle pysyncobj
-    _thread concurrent datetime multiprocessing pathlib secrets select selectors ssl subprocess tempfile uuid
-    """.split()
+    {"asyncio", "logging", "os", "pickle", "pysyncobj", "random", "socket", "structlog", "threading", "time"}
+    | {"_thread", "concurrent", "datetime", "multiprocessing", "pathlib", "secrets"}
+    | {"select", "selectors", "ssl", "subprocess", "tempfile", "uuid"}
 )
 # Built-in functions that read, write, or import what the rule on imports cannot see.
 IMPURE_CALLS = frozenset({"__import__", "input", "open", "print"})
@@ -60,7 +59,9 @@ def public_names(root: Path) -> frozenset[str]:
     face = root / "rsm" / "__init__.py"
     if face.exists():
         for node in ast.parse(face.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
+            if isinstance(node, ast.Assign) and any(
+                isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets
+            ):
                 return frozenset(ast.literal_eval(node.value))
     return frozenset()
 
