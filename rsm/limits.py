@@ -97,3 +97,12 @@ READ_BYTES: Final = 1024 * 1024
 # One record of a snapshot: a bucket holds about a thousandth of a container, so this allows containers of tens of
 # gigabytes.
 SNAPSHOT_RECORD_BYTES_MAX: Final = 64 * 1024 * 1024
+
+# --- snapshots ------------------------------------------------------------------------------------------------------
+
+# A chunk collects small buckets up to this many bytes (etcd streams snapshots in 32 KiB pieces).
+SNAPSHOT_CHUNK_BYTES: Final = 64 * 1024
+# One chunk as it may come from a file: a single bucket of large values can exceed SNAPSHOT_CHUNK_BYTES.
+SNAPSHOT_CHUNK_BYTES_MAX: Final = 256 * 1024 * 1024
+# A manifest: 8 KiB of bucket sums for every container, plus schemas.
+MANIFEST_BYTES_MAX: Final = 16 * 1024 * 1024

@@ -81,7 +81,7 @@ class QuerySpec:
 class Definition:
     """All that rsm knows of a machine class."""
 
-    def __init__(self, owner: type, name: str, version: int, event: Any, local_names: dict[str, Any]) -> None:
+    def __init__(self, owner: type, name: str, version: int, event: Any, prefix: str, local_names: dict[str, Any]) -> None:
         if not name or not isinstance(name, str):
             raise DefinitionError(f"{owner.__name__}: a machine needs a name: class {owner.__name__}(rsm.StateMachine, name=...)")
         if type(version) is not int or version < 1:
@@ -90,6 +90,7 @@ class Definition:
         self.name = name
         self.version = version
         self.event = event
+        self.prefix = prefix  # before the names of its containers in a store
         self.decode_event = msgspec.msgpack.Decoder(Any if event is None else event).decode
         self.commands: dict[str, CommandSpec] = {}
         self.queries: dict[str, QuerySpec] = {}

@@ -13,7 +13,7 @@ since it would not be restored from a snapshot.
 from __future__ import annotations
 
 import sys
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from rsm.errors import DefinitionError
 from rsm.machine.definition import CONTAINERS, ContainerSpec, Definition
@@ -23,11 +23,10 @@ from rsm.state.containers import refuse_write
 from rsm.state.leaf import ALGORITHM
 from rsm.state.ledger import Ledger
 from rsm.state.queues import Queue
-from rsm.state.scalars import Scalars
+from rsm.state.scalars import SCALARS, ScalarLedger, Scalars
 from rsm.state.types import describe
 
 KINDS = {kind: container for container, kind in CONTAINERS.items()}
-SCALARS = "scalars"
 
 
 class StateMachine(ClientSurface):
@@ -39,18 +38,20 @@ class StateMachine(ClientSurface):
 
     definition: ClassVar[Definition]
 
-    def __init_subclass__(cls, *, name: str | None = None, version: int = 1, event: Any = None, **kwargs: Any) -> None:
+    def __init_subclass__(
+        cls, *, name: str | None = None, version: int = 1, event: Any = None, prefix: str = "", **kwargs: Any
+    ) -> None:
         super().__init_subclass__(**kwargs)
         if name is None:  # a mixin: its members are read with the machine that inherits them
             return
         if "__init__" in vars(cls):
             raise DefinitionError(f"{cls.__name__}: use setup(self) instead of __init__: state is created and restored by rsm")
-        cls.definition = Definition(cls, name, version, event, sys._getframe(1).f_locals)
+        cls.definition = Definition(cls, name, version, event, prefix, sys._getframe(1).f_locals)
         for member in [*cls.definition.commands, *cls.definition.queries, *cls.definition.state_schema()]:
             if reserved(member):
                 raise DefinitionError(f"{cls.__name__}.{member}: the name belongs to the client's proxy; choose another")
 
-    def __new__(cls) -> StateMachine:
+    def __new__(cls) -> Self:
         if "definition" not in vars(cls):
             raise DefinitionError(f"{cls.__name__} has no name: class {cls.__name__}(rsm.StateMachine, name=..., version=...)")
         self = super().__new__(cls)
@@ -64,7 +65,7 @@ class StateMachine(ClientSurface):
         values["_scalars"] = Scalars(values, defaults, checks)
         values["_sealed"] = False
         for spec in definition.containers:
-            values[spec.name] = make_container(spec)
+            values[spec.name] = make_container(definition.prefix, spec)
         self.setup()
         values["_sealed"] = True
         return self
@@ -85,32 +86,29 @@ class StateMachine(ClientSurface):
             object.__setattr__(self, name, value)
 
 
-def make_container(spec: ContainerSpec) -> Any:
+def make_container(prefix: str, spec: ContainerSpec) -> Any:
     """An empty tracked container, closed for writing, with its ledger."""
+    name = prefix + spec.name
     container = KINDS[spec.kind]()
     container._record = refuse_write
-    container._check_value = value_check(spec.name, spec.value)
+    container._check_value = value_check(name, spec.value)
     if spec.kind != "queue":
-        container._check_key = key_check(spec.name, spec.key)
+        container._check_key = key_check(name, spec.key)
     nested = spec.kind == "table"
     leaf_key = tuple[spec.key, int] if nested else spec.key
-    container._ledger = Ledger(spec.name, spec.kind, spec.schema, leaf_key, spec.value, container, nested=nested)
+    container._ledger = Ledger(name, spec.kind, spec.schema, leaf_key, spec.value, container, nested=nested)
     return container
 
 
 def containers_of(machine: StateMachine) -> dict[str, Any]:
     """The tracked containers of a machine by name, its scalars among them; their initial values are booked."""
     definition = machine.definition
-    containers = {spec.name: machine.__dict__[spec.name] for spec in definition.containers}
+    containers = {definition.prefix + spec.name: machine.__dict__[spec.name] for spec in definition.containers}
     scalars: Scalars = machine.__dict__["_scalars"]
     if definition.scalars:
         text = ",".join(f"{name}:{describe(declared)}" for name, (declared, _) in sorted(definition.scalars.items()))
-        union = _union([declared for declared, _ in definition.scalars.values()])
-        scalars._ledger = Ledger(SCALARS, "scalars", f"{ALGORITHM}; {text}", str, union, scalars)
-        scalars._ledger.load([(name, value) for name, value in sorted(scalars.defaults.items())])
-        containers[SCALARS] = scalars
+        types = {name: declared for name, (declared, _) in definition.scalars.items()}
+        scalars._ledger = ScalarLedger(definition.prefix + SCALARS, f"{ALGORITHM}; {text}", types, scalars)
+        scalars._ledger.load(sorted(scalars.defaults.items()))
+        containers[definition.prefix + SCALARS] = scalars
     return containers
-
-
-def _union(types: list[Any]) -> Any:
-    return Any

@@ -87,4 +87,4 @@ RESERVED: frozenset[str] = frozenset(name for name in vars(ClientSurface) if not
 
 def reserved(name: Any) -> bool:
     """Whether a machine may not use this name for state, commands or queries."""
-    return name in RESERVED or name in ("setup",)
+    return name in RESERVED or name in ("setup", "definition", "scalars")

@@ -17,7 +17,7 @@ from rsm.state.leaf import encode
 from rsm.state.types import KEY_ATOMS, describe
 
 Check = Callable[[Any], Any]
-INT_MIN, INT_MAX = -(2**63), 2**64 - 1
+INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 
 
 def _bare(declared: Any) -> Any:

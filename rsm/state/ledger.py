@@ -116,6 +116,9 @@ class Ledger:
             if not members:
                 self.members[bucket] = None
 
+    def settle(self) -> None:
+        """Finish what a ledger may put off until a root or a cut needs it. Most put nothing off."""
+
     # --- roots, scrubbing -----------------------------------------------------------------------------------------
 
     def digest(self) -> bytes:

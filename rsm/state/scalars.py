@@ -7,11 +7,16 @@ assigning goes through `write`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from rsm.state.containers import Check, Record, refuse_write
 from rsm.state.leaf import ABSENT
 from rsm.state.ledger import Ledger
+
+
+SCALARS: Final = "scalars"
 
 
 class Scalars:
@@ -47,3 +52,17 @@ class Scalars:
             self._values.pop(leaf_key, None)
         else:
             self._values[leaf_key] = old
+
+
+class ScalarLedger(Ledger):
+    """The books of scalars: every leaf has a type of its own."""
+
+    __slots__ = ("_decoders",)
+
+    def __init__(self, name: str, schema: str, types: dict[str, Any], container: Scalars) -> None:
+        super().__init__(name, "scalars", schema, str, msgspec.Raw, container)
+        self._decoders = {scalar: msgspec.msgpack.Decoder(declared).decode for scalar, declared in types.items()}
+
+    def decode_leaves(self, data: bytes) -> list[tuple[Any, Any]]:
+        """Typed leaves from their MessagePack."""
+        return [(scalar, self._decoders[scalar](raw)) for scalar, raw in super().decode_leaves(data)]

@@ -67,6 +67,8 @@ class Store:
 
     def digests(self) -> list[tuple[str, str, str, bytes]]:
         """(name, kind, schema, 16-byte digest) of every container, by name: the state's part of a root."""
+        for ledger in self.ledgers.values():
+            ledger.settle()
         return [(ledger.name, ledger.kind, ledger.schema, ledger.digest()) for ledger in self.ledgers.values()]
 
     def scrub(self, leaves_min: int = SCRUB_LEAVES_MIN) -> None:

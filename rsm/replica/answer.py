@@ -1,0 +1,58 @@
+"""Answers to commands: a status and a body of MessagePack, the same bytes on every replica.
+
+Bodies hold nothing that may differ between Python builds: no exception texts, no reprs. What a person wants to read on
+top of that goes to the local log.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Final, NamedTuple, NoReturn
+
+import msgspec
+
+from rsm import errors
+
+
+class Status(enum.IntEnum):
+    """How a command ended. Numbers are part of the format."""
+
+    OK = 0  # body: the result
+    REJECTED = 1  # body: [reason, step]
+    FAILED = 2  # body: [exception type, step]; the handler raised
+    INVALID = 3  # body: [what, step]; unknown command, version or values
+    SEQUENCE_REUSED = 4
+    KEY_REUSED = 5
+    KEY_VOIDED = 6
+    SESSION_EXPIRED = 7  # no such session, or its answer is gone: outcome unknown
+    SEQUENCE_GAP = 8  # an earlier command of the session is missing: send again from there
+
+
+class Answer(NamedTuple):
+    """One command's answer."""
+
+    status: int
+    body: bytes
+
+
+decode: Final = msgspec.msgpack.Decoder(Any).decode
+
+
+def raise_answer(answer: Answer, what: str) -> NoReturn:
+    """Raise the error that an answer other than OK stands for; `what` names the command."""
+    status = answer.status
+    if status in (Status.REJECTED, Status.FAILED, Status.INVALID):
+        text, step = decode(answer.body)
+        where = what if step < 0 else f"{what}, step {step}"
+        if status == Status.REJECTED:
+            raise errors.Rejected(text)
+        if status == Status.FAILED:
+            raise errors.HandlerFailed(f"handler_failed: {where} ({text}); nothing it did was kept, the traceback is in the log")
+        raise errors.InvalidCommand(f"{where}: {text}")
+    if status == Status.SEQUENCE_REUSED:
+        raise errors.SequenceReused(f"{what}: its session and sequence number were used for another command")
+    if status == Status.KEY_REUSED:
+        raise errors.KeyReused(f"{what}: its idempotency key was used for another command or other arguments")
+    if status == Status.KEY_VOIDED:
+        raise errors.KeyVoided(f"{what}: its idempotency key was settled as not applied")
+    raise errors.SessionExpired(f"{what}: outcome unknown: its session has ended or its answer was dropped")

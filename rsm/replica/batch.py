@@ -1,0 +1,100 @@
+"""Batches: one Raft entry of many commands, joined from the bytes their clients encoded.
+
+A batch is canonical CBOR `[1, machine version, stamp in nanoseconds, flags, [item, ...]]`; an item is
+`[session, sequence, lowest unanswered, name, version, [value, ...]]`, with an idempotency key as a seventh element where
+the client gave one. The leader never decodes and encodes again: it joins array heads and items, and what lies in the log
+is what the client sent. Names that begin with "rsm." are the system's own commands.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from rsm.codec import cbor
+from rsm.errors import BadBytes
+from rsm.limits import BATCH_COMMANDS_MAX, ENTRY_BYTES_MAX
+
+BATCH_FORMAT: Final = 1
+FLAG_HASH_POINT: Final = 1
+
+ACTIVATE: Final = "rsm.activate"
+OPEN_SESSION: Final = "rsm.open_session"
+CLOSE_SESSION: Final = "rsm.close_session"
+KEEP_ALIVE: Final = "rsm.keep_alive"
+PIPELINE: Final = "rsm.pipeline"
+OUTCOME: Final = "rsm.outcome"
+CONFIRMED: Final = "rsm.confirmed"
+CURSOR: Final = "rsm.cursor"
+
+
+class Batch(NamedTuple):
+    """A decoded batch. `items` are lists of 6 or 7 elements, checked when they are applied."""
+
+    machine_version: int
+    stamp: int
+    flags: int
+    items: list[Any]
+
+    @property
+    def is_hash_point(self) -> bool:
+        """Whether the batch itself asks for a state root, besides the indexes that have one anyway."""
+        return bool(self.flags & FLAG_HASH_POINT)
+
+
+def encode_head(major: int, number: int) -> bytes:
+    """The head of a CBOR item: major type and number, shortest form."""
+    top = major << 5
+    if number < 24:
+        return bytes((top | number,))
+    if number < 1 << 8:
+        return bytes((top | 24, number))
+    if number < 1 << 16:
+        return bytes((top | 25,)) + number.to_bytes(2, "big")
+    if number < 1 << 32:
+        return bytes((top | 26,)) + number.to_bytes(4, "big")
+    return bytes((top | 27,)) + number.to_bytes(8, "big")
+
+
+def encode_uint(number: int) -> bytes:
+    """An unsigned integer, shortest form."""
+    return encode_head(0, number)
+
+
+def encode_call(name: str, version: int, values: list[Any]) -> bytes:
+    """The part of an item that does not depend on its session: name, version, values (three CBOR items in a row)."""
+    return cbor.encode([name, version, values])[1:]
+
+
+ITEM_HEAD: Final = encode_head(4, 6)
+KEYED_ITEM_HEAD: Final = encode_head(4, 7)
+
+
+def join_item(session: int, sequence: int, lowest_unanswered: int, call: bytes, key: str | None = None) -> bytes:
+    """One item from its parts, `call` as `encode_call` made it."""
+    numbers = encode_uint(session) + encode_uint(sequence) + encode_uint(lowest_unanswered)
+    if key is None:
+        return ITEM_HEAD + numbers + call
+    return KEYED_ITEM_HEAD + numbers + call + cbor.encode(key)
+
+
+def join_batch(machine_version: int, stamp: int, flags: int, items: list[bytes]) -> bytes:
+    """The payload of one entry from already encoded items."""
+    head = b"\x85" + encode_uint(BATCH_FORMAT) + encode_uint(machine_version) + encode_uint(stamp) + encode_uint(flags)
+    return b"".join((head, encode_head(4, len(items)), *items))
+
+
+def decode_batch(payload: bytes) -> Batch:
+    """The batch in an entry's payload; `BadBytes` if it is not one. Decoding is bounded."""
+    decoded = cbor.decode(payload, bytes_max=ENTRY_BYTES_MAX)
+    if type(decoded) is not list or len(decoded) != 5:
+        raise BadBytes("a batch must be an array of five")
+    batch_format, machine_version, stamp, flags, items = decoded
+    if batch_format != BATCH_FORMAT:
+        raise BadBytes(f"batch format {batch_format!r} is not known to this release")
+    if type(machine_version) is not int or type(stamp) is not int or type(flags) is not int or type(items) is not list:
+        raise BadBytes("a batch must be [format, machine version, stamp, flags, items]")
+    if flags & ~FLAG_HASH_POINT:
+        raise BadBytes(f"batch flags {flags:#x} are not known to this release")
+    if len(items) > BATCH_COMMANDS_MAX:
+        raise BadBytes(f"a batch of {len(items)} commands exceeds the bound of {BATCH_COMMANDS_MAX}")
+    return Batch(machine_version, stamp, flags, items)

@@ -1,0 +1,226 @@
+"""Running one handler in its rollback scope, and everything that a context lets it reach.
+
+A handler either returns, and all it did stands, or it does not, and nothing stands: state, timers, ids and events are put
+back to the mark taken before it. `Reject` carries its reason to the caller; any other exception becomes "handler_failed"
+with the traceback in the local log only, since its text may differ between builds. `MemoryError`, `RecursionError` and what
+is not an `Exception` depend on the machine they happen on: they pass through and stop the node.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any, Final, NamedTuple
+
+from rsm.codec.cbor import Reference
+from rsm.errors import InvalidCommand
+from rsm.limits import EVENTS_PER_COMMAND_MAX, PIPELINE_STEPS_MAX, RESULT_BYTES_MAX, TIMERS_PER_ENTRY_MAX
+from rsm.machine.context import Context, Reject
+from rsm.machine.definition import CommandSpec, Definition
+from rsm.machine.machine import StateMachine
+from rsm.replica.answer import Answer, Status, decode
+from rsm.replica.events import RawEvent
+from rsm.replica.system import System, Timer
+from rsm.state.leaf import encode
+from rsm.state.store import Store
+
+NO_STEP: Final = -1
+OK: Final = int(Status.OK)
+
+
+class Failure(NamedTuple):
+    """A handler that raised, for the local log: never part of the state."""
+
+    index: int
+    position: int
+    name: str
+    traceback: str
+
+
+class Executor:
+    """Runs handlers of one machine; the `Host` of its context. One per replica, used by one thread at a time."""
+
+    def __init__(self, machine: StateMachine, system: System, store: Store) -> None:
+        self.machine = machine
+        self.definition: Definition = machine.definition
+        self.system = system
+        self.store = store
+        self.context = Context(self)
+        self.events: list[RawEvent] = []
+        self.failures: list[Failure] = []
+        self._event_number = 0
+
+    # --- one command ----------------------------------------------------------------------------------------------
+
+    def run(self, spec: CommandSpec, version: int, values: Any, packed: bytes, step: int = NO_STEP) -> Answer:
+        """Upcast, validate, handle. `packed` is MessagePack of `values`."""
+        return self._attempt(spec, version, values, packed, step)[0]
+
+    def _attempt(self, spec: CommandSpec, version: int, values: Any, packed: bytes, step: int) -> tuple[Answer, Any]:
+        context, store = self.context, self.store
+        mark, events_mark = store.mark(), len(self.events)
+        self._event_number = 0
+        try:
+            if version != spec.version:
+                packed = self._upcast(spec, version, values)
+            args = spec.signature.decode(packed)
+        except InvalidCommand as error:
+            return Answer(Status.INVALID, encode((error.field or "values", step))), None
+        try:
+            result = spec.handler(self.machine, context, *args)
+            body = encode(result)
+            if len(body) > RESULT_BYTES_MAX:
+                raise ValueError(f"a result of {len(body)} bytes exceeds the bound of {RESULT_BYTES_MAX}")
+        except Reject as rejection:
+            answer = Answer(Status.REJECTED, encode((rejection.reason, step)))
+        except (MemoryError, RecursionError):
+            raise
+        except Exception:
+            self._note_failure(spec.name)
+            answer = Answer(Status.FAILED, encode(("handler_failed", step)))
+        else:
+            return Answer(OK, body), result
+        store.rollback(mark)
+        del self.events[events_mark:]
+        return answer, None
+
+    def _upcast(self, spec: CommandSpec, version: int, values: Any) -> bytes:
+        if spec.signature_at(version) is None:
+            raise InvalidCommand(f"{spec.name}: version {version} is not known", "version")
+        try:
+            return encode(spec.upcast(version, values))
+        except (InvalidCommand, MemoryError, RecursionError):
+            raise
+        except Exception as error:
+            self._note_failure(f"upcaster of {spec.name} v{version}")
+            raise InvalidCommand(f"{spec.name}: the upcaster from version {version} raised", "upcast") from error
+
+    def _note_failure(self, name: str) -> None:
+        self.failures.append(Failure(self.context.index, self.context.position, name, traceback.format_exc()))
+
+    # --- pipelines ------------------------------------------------------------------------------------------------
+
+    def run_pipeline(self, steps: Any) -> Answer:
+        """Run steps in order; later values may refer to earlier results. All or nothing: body is the list of bodies."""
+        mark, events_mark = self.store.mark(), len(self.events)
+        if type(steps) is not list or not 0 < len(steps) <= PIPELINE_STEPS_MAX:
+            return Answer(Status.INVALID, encode((f"a pipeline has 1 to {PIPELINE_STEPS_MAX} steps", NO_STEP)))
+        results: list[Any] = []
+        bodies: list[bytes] = []
+        for number, step in enumerate(steps):
+            self.context.step = number
+            answer, result = self._step(number, step, results)
+            if answer.status != OK:
+                self.store.rollback(mark)
+                del self.events[events_mark:]
+                return answer
+            results.append(result)
+            bodies.append(answer.body)
+        return Answer(OK, encode(bodies))
+
+    def _step(self, number: int, step: Any, results: list[Any]) -> tuple[Answer, Any]:
+        if type(step) is not list or len(step) != 3 or type(step[2]) is not list or type(step[0]) is not str:
+            return Answer(Status.INVALID, encode(("step", number))), None
+        name, version, values = step
+        spec = self.definition.commands.get(name)
+        if spec is None or type(version) is not int:
+            return Answer(Status.INVALID, encode(("unknown command", number))), None
+        try:
+            values = [resolve(value, results) for value in values]
+            packed = encode(values)
+        except (LookupError, AttributeError, TypeError, ValueError, OverflowError):
+            return Answer(Status.INVALID, encode(("reference", number))), None
+        return self._attempt(spec, version, values, packed, number)
+
+    # --- timers and session ends ----------------------------------------------------------------------------------
+
+    def fire_due_timers(self) -> None:
+        """Run the timers that are due, in (time, id) order, at most `TIMERS_PER_ENTRY_MAX`."""
+        system, context = self.system, self.context
+        due = []
+        for key in system.timers.range(None, (system.clock + 1, 0)):
+            due.append(key)
+            if len(due) == TIMERS_PER_ENTRY_MAX:
+                break
+        for key in due:
+            if key not in system.timers:  # an earlier timer of this batch took it back
+                continue
+            timer = system.timers.pop(key)
+            del system.timer_due[key[1]]
+            context.position -= 1
+            context.session, context.principal, context.step = 0, "", 0
+            spec = self.definition.commands.get(timer.name)
+            if spec is not None:
+                self.run(spec, timer.version, decode(timer.packed), timer.packed)
+
+    def end_session(self, number: int, principal: str) -> None:
+        """Run the session-end handler, if the machine has one, for a session that is about to go."""
+        handler = self.definition.session_end
+        if handler is None:
+            return
+        context, store = self.context, self.store
+        context.session, context.principal, context.step = number, principal, 0
+        mark, events_mark = store.mark(), len(self.events)
+        self._event_number = 0
+        try:
+            handler(self.machine, context)
+            return
+        except Reject:
+            pass
+        except (MemoryError, RecursionError):
+            raise
+        except Exception:
+            self._note_failure("on_session_end")
+        store.rollback(mark)
+        del self.events[events_mark:]
+
+    # --- what a context can do ------------------------------------------------------------------------------------
+
+    def schedule(self, at: int, command: str, version: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+        spec = self.definition.commands.get(command)
+        if spec is None:
+            raise InvalidCommand(f"{command} is not a command of {self.definition.name}")
+        if type(at) is not int or at < 0:
+            raise InvalidCommand(f"schedule: at must be log time in nanoseconds, got {at!r}", "at")
+        values = spec.signature.bind(args, kwargs)
+        system = self.system
+        system.timer_ids += 1
+        timer_id = system.timer_ids
+        system.timers[at, timer_id] = Timer(command, version, spec.signature.encode(values))
+        system.timer_due[timer_id] = at
+        return timer_id
+
+    def cancel_timer(self, timer_id: int) -> bool:
+        due = self.system.timer_due.pop(timer_id, None)
+        if due is None:
+            return False
+        del self.system.timers[due, timer_id]
+        return True
+
+    def new_id(self) -> int:
+        self.system.ids += 1
+        return self.system.ids
+
+    def emit(self, event: Any) -> None:
+        context = self.context
+        number = self._event_number
+        if number >= EVENTS_PER_COMMAND_MAX:
+            raise ValueError(f"a command may emit at most {EVENTS_PER_COMMAND_MAX} events")
+        self._event_number = number + 1
+        self.events.append(RawEvent(context.index, context.position, context.step, number, encode(event)))
+
+    def random_seed(self) -> bytes:
+        return self.system.seed
+
+
+def resolve(value: Any, results: list[Any]) -> Any:
+    """A value with its references to earlier results filled in, as plain values."""
+    if isinstance(value, Reference):
+        found = results[value.step]
+        for part in value.path:
+            found = getattr(found, part) if isinstance(part, str) and not isinstance(found, dict) else found[part]
+        return found
+    if isinstance(value, list):
+        return [resolve(item, results) for item in value]
+    if isinstance(value, dict):
+        return {key: resolve(item, results) for key, item in value.items()}
+    return value

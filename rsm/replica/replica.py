@@ -1,0 +1,208 @@
+"""The replica: applies committed entries one after another, and decides everything that follows from them.
+
+Theory of operation. `apply(entry)` is a function of the state and the entry alone. A batch first moves the log's clock,
+then drops expired keys, ends expired sessions and fires due timers, then runs its commands in order. Each command runs in
+its own rollback scope. At a hash point (every `HASH_INTERVAL_ENTRIES` indexes, and where a batch asks for one) the replica
+computes its state root, scrubs a few buckets, and remembers the root for `rsm.confirmed` entries to compare with.
+
+The output record, `Applied`, names everything that the shell has to do: answer the callers, publish the events, log the
+failures. Nothing in it may be shown to anyone before the entry is committed and durable; the shell sees to that.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from rsm.codec.record import Entry, RecordKind
+from rsm.errors import BadBytes, DivergenceError, InvalidCommand
+from rsm.limits import HASH_INTERVAL_ENTRIES, KEY_LENGTH_MAX, ROOTS_KEPT, TIMERS_PER_ENTRY_MAX
+from rsm.machine.definition import Definition
+from rsm.machine.machine import StateMachine, containers_of
+from rsm.machine.values import fingerprint
+from rsm.replica import keys
+from rsm.replica.answer import Answer, Status
+from rsm.replica.batch import Batch, decode_batch
+from rsm.replica.events import EventRing
+from rsm.replica.executor import Executor, Failure
+from rsm.replica.sessions import Session, SessionTable
+from rsm.replica.system import System
+from rsm.replica.system_commands import LEADER_COMMANDS, SESSION_COMMANDS
+from rsm.state.leaf import digest128, encode, hash64
+from rsm.state.store import Store
+
+MALFORMED = Answer(Status.INVALID, encode(("malformed item", -1)))
+UNKNOWN_COMMAND = Answer(Status.INVALID, encode(("unknown command", -1)))
+NO_SESSION = Answer(Status.SESSION_EXPIRED, b"")
+
+
+class Applied(NamedTuple):
+    """What one entry did. `answers` align with the batch's items; `root` is set at hash points.
+
+    Publish nothing of it before the entry is committed and durable.
+    """
+
+    index: int
+    answers: list[Answer]
+    failures: list[Failure]
+    root: bytes | None
+
+
+class Replica:
+    """One copy of a machine. Not thread-safe: one thread applies, queries run between entries."""
+
+    def __init__(self, machine_class: type[StateMachine]) -> None:
+        self.machine = machine_class()
+        self.definition: Definition = machine_class.definition
+        self.system = System()
+        self.sessions = SessionTable()
+        self.ring = EventRing()
+        self.store = Store(
+            {**containers_of(self.machine), **containers_of(self.system), "rsm.sessions": self.sessions}
+        )
+        self.executor = Executor(self.machine, self.system, self.store)
+        self.index = 0
+        self.term = 0
+        self.schema: dict[str, Any] | None = None  # as the log last declared it
+        self.roots: dict[int, bytes] = {}  # the last ROOTS_KEPT hash points
+        self._fingerprint_seeds = {
+            (name, version): hash64(f"{name}/{version}".encode())
+            for name, spec in self.definition.commands.items()
+            for version in (*spec.steps, spec.version)
+        }
+
+    # --- entries --------------------------------------------------------------------------------------------------
+
+    def apply(self, entry: Entry) -> Applied:
+        """Apply the next committed entry.
+
+        `DivergenceError` and `BadBytes` mean that this replica must stop; so does any other exception that comes out.
+        """
+        if entry.index != self.index + 1:
+            raise DivergenceError(f"entry {entry.index} was handed to a replica that has applied {self.index}")
+        answers: list[Answer] = []
+        is_hash_point = entry.index % HASH_INTERVAL_ENTRIES == 0
+        if entry.kind == RecordKind.BATCH:
+            batch = decode_batch(entry.payload)
+            is_hash_point = is_hash_point or batch.is_hash_point
+            answers = self._apply_batch(entry.index, batch)
+        elif entry.kind not in (RecordKind.NOOP, RecordKind.CONFIGURATION):
+            raise BadBytes(f"entry {entry.index} is of kind {entry.kind}, which no log may hold")
+        self.index, self.term = entry.index, entry.term
+        failures, self.executor.failures = self.executor.failures, []
+        return Applied(entry.index, answers, failures, self._take_root() if is_hash_point else None)
+
+    def _apply_batch(self, index: int, batch: Batch) -> list[Answer]:
+        system, executor, store = self.system, self.executor, self.store
+        if system.machine_version and batch.machine_version != system.machine_version:
+            raise DivergenceError(
+                f"entry {index} was written under machine version {batch.machine_version}, but {system.machine_version} is active"
+            )
+        context = executor.context
+        store.begin()
+        if batch.stamp > system.clock:
+            system.clock = batch.stamp
+        context.index, context.now, context.position = index, system.clock, 0
+        keys.expire(system)
+        self._end_expired_sessions()
+        executor.fire_due_timers()
+        answers = [self._item(position, item) for position, item in enumerate(batch.items)]
+        events = executor.events
+        if answers or events:
+            system.digest = digest128(system.digest + encode((answers, events)))
+        if events:
+            self.ring.extend(events)
+            system.event_count = self.ring.newest
+            events.clear()
+        store.end()
+        return answers
+
+    def _item(self, position: int, item: Any) -> Answer:
+        try:
+            number, sequence, lowest, name, version, values = item[:6]
+            packed = encode(values)
+            session = self.sessions.get(number)
+        except (TypeError, ValueError, OverflowError):
+            return MALFORMED
+        if type(sequence) is not int or type(lowest) is not int or type(name) is not str or type(version) is not int:
+            return MALFORMED
+        context = self.executor.context
+        context.position, context.session, context.step = position, number, 0
+        if session is None:
+            leader_command = LEADER_COMMANDS.get(name) if number == 0 else None
+            return NO_SESSION if leader_command is None else leader_command(self, values)
+        context.principal = session.principal
+        seed = self._fingerprint_seeds.get((name, version))
+        mark = fingerprint(name, version, packed) if seed is None else hash64(packed, seed)
+        if sequence != session.next_sequence:
+            return session.earlier(sequence, mark)
+        if session.touched_at != context.index:
+            self.sessions.touch(session, context.index, context.now)
+        if len(item) == 6:
+            answer = self._run(session, name, version, values, packed)
+        elif type(item[6]) is str and 0 < len(item[6]) <= KEY_LENGTH_MAX:
+            answer = keys.run_once(
+                self.system, session.principal, item[6], mark, lambda: self._run(session, name, version, values, packed)
+            )
+        else:
+            answer = MALFORMED
+        session.remember(mark, answer, lowest)
+        return answer
+
+    def _run(self, session: Session, name: str, version: int, values: Any, packed: bytes) -> Answer:
+        spec = self.definition.commands.get(name)
+        if spec is not None:
+            return self.executor.run(spec, version, values, packed)
+        system_command = SESSION_COMMANDS.get(name)
+        return UNKNOWN_COMMAND if system_command is None else system_command(self, session, values)
+
+    def _end_expired_sessions(self) -> None:
+        for _ in range(TIMERS_PER_ENTRY_MAX):
+            number = self.sessions.expired(self.system.clock)
+            if number is None:
+                return
+            self.executor.context.position -= 1
+            self.end_session(number)
+
+    def end_session(self, number: int) -> None:
+        """End a session: its handler runs, then it is gone."""
+        self.executor.end_session(number, self.sessions[number].principal)
+        self.sessions.end(number)
+
+    # --- roots ----------------------------------------------------------------------------------------------------
+
+    def root(self) -> bytes:
+        """The state root as of now: 16 bytes over every container, sessions, timers, clock, counters and answers."""
+        return digest128(encode((self.definition.name, self.definition.version, self.store.digests())))
+
+    def _take_root(self) -> bytes:
+        root = self.roots[self.index] = self.root()
+        if len(self.roots) > ROOTS_KEPT:
+            del self.roots[min(self.roots)]
+        self.store.scrub()
+        return root
+
+    def compare_root(self, index: int, root: bytes) -> None:
+        """Compare a confirmed root with ours; `DivergenceError` if they differ. One that we no longer keep passes."""
+        ours = self.roots.get(index)
+        if ours is not None and ours != root:
+            raise DivergenceError(
+                f"the state root at index {index} is {ours.hex()}, but the log says {root.hex()}: this replica has diverged"
+            )
+
+    # --- reads ----------------------------------------------------------------------------------------------------
+
+    def next_due(self) -> int | None:
+        """The log time at which a timer or a session's end is due next, or None; never later than the truth."""
+        timer = self.system.timers.first()
+        session = self.sessions.next_due()
+        if timer is None:
+            return session
+        return timer[0] if session is None else min(timer[0], session)
+
+    def query(self, name: str, values: list[Any]) -> list[bytes]:
+        """Run a query on the state as it is: MessagePack of its result, or of every item if it is a stream."""
+        spec = self.definition.queries.get(name)
+        if spec is None:
+            raise InvalidCommand(f"{self.definition.name} has no query {name!r}")
+        result = spec.handler(self.machine, *spec.signature.decode(spec.signature.encode(values)))
+        return [encode(item) for item in result] if spec.is_stream else [encode(result)]

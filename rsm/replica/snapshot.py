@@ -1,0 +1,170 @@
+"""Snapshots: a manifest, then the state bucket by bucket, then whatever else a restart needs.
+
+A snapshot is taken right after a hash point, so its root is one that other replicas can confirm. `parts` yields records
+for a shell to store; between two of them the replica may go on applying entries, since the cut underneath keeps the old
+values. Nothing waits for a copy of the whole state. `restore` loads such records and trusts nothing: every bucket is
+hashed again from its values, and the sums and the root must be those of the manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from rsm.codec import cbor
+from rsm.codec.record import RecordKind
+from rsm.errors import BadBytes, WrongMachine
+from rsm.limits import MANIFEST_BYTES_MAX, SNAPSHOT_CHUNK_BYTES, SNAPSHOT_CHUNK_BYTES_MAX
+from rsm.replica.events import RawEvent
+from rsm.replica.replica import Replica
+from rsm.state.leaf import encode
+
+SNAPSHOT_FORMAT = 1
+EVENTS = "rsm.events"
+EVENTS_PER_CHUNK = 1024
+
+decode_events = msgspec.msgpack.Decoder(list[RawEvent]).decode
+
+
+class Manifest(NamedTuple):
+    """What a snapshot says of itself before its contents. `state`: container -> [kind, schema, 1024 bucket sums]."""
+
+    machine: str
+    version: int
+    index: int
+    term: int
+    chain: bytes
+    root: bytes
+    roots: list[list[Any]]
+    schema: dict[str, Any]
+    state: dict[str, list[Any]]
+    events_newest: int
+
+    def encode(self) -> bytes:
+        """Canonical CBOR."""
+        return cbor.encode({"format": SNAPSHOT_FORMAT, **self._asdict()})
+
+
+def decode_manifest(payload: bytes) -> Manifest:
+    """The manifest in a record's payload; `BadBytes` if it is not one."""
+    fields = cbor.decode_canonical(payload, bytes_max=MANIFEST_BYTES_MAX)
+    if type(fields) is not dict or fields.pop("format", None) != SNAPSHOT_FORMAT:
+        raise BadBytes("a snapshot of a format that this release does not know")
+    if set(fields) != set(Manifest._fields):
+        raise BadBytes("a snapshot's manifest has the wrong fields")
+    return Manifest(**fields)
+
+
+def parts(replica: Replica, chain: bytes) -> Iterator[tuple[RecordKind, bytes]]:
+    """The records of a snapshot of the replica as it is now; call it right after a hash point, start it at once.
+
+    The replica may apply entries between two records. `chain` is the log's chain at the replica's index.
+    """
+    root = replica.roots.get(replica.index)
+    if root is None:
+        raise ValueError(f"index {replica.index} is not a hash point")
+    cut = replica.store.cut()
+    manifest = Manifest(
+        machine=replica.definition.name,
+        version=replica.definition.version,
+        index=replica.index,
+        term=replica.term,
+        chain=chain,
+        root=root,
+        roots=[[index, known] for index, known in sorted(replica.roots.items())],
+        schema=replica.schema or {},
+        state={name: [kind, schema, cut.sums[name]] for name, kind, schema, _ in cut.digests},
+        events_newest=replica.ring.newest,
+    )
+    events = list(replica.ring)
+    return _parts(cut, manifest, events)
+
+
+def _parts(cut: Any, manifest: Manifest, events: list[RawEvent]) -> Iterator[tuple[RecordKind, bytes]]:
+    try:
+        yield RecordKind.MANIFEST, manifest.encode()
+        name, group, size = "", [], 0
+        for container, bucket, _, leaves in cut.chunks():
+            if group and (container != name or size + len(leaves) > SNAPSHOT_CHUNK_BYTES):
+                yield RecordKind.CHUNK, cbor.encode([name, group])
+                group, size = [], 0
+            name = container
+            group.append([bucket, leaves])
+            size += len(leaves)
+        if group:
+            yield RecordKind.CHUNK, cbor.encode([name, group])
+        for first in range(0, len(events), EVENTS_PER_CHUNK):
+            yield RecordKind.CHUNK, cbor.encode([EVENTS, [[0, encode(events[first : first + EVENTS_PER_CHUNK])]]])
+    finally:
+        cut.close()
+
+
+def decode_chunk(payload: bytes) -> tuple[str, list[list[Any]]]:
+    """(container, [[bucket, leaves], ...]) of a chunk; `BadBytes` if it is not one."""
+    chunk = cbor.decode(payload, bytes_max=SNAPSHOT_CHUNK_BYTES_MAX)
+    if type(chunk) is not list or len(chunk) != 2 or type(chunk[0]) is not str or type(chunk[1]) is not list:
+        raise BadBytes("a snapshot chunk must be [container, [[bucket, leaves], ...]]")
+    for pair in chunk[1]:
+        if type(pair) is not list or len(pair) != 2 or type(pair[1]) is not bytes:
+            raise BadBytes("a snapshot chunk must be [container, [[bucket, leaves], ...]]")
+    return chunk[0], chunk[1]
+
+
+def restore(replica: Replica, records: Iterable[tuple[RecordKind, bytes]]) -> Manifest:
+    """Load a snapshot into a replica, whatever it held. `WrongMachine` or `BadBytes`, and then the replica is unusable."""
+    stream = iter(records)
+    kind, payload = next(stream, (None, b""))
+    if kind != RecordKind.MANIFEST:
+        raise BadBytes("a snapshot must begin with its manifest")
+    manifest = decode_manifest(payload)
+    _check_machine(replica, manifest)
+    store = replica.store
+    store.clear()
+    events: list[RawEvent] = []
+    for kind, payload in stream:
+        if kind != RecordKind.CHUNK:
+            raise BadBytes(f"a snapshot holds a record of kind {kind}")
+        name, buckets = decode_chunk(payload)
+        for _, leaves in buckets:
+            if name == EVENTS:
+                events.extend(_events(leaves))
+            else:
+                store.load(name, leaves)
+    replica.ring.restore(manifest.events_newest, events)
+    replica.index, replica.term, replica.schema = manifest.index, manifest.term, manifest.schema
+    replica.roots = {index: root for index, root in manifest.roots}
+    _check_sums(replica, manifest)
+    return manifest
+
+
+def _events(packed: bytes) -> list[RawEvent]:
+    try:
+        return decode_events(packed)
+    except msgspec.MsgspecError as error:
+        raise BadBytes(f"the snapshot's events cannot be read: {error}") from error
+
+
+def _check_machine(replica: Replica, manifest: Manifest) -> None:
+    ours = replica.definition
+    if manifest.machine != ours.name:
+        raise WrongMachine(f"the snapshot is of machine {manifest.machine!r}, not of {ours.name!r}")
+    if manifest.version != ours.version:
+        raise WrongMachine(f"the snapshot is of version {manifest.version} of {ours.name!r}; the class is version {ours.version}")
+    for name, kind, schema, _ in replica.store.digests():
+        theirs = manifest.state.get(name)
+        if theirs is None or theirs[:2] != [kind, schema]:
+            raise WrongMachine(f"the snapshot's state schema differs from the class at {name!r}: raise the machine's version")
+    extra = set(manifest.state) - set(replica.store.ledgers)
+    if extra:
+        raise WrongMachine(f"the snapshot has state that the class does not declare: {', '.join(sorted(extra))}")
+
+
+def _check_sums(replica: Replica, manifest: Manifest) -> None:
+    root = replica.root()
+    for name, ledger in replica.store.ledgers.items():
+        if ledger.sums.tobytes() != manifest.state[name][2]:
+            raise BadBytes(f"the snapshot's contents of {name!r} do not have the hashes of its manifest")
+    if root != manifest.root:
+        raise BadBytes(f"the snapshot's root is {root.hex()}, its manifest says {manifest.root.hex()}")

@@ -1,0 +1,114 @@
+"""The system's own commands, as two tables: what only a leader proposes (session 0), and what sessions may send.
+
+Each handler checks its values itself, since they come from the log: what does not fit is INVALID, never an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rsm.limits import KEY_LENGTH_MAX, SESSION_TTL_SECONDS_MAX, SESSIONS_MAX
+from rsm.replica import batch, keys
+from rsm.replica.answer import Answer, Status
+from rsm.replica.sessions import Session
+from rsm.state.leaf import encode
+
+if TYPE_CHECKING:
+    from rsm.replica.replica import Replica
+
+NOTHING = Answer(Status.OK, encode(None))
+BAD_VALUES = Answer(Status.INVALID, encode(("values", -1)))
+
+
+def fits(values: Any, *types: type) -> bool:
+    """Whether values are a list of exactly these types."""
+    return type(values) is list and len(values) == len(types) and all(type(v) is t for v, t in zip(values, types, strict=True))
+
+
+# --- session 0: the leader --------------------------------------------------------------------------------------------
+
+
+def activate(replica: Replica, values: Any) -> Answer:
+    """[machine name, machine version, schema, seed]: the version and schema that hold from here on."""
+    if not fits(values, str, int, dict, bytes):
+        return BAD_VALUES
+    _, version, replica.schema, seed = values
+    replica.system.machine_version = version
+    if not replica.system.seed:
+        replica.system.seed = seed
+    return NOTHING
+
+
+def open_session(replica: Replica, values: Any) -> Answer:
+    """[principal, time to live in nanoseconds, 0 for ever]: body is the new session's number."""
+    if not fits(values, str, int) or not 0 <= values[1] <= SESSION_TTL_SECONDS_MAX * 10**9:
+        return BAD_VALUES
+    if len(replica.sessions) >= SESSIONS_MAX:
+        return Answer(Status.REJECTED, encode((f"there are {SESSIONS_MAX} sessions already", -1)))
+    replica.system.session_ids += 1
+    number = replica.system.session_ids
+    replica.sessions.open(number, values[0], values[1], replica.system.clock)
+    return Answer(Status.OK, encode(number))
+
+
+def close_session(replica: Replica, values: Any) -> Answer:
+    """[session number]: end it; its session-end handler runs."""
+    if not fits(values, int):
+        return BAD_VALUES
+    if values[0] in replica.sessions:
+        replica.end_session(values[0])
+    return NOTHING
+
+
+def confirmed(replica: Replica, values: Any) -> Answer:
+    """[index, root]: a quorum had this root at this index. Changes nothing; a replica that differs stops here."""
+    if not fits(values, int, bytes):
+        return BAD_VALUES
+    replica.compare_root(values[0], values[1])
+    return NOTHING
+
+
+LEADER_COMMANDS: dict[str, Callable[[Replica, Any], Answer]] = {
+    batch.ACTIVATE: activate,
+    batch.OPEN_SESSION: open_session,
+    batch.CLOSE_SESSION: close_session,
+    batch.CONFIRMED: confirmed,
+}
+
+
+# --- sessions: clients ------------------------------------------------------------------------------------------------
+
+
+def pipeline(replica: Replica, _: Session, values: Any) -> Answer:
+    """[[name, version, [value, ...]], ...]: all or nothing."""
+    return replica.executor.run_pipeline(values)
+
+
+def outcome(replica: Replica, session: Session, values: Any) -> Answer:
+    """[key, log time after which it was sent, 0 if unknown]: settle an idempotency key."""
+    if not fits(values, str, int) or not 0 < len(values[0]) <= KEY_LENGTH_MAX:
+        return BAD_VALUES
+    return keys.settle(replica.system, session.principal, values[0], values[1])
+
+
+def keep_alive(_: Replica, __: Session, ___: Any) -> Answer:
+    """[]: being sent is all it does."""
+    return NOTHING
+
+
+def cursor(replica: Replica, _: Session, values: Any) -> Answer:
+    """[name, event number]: a consumer has handled events up to this number. Cursors only move forward."""
+    if not fits(values, str, int) or not 0 < len(values[0]) <= KEY_LENGTH_MAX:
+        return BAD_VALUES
+    if values[1] > replica.system.cursors.get(values[0], 0):
+        replica.system.cursors[values[0]] = values[1]
+    return NOTHING
+
+
+SESSION_COMMANDS: dict[str, Callable[[Replica, Session, Any], Answer]] = {
+    batch.PIPELINE: pipeline,
+    batch.OUTCOME: outcome,
+    batch.KEEP_ALIVE: keep_alive,
+    batch.CURSOR: cursor,
+}
