@@ -19,7 +19,8 @@ torn: a segment gets its name only after its head was synced.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -38,9 +39,23 @@ from rsm.codec.record import (
 )
 from rsm.errors import BadBytes, CorruptFile
 from rsm.limits import CONTROL_BYTES_MAX, ENTRY_BYTES_MAX, READ_BYTES, SECTOR_BYTES
-from rsm.node.disk import File
+from rsm.node.disk import Disk, File
 
-__all__ = ["END_MARK", "Frame", "SegmentHead", "SegmentReader", "TornTail", "Window", "encode_entry", "encode_head"]
+__all__ = [
+    "END_MARK",
+    "Frame",
+    "SegmentHead",
+    "SegmentReader",
+    "TornTail",
+    "Window",
+    "check_succession",
+    "encode_entry",
+    "encode_head",
+    "is_segment_name",
+    "last_reset",
+    "read_heads",
+    "segment_name",
+]
 
 # Follows every record of a segment. Not zero, and no single flipped bit makes it zero.
 END_MARK: Final = b"\xa5"
@@ -172,7 +187,7 @@ class SegmentReader:
         # Copied out of the window once; a memoryview would keep the whole window alive with every entry.
         data = self._window.read(header.stored_bytes + len(END_MARK), offset + HEADER_BYTES)
         payload = decode_payload(header, data[: header.stored_bytes])
-        if data[header.stored_bytes :] != END_MARK:
+        if bytes(data[header.stored_bytes :]) != END_MARK:
             raise BadBytes("the record is not followed by its end mark")
         return payload
 
@@ -237,3 +252,30 @@ class SegmentReader:
                 break
             position += len(data)
         return end
+
+
+def read_heads(disk: Disk, paths: Sequence[str]) -> list[SegmentHead]:
+    """The verified heads of segment files, named as the journal names them."""
+    heads = []
+    for path in paths:
+        file = disk.open(path, writable=False)
+        try:
+            heads.append(SegmentReader(file, last=True).head)
+        finally:
+            file.close()
+        if os.path.basename(path) != segment_name(heads[-1].first_index):
+            raise CorruptFile(path, 0, f"the head says that it begins at index {heads[-1].first_index}")
+    return heads
+
+
+def last_reset(heads: Sequence[SegmentHead]) -> int:
+    """Where the log starts: segments before the last one with `reset` are left-overs of a crash."""
+    return max((position for position, head in enumerate(heads) if head.reset), default=0)
+
+
+def check_succession(path: str, head: SegmentHead, index: int, term: int, chain: bytes) -> None:
+    """Raise `CorruptFile` unless the segment goes on where the one before it ended."""
+    if head.first_index != index + 1:
+        raise CorruptFile(path, 0, f"begins at index {head.first_index}, but the segment before it ends at {index}")
+    if head.previous_term != term or head.previous_chain != chain:
+        raise CorruptFile(path, 0, f"does not continue the segment before it (index {index})")
