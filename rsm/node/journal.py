@@ -71,6 +71,8 @@ class Journal:
         # Guards the active file against being closed or exchanged during a sync in another thread.
         self._sync_lock = threading.Lock()
         self._failure: str | None = None
+        # Stays true when a sync failed.
+        self._sync_pending = False
         self._closed = False
         self._truncations = 0
 
@@ -301,7 +303,9 @@ class Journal:
             index = self.last_index
             if index > self._durable_index:
                 with self._fatal():
+                    self._sync_pending = True
                     self._active_file().fdatasync()
+                    self._sync_pending = False
                 self._durable_index = index
             return self._durable_index
 
@@ -459,7 +463,7 @@ class Journal:
             file.close()
 
     def close(self) -> None:
-        """Sync and trim the active segment and close it. After a failure, only close."""
+        """Sync and trim the active segment and close it. After a failure nothing more is made durable."""
         with self._sync_lock:
             if self._closed:
                 return
@@ -467,8 +471,20 @@ class Journal:
             try:
                 if self._failure is None:
                     self._seal()
+                elif self._sync_pending:
+                    self._forget_unsynced()
             finally:
                 self._close_file()
+
+    def _forget_unsynced(self) -> None:
+        """After a failed sync the kernel may show bytes that are not on the disk: whoever opens the log next must not
+        believe them. They were never acknowledged.
+        """
+        segment = self._index.segments[-1]
+        kept = self._durable_index + 1 - segment.first_index
+        if self._file is not None and 0 <= kept < len(segment.offsets):
+            with contextlib.suppress(StorageError):
+                self._file.truncate(segment.offsets[kept])
 
     def __enter__(self) -> Self:
         return self

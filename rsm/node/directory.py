@@ -1,0 +1,247 @@
+"""The directory of one machine: who it belongs to, who has it open, and where everything in it lies::
+
+    identity                    IDENTITY record: cluster id, group id, machine name, format
+    lock                        an flock, held while the directory is open; the file names the holder's process
+    term                        term and vote (rsm.node.term_file)
+    log/<first index>.log       segments (rsm.node.journal)
+    snapshots/<index>.snapshot  snapshots (rsm.node.snapshots)
+
+The identity is written last when a directory is made, so a directory that has one has everything; a crash before that
+leaves a directory that is made again. It is never made again over a log that holds entries: an identity that was lost
+is damage, not a fresh start.
+"""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from rsm.codec.cbor import decode_canonical, encode
+from rsm.codec.record import RECORD_FORMAT, RecordKind, decode_record, encode_record
+from rsm.errors import BadBytes, CallerError, CorruptFile, StorageError, WrongMachine
+from rsm.limits import CONTROL_BYTES_MAX, SEGMENT_BYTES
+from rsm.node.disk import Disk, Lock
+from rsm.node.journal import Journal
+from rsm.node.scan import scan
+from rsm.node.segment import is_segment_name
+from rsm.node.snapshots import SnapshotFiles
+from rsm.node.term_file import TermFile
+
+__all__ = ["Identity", "MachineDirectory", "new_cluster_id", "read_identity"]
+
+_OWN_NAMES = frozenset({"identity", "identity.tmp", "lock", "term", "term.tmp", "log", "snapshots"})
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Whose directory it is. `cluster_id` is 16 random bytes, chosen when the first directory of a cluster is made."""
+
+    cluster_id: bytes
+    group_id: int
+    machine: str
+
+
+def new_cluster_id() -> bytes:
+    """A fresh random cluster id."""
+    return os.urandom(16)
+
+
+def read_identity(disk: Disk, path: str) -> Identity:
+    """Read a machine's directory without opening it. `StorageError` if it is none, `CorruptFile` if it is damaged."""
+    identity_path = os.path.join(path, "identity")
+    if not disk.exists(identity_path):
+        raise StorageError(f"{path}: not the directory of a machine (it has no identity): check the path")
+    file = disk.open(identity_path, writable=False)
+    try:
+        data = file.pread(CONTROL_BYTES_MAX + 1, 0)
+    finally:
+        file.close()
+    try:
+        record, end = decode_record(data, bytes_max=CONTROL_BYTES_MAX)
+        if record.kind is not RecordKind.IDENTITY or end != len(data):
+            raise BadBytes("not one IDENTITY record")
+        fields: Any = decode_canonical(record.payload, bytes_max=CONTROL_BYTES_MAX)
+        if type(fields) is not dict or fields.pop("format", None) != RECORD_FORMAT:
+            raise BadBytes("the identity has an unknown format")
+        identity = msgspec.convert(fields, Identity, strict=True)
+        if len(identity.cluster_id) != 16 or identity.group_id != record.group_id:
+            raise BadBytes("the identity is not well-formed")
+    except (BadBytes, msgspec.ValidationError) as error:
+        raise CorruptFile(identity_path, 0, str(error)) from error
+    return identity
+
+
+class MachineDirectory:
+    """A machine's directory, locked by this process until `close`. A context manager; made by `create` or `open`."""
+
+    def __init__(self, disk: Disk, path: str, identity: Identity, lock: Lock) -> None:
+        self.path = path
+        self.identity = identity
+        self._disk = disk
+        self._lock: Lock | None = lock
+
+    @classmethod
+    def create(cls, disk: Disk, path: str, *, machine: str, cluster_id: bytes | None = None, group_id: int = 0) -> Self:
+        """Make the directory (and its parents) with an empty log, and open it. Durable on return.
+
+        `CallerError` if it is a machine's already or holds other files, `DirectoryInUse`, `CorruptFile` if its identity
+        was lost.
+        """
+        _make_directories(disk, path)
+        strange = set(disk.listdir(path)) - _OWN_NAMES
+        if strange:
+            raise CallerError(f"{path}: holds other files ({min(strange)}): choose an empty or a new directory")
+        lock = disk.lock(os.path.join(path, "lock"))
+        try:
+            if disk.exists(os.path.join(path, "identity")):
+                raise CallerError(f"{path}: is the directory of a machine already: open it, or choose another")
+            _clear_unfinished(disk, path)
+            identity = Identity(new_cluster_id() if cluster_id is None else cluster_id, group_id, machine)
+            made = cls(disk, path, identity, lock)
+            Journal.open(disk, made.log_path, group_id=group_id, cluster_id=identity.cluster_id).close()
+            TermFile.open(disk, made.term_path, group_id=group_id).close()
+            made.open_snapshots()
+            made._write_identity()
+        except BaseException:
+            lock.release()
+            raise
+        return made
+
+    @classmethod
+    def open(
+        cls,
+        disk: Disk,
+        path: str,
+        *,
+        machine: str | None = None,
+        cluster_id: bytes | None = None,
+        group_id: int | None = None,
+    ) -> Self:
+        """Lock an existing directory and check whose it is; what is given must match (`WrongMachine`).
+
+        `DirectoryInUse` names the process that has it; `StorageError` if it is no machine's; `CorruptFile`.
+        """
+        identity = read_identity(disk, path)
+        lock = disk.lock(os.path.join(path, "lock"))
+        try:
+            _check_identity(path, identity, machine, cluster_id, group_id)
+            return cls(disk, path, identity, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def open_or_create(cls, disk: Disk, path: str, *, machine: str) -> Self:
+        """`open` if the directory is a machine's, else `create`."""
+        if disk.exists(os.path.join(path, "identity")):
+            return cls.open(disk, path, machine=machine)
+        return cls.create(disk, path, machine=machine)
+
+    @property
+    def log_path(self) -> str:
+        """The directory of the log."""
+        return os.path.join(self.path, "log")
+
+    @property
+    def snapshots_path(self) -> str:
+        """The directory of the snapshots."""
+        return os.path.join(self.path, "snapshots")
+
+    @property
+    def term_path(self) -> str:
+        """The file of term and vote."""
+        return os.path.join(self.path, "term")
+
+    def open_journal(self, *, segment_bytes: int = SEGMENT_BYTES) -> Journal:
+        """Open the log; `CorruptFile` if it is gone."""
+        return Journal.open(
+            self._disk,
+            self.log_path,
+            group_id=self.identity.group_id,
+            cluster_id=self.identity.cluster_id,
+            segment_bytes=segment_bytes,
+            create=False,
+        )
+
+    def open_term(self) -> TermFile:
+        """Open term and vote; `StorageError` if the file is gone, `CorruptFile` if it is damaged."""
+        return TermFile.open(self._disk, self.term_path, group_id=self.identity.group_id, create=False)
+
+    def open_snapshots(self) -> SnapshotFiles:
+        """Open the snapshots, removing what crashed writers left."""
+        return SnapshotFiles(self._disk, self.snapshots_path, group_id=self.identity.group_id)
+
+    def _write_identity(self) -> None:
+        path = os.path.join(self.path, "identity")
+        payload = encode({"format": RECORD_FORMAT, **msgspec.structs.asdict(self.identity)})
+        record = encode_record(
+            RecordKind.IDENTITY, payload, group_id=self.identity.group_id, bytes_max=CONTROL_BYTES_MAX
+        )
+        file = self._disk.open(path + ".tmp", create=True)
+        try:
+            file.pwrite(record, 0)
+            file.fdatasync()
+        finally:
+            file.close()
+        # The other names first: an identity promises that they are there.
+        self._disk.fsync_directory(self.path)
+        self._disk.rename(path + ".tmp", path)
+        self._disk.fsync_directory(self.path)
+
+    def close(self) -> None:
+        """Release the lock. Close what was opened from the directory before."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _check_identity(
+    path: str, identity: Identity, machine: str | None, cluster_id: bytes | None, group_id: int | None
+) -> None:
+    if machine is not None and identity.machine != machine:
+        raise WrongMachine(f"{path}: belongs to machine {identity.machine!r}, not to {machine!r}")
+    if cluster_id is not None and identity.cluster_id != cluster_id:
+        raise WrongMachine(f"{path}: belongs to cluster {identity.cluster_id.hex()}, not to {cluster_id.hex()}")
+    if group_id is not None and identity.group_id != group_id:
+        raise WrongMachine(f"{path}: belongs to group {identity.group_id}, not to group {group_id}")
+
+
+def _make_directories(disk: Disk, path: str) -> None:
+    if disk.exists(path):
+        return
+    parent = os.path.dirname(path) or "."
+    _make_directories(disk, parent)
+    disk.mkdir(path)
+    disk.fsync_directory(parent)
+
+
+def _clear_unfinished(disk: Disk, path: str) -> None:
+    """Remove what a crash inside `create` left, after making sure that it is nothing more than that."""
+    log_path = os.path.join(path, "log")
+    snapshots_path = os.path.join(path, "snapshots")
+    segments = []
+    if disk.exists(log_path):
+        segments = [os.path.join(log_path, name) for name in disk.listdir(log_path)]
+        logs = [segment for segment in segments if is_segment_name(os.path.basename(segment))]
+        if len(logs) > 1 or any(entry for log in logs for entry in scan(disk, log)):
+            raise CorruptFile(os.path.join(path, "identity"), 0, "the identity is missing, but the log holds entries")
+    if disk.exists(snapshots_path) and disk.listdir(snapshots_path):
+        raise CorruptFile(os.path.join(path, "identity"), 0, "the identity is missing, but there are snapshots")
+    for name in [
+        *segments,
+        os.path.join(path, "term"),
+        os.path.join(path, "term.tmp"),
+        os.path.join(path, "identity.tmp"),
+    ]:
+        if disk.exists(name):
+            disk.unlink(name)
