@@ -153,10 +153,10 @@ def _record(line: int, message: Any, decimals: dict[str, tuple[int, int]]) -> Sn
     pair = message[-1]
     if not pair:
         raise _Bad("a book message names its pair")
+    depth = int(found[1])
+    if not 1 <= depth <= LEVELS_MAX:
+        raise _Bad(f"the depth of a book is 1 to {LEVELS_MAX}, not {depth}")
     if parts.keys() == {"as", "bs"}:
-        depth = int(found[1])
-        if not 1 <= depth <= LEVELS_MAX:
-            raise _Bad(f"the depth of a book is 1 to {LEVELS_MAX}, not {depth}")
         return _snapshot(line, pair, depth, parts, decimals)
     if parts.keys() <= {"a", "b", "c"} and parts.keys() & {"a", "b"}:
         return _update(line, pair, parts, decimals)

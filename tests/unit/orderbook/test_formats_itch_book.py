@@ -1,0 +1,189 @@
+"""A flow told as ITCH and read back gives the flow's own book; messages that no book allows are refused."""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from demos.orderbook.formats import Source, itch
+from demos.orderbook.formats.itch import (
+    AddOrder,
+    AddOrderAttributed,
+    Cancel,
+    Delete,
+    Executed,
+    ExecutedWithPrice,
+    Replace,
+    SystemEvent,
+    Trade,
+)
+from demos.orderbook.formats.itch_book import ItchBook, ItchBookError
+from demos.orderbook.formats.itch_tape import Tape, TapeError
+
+
+class Matcher:
+    """The plainest price-time matcher of limit and IOC orders, as an independent source of reports and books."""
+
+    def __init__(self) -> None:
+        self.levels: tuple[dict[int, deque[list[int]]], dict[int, deque[list[int]]]] = ({}, {})
+        self.live: dict[int, tuple[int, int]] = {}
+
+    def take(self, seq: int, kind: int, side: int, ioc: int, qty: int, order_id: int, price: int) -> list[Any]:
+        if kind and order_id not in self.live:
+            return [(3 + kind, seq, order_id)]
+        if kind == 1:
+            side, price = self.remove(order_id)
+            return [(2, seq, side, order_id, price)]
+        if kind == 2:
+            side, _ = self.remove(order_id)
+        elif order_id in self.live:
+            return []
+        reports: list[Any] = [(3 if kind else 0, seq, side, order_id, price, qty)]
+        others = self.levels[1 - side]
+        while qty and others:
+            best = max(others) if side else min(others)
+            if (best < price) if side else (best > price):
+                break
+            maker = others[best][0]
+            traded = min(qty, maker[1])
+            reports.append((1, seq, best, traded, maker[0], order_id))
+            qty -= traded
+            maker[1] -= traded
+            if not maker[1]:
+                self.remove(maker[0])
+        if qty and ioc:
+            reports.append((2, seq, side, order_id, price))
+        elif qty:
+            self.levels[side].setdefault(price, deque()).append([order_id, qty])
+            self.live[order_id] = (side, price)
+        return reports
+
+    def remove(self, order_id: int) -> tuple[int, int]:
+        side, price = self.live.pop(order_id)
+        queue = self.levels[side][price]
+        queue.remove(next(order for order in queue if order[0] == order_id))
+        if not queue:
+            del self.levels[side][price]
+        return side, price
+
+    def queues(self) -> dict[tuple[str, int], list[list[int]]]:
+        return {("BS"[side], price): list(queue) for side in (0, 1) for price, queue in self.levels[side].items()}
+
+
+rows = st.lists(
+    st.tuples(
+        st.sampled_from([0, 0, 0, 1, 2]),
+        st.integers(0, 1),
+        st.sampled_from([0, 0, 0, 1]),
+        st.integers(1, 20),
+        st.integers(1, 12),
+        st.integers(95, 105),
+    ),
+    max_size=60,
+)
+
+
+@given(rows)
+def test_a_flow_written_as_itch_gives_its_book_back(
+    tmp_path_factory: pytest.TempPathFactory, flow: list[tuple[int, int, int, int, int, int]]
+) -> None:
+    """Any flow, matched, told as ITCH, written to a file and read back: every queue has its orders in order."""
+    matcher = Matcher()
+    tape = Tape(stock="TEST")
+    reports = [report for seq, row in enumerate(flow) for report in matcher.take(seq, *row)]
+    sink = io.BytesIO()
+    itch.write(tape.day(reports), sink.write)
+    path = tmp_path_factory.getbasetemp() / "flow.itch50"
+    path.write_bytes(sink.getvalue())
+    book = ItchBook()
+    with Source(path) as source:
+        for message in itch.read(source):
+            book.apply(message)
+    ids = {ref: order_id for order_id, ref in tape.references.items()}
+    found = {key[1:]: [[ids[ref], shares] for ref, shares in queue] for key, queue in book.queues().items()}
+    expected = matcher.queues()
+    assert found == expected
+    bids, asks = book.depth(1)
+    totals = {(side, price): sum(order[1] for order in queue) for (side, price), queue in expected.items()}
+    assert bids == sorted(((p, total) for (s, p), total in totals.items() if s == "B"), reverse=True)
+    assert asks == sorted((p, total) for (s, p), total in totals.items() if s == "S")
+
+
+def add(ref: int, side: str = "B", shares: int = 100, price: int = 10, locate: int = 1) -> AddOrder:
+    return AddOrder(locate, 0, 0, ref, side, shares, "X", price)
+
+
+def test_each_message_type_moves_the_book() -> None:
+    """Add, execute, cancel, delete and replace change orders and totals; trades off the book and events do not."""
+    book = ItchBook()
+    assert book.apply(add(1))
+    assert book.apply(AddOrderAttributed(1, 0, 0, 2, "B", 50, "X", 10, "MPID"))
+    assert book.apply(add(3, "S", 70, 12))
+    assert book.apply(add(4, "S", 70, 12, locate=2))
+    assert book.apply(Executed(1, 0, 0, 1, 30, 1))
+    assert book.apply(ExecutedWithPrice(1, 0, 0, 1, 30, 2, "Y", 11))
+    assert book.apply(Cancel(1, 0, 0, 2, 10))
+    assert book.depth(1) == ([(10, 80)], [(12, 70)])
+    assert book.queues()[1, "B", 10] == [(1, 40), (2, 40)]
+    assert book.apply(Replace(1, 0, 0, 1, 5, 60, 10))
+    assert book.queues()[1, "B", 10] == [(2, 40), (5, 60)]
+    assert book.apply(Delete(1, 0, 0, 2))
+    assert book.apply(Cancel(1, 0, 0, 5, 60))
+    assert book.depth(1) == ([], [(12, 70)])
+    assert book.depth(2) == ([], [(12, 70)])
+    assert not book.apply(Trade(1, 0, 0, 0, "B", 5, "X", 10, 9))
+    assert not book.apply(SystemEvent(0, 0, 0, "C"))
+    assert set(book.orders) == {3, 4}
+    assert book.levels == {(1, "S", 12): 70, (2, "S", 12): 70}
+
+
+@pytest.mark.parametrize(
+    ("message", "what"),
+    [
+        (add(1), "there already"),
+        (add(9, shares=0), "without shares"),
+        (Delete(1, 0, 0, 9), "no order 9"),
+        (Delete(2, 0, 0, 1), "of stock 1, not 2"),
+        (Executed(1, 0, 0, 1, 101, 1), "101 shares of order 1, which has 100"),
+        (Cancel(1, 0, 0, 1, 0), "0 shares"),
+        (Replace(1, 0, 0, 1, 2, 10, 10), "there already"),
+        (Replace(1, 0, 0, 1, 3, 0, 10), "without shares"),
+        (Replace(1, 0, 0, 1, 1, 0, 10), "without shares"),
+        (Replace(1, 0, 0, 9, 3, 10, 10), "no order 9"),
+    ],
+)
+def test_a_message_that_the_book_does_not_allow_changes_nothing(message: itch.Message, what: str) -> None:
+    """Unknown and reused references, other stocks and too many shares are named, and the book stays."""
+    book = ItchBook()
+    book.apply(add(1))
+    book.apply(add(2, "S", 5, 12))
+    orders, levels = dict(book.orders), dict(book.levels)
+    with pytest.raises(ItchBookError, match=what):
+        book.apply(message)
+    assert (book.orders, book.levels) == (orders, levels)
+
+
+@pytest.mark.parametrize(
+    ("reports", "what"),
+    [
+        ([(1, 0, 100, 5, 1, 2)], "without an incoming order"),
+        ([(2, 0, 0, 1, 100)], "does not rest"),
+        ([(3, 0, 0, 1, 100, 5)], "does not rest"),
+        ([(0, 0, 0, 1, 100, 5), (0, 1, 0, 1, 100, 5)], "rests already"),
+        ([(0, 0, 0, 1, 100, 5), (0, 1, 1, 2, 100, 6), (1, 1, 100, 6, 1, 2)], "trades 6 of order 1"),
+    ],
+)
+def test_reports_that_no_book_gives_are_refused(reports: list[tuple[int, ...]], what: str) -> None:
+    """A tape of impossible reports would describe no book."""
+
+    def told() -> Iterator[itch.Message]:
+        return Tape().day(reports)
+
+    with pytest.raises(TapeError, match=what):
+        list(told())
