@@ -106,3 +106,22 @@ SNAPSHOT_CHUNK_BYTES: Final = 64 * 1024
 SNAPSHOT_CHUNK_BYTES_MAX: Final = 256 * 1024 * 1024
 # A manifest: 8 KiB of bucket sums for every container, plus schemas.
 MANIFEST_BYTES_MAX: Final = 16 * 1024 * 1024
+# A snapshot is taken when the log has grown by this much (etcd: every 10,000 or 100,000 entries).
+SNAPSHOT_LOG_BYTES: Final = 64 * 1024 * 1024
+# Snapshots kept on disk: the last one, and the one before it should the last prove unreadable.
+SNAPSHOTS_KEPT: Final = 2
+# Records of a snapshot that wait for the disk.
+SNAPSHOT_QUEUE_RECORDS: Final = 64
+# How long the runner works on a snapshot between two batches: the most that a command waits for it.
+SNAPSHOT_SLICE_SECONDS: Final = 0.001
+
+# --- the embedded runtime -------------------------------------------------------------------------------------------
+
+# Commands that wait for the next batch; sixteen full batches. Threads then wait, event loops get Busy.
+COMMANDS_IN_FLIGHT_MAX: Final = 16_384
+# A machine that fell silent closes its hash interval after this long, so that its last commands get a root too.
+IDLE_HASH_SECONDS: Final = 1.0
+# Events read at once by a consumer; a named cursor moves after each such chunk.
+EVENTS_PER_READ: Final = 256
+# Keys whose first use a client remembers, to tell `outcome` since when to look.
+KEYS_REMEMBERED: Final = 4096

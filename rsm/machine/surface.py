@@ -7,11 +7,24 @@ the base of every machine; on the machine itself, inside handlers, they refuse t
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar
 
 from rsm.machine.outcome import Event, Outcome, Status
+
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class PipelineScope(Protocol, Generic[T_co]):
+    """A pipeline being collected: sent when the block ends without an exception."""
+
+    def __enter__(self) -> T_co: ...
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    async def __aenter__(self) -> T_co: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 class ClientSurface:
@@ -25,21 +38,27 @@ class ClientSurface:
         """
         self._client_only("once")
 
-    def outcome(self, key: str) -> Outcome:
-        """Settle a time-out through the log: applied (with its answer), not applied (and now it never will be), or expired."""
+    def outcome(self, key: str, *, sent_at: int = 0) -> Outcome:
+        """Settle a time-out through the log: applied (with its answer), not applied (and now it never will be), or expired.
+
+        `sent_at` is the log time when the key was first sent; needed only if that is longer ago than the window and was
+        done by another process.
+        """
         self._client_only("outcome")
 
     def session(self, *, principal: str = "", ttl_seconds: float | None = None) -> Self:
         """Another session, with its own order and its own end; close it, or let it expire after `ttl_seconds` of silence."""
         self._client_only("session")
 
-    def pipeline(self) -> AbstractContextManager[Self]:
+    def pipeline(self) -> PipelineScope[Self]:
         """Collect commands into one atomic step: results may be arguments of later commands; all or nothing.
 
         with bank.pipeline() as p:
             order = p.place("XYZ", 100)
             p.tag(order.order_id, "first")
         print(rsm.result(order))
+
+        From asyncio: `async with bank.pipeline() as p`.
         """
         self._client_only("pipeline")
 

@@ -65,15 +65,22 @@ class Signature:
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Plain positional values for a call, defaults filled in; checked. `InvalidCommand` names the field."""
-        values = list(args)
-        if kwargs or len(values) != self.count:
-            values = self._fill(values, dict(kwargs))
+        values = list(args) if not kwargs and len(args) == self.count else self.fill(args, kwargs)
         if not self.is_plain:
-            values = msgspec.to_builtins(values, builtin_types=(bytes,))
+            values = self.plain(values)
         self.decode(self.encode(values))
         return values
 
-    def _fill(self, values: list[Any], named: dict[str, Any]) -> list[Any]:
+    def plain(self, values: list[Any]) -> list[Any]:
+        """Values with enums, structs and tuples turned into what they travel as."""
+        try:
+            return msgspec.to_builtins(values, builtin_types=(bytes,))  # type: ignore[no-any-return]  # a list stays one
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidCommand(f"{self.what}: {error}") from None
+
+    def fill(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """Positional values for a call, defaults filled in, unchecked."""
+        values, named = list(args), dict(kwargs)
         if len(values) > self.count:
             raise InvalidCommand(f"{self.what}: takes {self.count} values, got {len(values)}")
         for parameter in self.parameters[len(values) :]:

@@ -191,6 +191,11 @@ class Journal:
         """Bytes of all segments in use, without space written ahead."""
         return sum(segment.end for segment in self._index.segments)
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether it takes entries: it is open, and nothing happened that only reopening can judge."""
+        return not self._closed and self._failure is None
+
     def term_at(self, index: int) -> int:
         """The term of an entry, also of the one just before `first_index`. `CallerError` outside the log."""
         return self._index.term_at(index)

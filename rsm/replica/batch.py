@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from rsm.codec import cbor
-from rsm.errors import BadBytes
+from rsm.errors import BadBytes, LimitExceeded
 from rsm.limits import BATCH_COMMANDS_MAX, ENTRY_BYTES_MAX
 
 BATCH_FORMAT: Final = 1
@@ -78,9 +78,14 @@ def join_item(session: int, sequence: int, lowest_unanswered: int, call: bytes, 
 
 
 def join_batch(machine_version: int, stamp: int, flags: int, items: list[bytes]) -> bytes:
-    """The payload of one entry from already encoded items."""
+    """The payload of one entry from already encoded items. `LimitExceeded` for one that no replica would take."""
+    if len(items) > BATCH_COMMANDS_MAX:
+        raise LimitExceeded(f"a batch of {len(items)} commands exceeds the bound of {BATCH_COMMANDS_MAX}")
     head = b"\x85" + encode_uint(BATCH_FORMAT) + encode_uint(machine_version) + encode_uint(stamp) + encode_uint(flags)
-    return b"".join((head, encode_head(4, len(items)), *items))
+    payload = b"".join((head, encode_head(4, len(items)), *items))
+    if len(payload) > ENTRY_BYTES_MAX:
+        raise LimitExceeded(f"a batch of {len(payload)} bytes exceeds the bound of {ENTRY_BYTES_MAX}")
+    return payload
 
 
 def decode_batch(payload: bytes) -> Batch:

@@ -34,13 +34,15 @@ def run_once(system: System, principal: str, key: str, fingerprint: int, run: Ca
 def settle(system: System, principal: str, key: str, sent_after: int) -> Answer:
     """The outcome of a key: body [state, status, body of the answer].
 
-    "expired" when keys created at or after `sent_after` may have been dropped already, so that nothing can be said.
+    "expired" when keys created at or after `sent_after` may have been dropped already, so that nothing can be said. With
+    `sent_after` 0 the caller vouches that the key was first sent within the window.
     """
+    since = sent_after or max(system.clock - WINDOW, 1)
     known = system.keys.get((principal, key))
     if known is not None and known.status != VOIDED:
         return Answer(Status.OK, encode(("applied", known.status, known.body)))
     if known is None:
-        if system.key_horizon >= sent_after > 0:
+        if system.key_horizon >= since:
             return Answer(Status.OK, encode(("expired", 0, b"")))
         _record(system, principal, key, KeyRecord(system.clock, 0, VOIDED, b""))
     return Answer(Status.OK, encode(("not_applied", 0, b"")))

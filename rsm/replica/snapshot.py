@@ -17,6 +17,7 @@ from rsm.codec import cbor
 from rsm.codec.record import RecordKind
 from rsm.errors import BadBytes, WrongMachine
 from rsm.limits import MANIFEST_BYTES_MAX, SNAPSHOT_CHUNK_BYTES, SNAPSHOT_CHUNK_BYTES_MAX
+from rsm.replica.compatibility import check_schema
 from rsm.replica.events import RawEvent
 from rsm.replica.replica import Replica
 from rsm.state.leaf import encode
@@ -148,14 +149,11 @@ def _events(packed: bytes) -> list[RawEvent]:
 
 def _check_machine(replica: Replica, manifest: Manifest) -> None:
     ours = replica.definition
-    if manifest.machine != ours.name:
-        raise WrongMachine(f"the snapshot is of machine {manifest.machine!r}, not of {ours.name!r}")
-    if manifest.version != ours.version:
-        raise WrongMachine(f"the snapshot is of version {manifest.version} of {ours.name!r}; the class is version {ours.version}")
+    check_schema(ours, manifest.machine, manifest.version, manifest.schema)
     for name, kind, schema, _ in replica.store.digests():
         theirs = manifest.state.get(name)
         if theirs is None or theirs[:2] != [kind, schema]:
-            raise WrongMachine(f"the snapshot's state schema differs from the class at {name!r}: raise the machine's version")
+            raise WrongMachine(f"the snapshot's state schema of {name!r} is not that of this release")
     extra = set(manifest.state) - set(replica.store.ledgers)
     if extra:
         raise WrongMachine(f"the snapshot has state that the class does not declare: {', '.join(sorted(extra))}")

@@ -1,6 +1,7 @@
 """The system's own commands, as two tables: what only a leader proposes (session 0), and what sessions may send.
 
 Each handler checks its values itself, since they come from the log: what does not fit is INVALID, never an exception.
+The exceptions are those that must stop the replica: a schema that its class cannot run, a root that is not its own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rsm.limits import KEY_LENGTH_MAX, SESSION_TTL_SECONDS_MAX, SESSIONS_MAX
 from rsm.replica import batch, keys
 from rsm.replica.answer import Answer, Status
+from rsm.replica.compatibility import check_schema
 from rsm.replica.sessions import Session
 from rsm.state.leaf import encode
 
@@ -33,7 +35,9 @@ def activate(replica: Replica, values: Any) -> Answer:
     """[machine name, machine version, schema, seed]: the version and schema that hold from here on."""
     if not fits(values, str, int, dict, bytes):
         return BAD_VALUES
-    _, version, replica.schema, seed = values
+    name, version, schema, seed = values
+    check_schema(replica.definition, name, version, schema)
+    replica.schema = schema
     replica.system.machine_version = version
     if not replica.system.seed:
         replica.system.seed = seed

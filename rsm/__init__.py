@@ -1,0 +1,49 @@
+"""rsm: replicated state machines. Write one plain class; rsm keeps it durable, replayable and provably the same."""
+
+from __future__ import annotations
+
+from msgspec import Meta
+
+from rsm.client.open import open, open_async
+from rsm.client.pipeline import result
+from rsm.errors import (
+    BadBytes,
+    Busy,
+    CallerError,
+    Closed,
+    CorruptFile,
+    DefinitionError,
+    DirectoryInUse,
+    DivergenceError,
+    EventsGap,
+    HandlerFailed,
+    InvalidCommand,
+    KeyReused,
+    KeyVoided,
+    LimitExceeded,
+    MediumError,
+    Rejected,
+    RsmError,
+    SequenceReused,
+    SessionExpired,
+    StorageError,
+    WrongMachine,
+)
+from rsm.machine.calls import Pending, command, on_session_end, query, upcast
+from rsm.machine.context import Context
+from rsm.machine.machine import StateMachine
+from rsm.machine.outcome import Event, Outcome, Status
+from rsm.machine.random import Random
+from rsm.state.containers import Map, Set, SortedMap
+from rsm.state.queues import Queue, Table
+from rsm.state.types import Struct
+
+# fmt: off
+__all__ = [
+    "BadBytes", "Busy", "CallerError", "Closed", "Context", "CorruptFile", "DefinitionError", "DirectoryInUse",
+    "DivergenceError", "Event", "EventsGap", "HandlerFailed", "InvalidCommand", "KeyReused", "KeyVoided",
+    "LimitExceeded", "Map", "MediumError", "Meta", "Outcome", "Pending", "Queue", "Random", "Rejected", "RsmError",
+    "SequenceReused", "SessionExpired", "Set", "SortedMap", "StateMachine", "Status", "StorageError", "Struct", "Table",
+    "WrongMachine", "command", "on_session_end", "open", "open_async", "query", "result", "upcast",
+]
+# fmt: on

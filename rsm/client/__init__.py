@@ -1,0 +1,1 @@
+"""How a program talks to a machine: typed proxies, answers on their way, pipelines, events."""

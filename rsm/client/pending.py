@@ -1,0 +1,109 @@
+"""Answers on their way: one object that a thread waits on and an event loop awaits.
+
+A command in flight costs one small object: no lock and no event exist until somebody waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Generator
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from rsm.errors import CallerError
+from rsm.machine.calls import Pending
+from rsm.replica.answer import Answer, Status, raise_answer
+
+R = TypeVar("R")
+OK = int(Status.OK)
+
+
+class PendingAnswer(Pending[R], Generic[R]):
+    """The answer to one command; the sink that the runtime tells it to."""
+
+    __slots__ = ("_answer", "_decode", "_error", "_waiters", "_what")
+
+    def __init__(self, what: str, decode: Callable[[bytes], R]) -> None:
+        self._what = what
+        self._decode = decode
+        self._answer: Answer | None = None
+        self._error: BaseException | None = None
+        self._waiters: list[Callable[[], None]] | None = None
+
+    # --- told by the runtime, from its thread ---------------------------------------------------------------------
+
+    def complete(self, answer: Answer) -> None:
+        """The answer is here."""
+        self._answer = answer
+        if self._waiters is not None:
+            self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """There will be no answer."""
+        self._error = error
+        if self._waiters is not None:
+            self._wake()
+
+    def _wake(self) -> None:
+        waiters = self._waiters or []
+        while waiters:
+            waiters.pop()()
+
+    # --- asked by callers -----------------------------------------------------------------------------------------
+
+    def done(self) -> bool:
+        """Whether the answer is here, or will never be."""
+        return self._answer is not None or self._error is not None
+
+    def result(self, timeout_seconds: float | None = None) -> R:
+        """Wait for the answer. Raises what the command decided; `TimeoutError` leaves the command on its way."""
+        if not self.done():
+            lock = threading.Lock()
+            lock.acquire()
+            self._when_done(lock.release)
+            if not lock.acquire(timeout=-1 if timeout_seconds is None else timeout_seconds):
+                raise TimeoutError(f"{self._what}: no answer within {timeout_seconds} s; it may still take effect")
+        return self._value()
+
+    def __await__(self) -> Generator[Any, None, R]:
+        if not self.done():
+            loop = asyncio.get_running_loop()
+            future: asyncio.Future[None] = loop.create_future()
+
+            def set_done() -> None:
+                if not future.done():
+                    future.set_result(None)
+
+            self._when_done(lambda: loop.call_soon_threadsafe(set_done))
+            yield from future
+        return self._value()
+
+    def _when_done(self, wake: Callable[[], None]) -> None:
+        # The waiter is listed before we look again, and the runtime looks for waiters after it has set the answer: one of
+        # the two always sees the other. `list.pop` hands each waiter to exactly one side.
+        waiters = self._waiters
+        if waiters is None:
+            waiters = self._waiters = []
+        waiters.append(wake)
+        if self.done():
+            try:
+                waiters.remove(wake)
+            except ValueError:
+                return  # the runtime has it
+            wake()
+
+    def _value(self) -> R:
+        answer = self._answer
+        if answer is None:
+            error = self._error
+            if error is None:
+                raise CallerError(f"{self._what}: no answer yet")
+            raise error
+        if answer.status != OK:
+            raise_answer(answer, self._what)
+        try:
+            return self._decode(answer.body)
+        except msgspec.ValidationError as error:
+            raise CallerError(f"{self._what}: took effect, but its result is not what its annotation says: {error}") from None

@@ -1,0 +1,143 @@
+"""Pipelines: several commands as one atomic step, in which later commands use the results of earlier ones."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from rsm.client.pending import PendingAnswer
+
+from rsm.codec.cbor import Reference
+from rsm.errors import CallerError, LimitExceeded
+from rsm.limits import PIPELINE_STEPS_MAX
+from rsm.machine.definition import CommandSpec
+from rsm.replica.batch import PIPELINE, encode_call
+
+if TYPE_CHECKING:
+    from rsm.client.proxy import Proxy
+
+R = TypeVar("R")
+decode_bodies = msgspec.msgpack.Decoder(list[bytes]).decode
+
+
+class Result:
+    """The result of a pipeline's step, or a field or element of it, before it exists. Type checkers see the real type."""
+
+    def __init__(self, scope: PipelineScope, step: int, path: tuple[str | int, ...] = ()) -> None:
+        self._scope = scope
+        self._reference = Reference(step, path)
+
+    def __getattr__(self, name: str) -> Result:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return Result(self._scope, self._reference.step, (*self._reference.path, name))
+
+    def __getitem__(self, key: str | int) -> Result:
+        return Result(self._scope, self._reference.step, (*self._reference.path, key))
+
+    def __iter__(self) -> Any:
+        raise TypeError("a result of a pipeline cannot be iterated before it has run; name the element: order[0]")
+
+    def __repr__(self) -> str:
+        return f"<result of step {self._reference.step} {self._reference.path}>"
+
+
+def result(pending: R) -> R:
+    """The value of a pipeline's result, after the pipeline has run.
+
+    `CallerError` if it has not run, or was rejected.
+    """
+    if not isinstance(pending, Result):
+        return pending
+    return pending._scope.value(pending._reference)  # type: ignore[no-any-return]  # the pipeline knows the type
+
+
+class PipelineCommand:
+    """A command inside a pipeline: calling it adds a step."""
+
+    def __init__(self, scope: PipelineScope, spec: CommandSpec) -> None:
+        self._scope = scope
+        self._spec = spec
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Result:
+        signature = self._spec.signature
+        values = signature.fill(args, kwargs)
+        if any(_has_result(value) for value in values):
+            # What a reference stands for is checked when it is resolved, on the replicas.
+            values = [_referred(value) for value in values]
+        else:
+            values = signature.bind(tuple(values), {})
+        return self._scope.add(self._spec, values)
+
+
+class PipelineScope:
+    """Collects steps; sends them when the block ends without an exception."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+        self._steps: list[list[Any]] = []
+        self._specs: list[CommandSpec] = []
+        self._results: list[Any] | None = None
+
+    def add(self, spec: CommandSpec, values: list[Any]) -> Result:
+        """Add a step."""
+        if len(self._steps) == PIPELINE_STEPS_MAX:
+            raise LimitExceeded(f"a pipeline takes at most {PIPELINE_STEPS_MAX} commands")
+        self._steps.append([spec.name, spec.version, values])
+        self._specs.append(spec)
+        return Result(self, len(self._steps) - 1)
+
+    def value(self, reference: Reference) -> Any:
+        """What a reference stands for, after the pipeline has run."""
+        if self._results is None:
+            raise CallerError("the pipeline has not run: leave its block first")
+        found = self._results[reference.step]
+        for part in reference.path:
+            found = getattr(found, part) if isinstance(part, str) and not isinstance(found, dict) else found[part]
+        return found
+
+    def __getattr__(self, name: str) -> PipelineCommand:
+        spec = self._proxy._definition.commands.get(name)
+        if spec is None:
+            raise AttributeError(f"{name} is not a command of {self._proxy._definition.name}; a pipeline takes only commands")
+        return PipelineCommand(self, spec)
+
+    def _send(self) -> PendingAnswer[list[bytes]]:
+        pending: PendingAnswer[list[bytes]] = PendingAnswer("pipeline", decode_bodies)
+        self._proxy._submit(encode_call(PIPELINE, 1, self._steps), pending)
+        return pending
+
+    def _keep(self, bodies: list[bytes]) -> None:
+        self._results = [spec.decode_result(body) for spec, body in zip(self._specs, bodies, strict=True)]
+
+    def __enter__(self) -> PipelineScope:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None and self._steps:
+            self._keep(self._send().result())
+
+    async def __aenter__(self) -> PipelineScope:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None and self._steps:
+            self._keep(await self._send())
+
+
+def _has_result(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(_has_result(item) for item in value)
+    return isinstance(value, Result)
+
+
+def _referred(value: Any) -> Any:
+    if isinstance(value, Result):
+        return value._reference
+    if isinstance(value, (list, tuple)):
+        return [_referred(item) for item in value]
+    return msgspec.to_builtins(value, builtin_types=(bytes,))
+
+

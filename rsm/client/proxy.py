@@ -1,0 +1,215 @@
+"""The typed proxy: what `rsm.open(Bank, path)` gives, seen by type checkers as a `Bank`.
+
+Commands are methods that are sent through the log, queries are methods that read. A proxy stands for one session; `once`
+gives views of it with an idempotency key, `session` gives others beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import TracebackType
+from typing import Any
+
+from rsm.client.pending import PendingAnswer
+from rsm.client.pipeline import PipelineScope
+from rsm.codec import cbor
+from rsm.errors import CallerError, InvalidCommand, LimitExceeded
+from rsm.limits import COMMAND_BYTES_MAX, EVENTS_PER_READ, KEY_LENGTH_MAX, KEYS_REMEMBERED, SESSION_TTL_SECONDS_MAX
+from rsm.machine.calls import BoundCommand
+from rsm.machine.definition import CommandSpec, Definition, QuerySpec
+from rsm.machine.outcome import Event, Outcome, Status
+from rsm.node.embedded import Embedded
+from rsm.node.submissions import Submission
+from rsm.replica.answer import Answer, decode, raise_answer
+from rsm.replica.answer import Status as AnswerStatus
+from rsm.replica.batch import CLOSE_SESSION, CURSOR, OPEN_SESSION, OUTCOME, encode_call
+
+SECOND = 10**9
+
+
+class ClientCommand(BoundCommand[Any, Any]):
+    """A command of a proxy."""
+
+
+    def __init__(self, proxy: Proxy, spec: CommandSpec) -> None:
+        self._proxy = proxy
+        self._spec = spec
+        self._head = encode_call(spec.name, spec.version, [])[:-1]
+        self.__doc__ = spec.handler.__doc__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.send(*args, **kwargs).result()
+
+    def send(self, *args: Any, **kwargs: Any) -> PendingAnswer[Any]:
+        spec = self._spec
+        call = self._head + cbor.encode(spec.signature.bind(args, kwargs))
+        pending: PendingAnswer[Any] = PendingAnswer(spec.name, spec.decode_result)
+        self._proxy._submit(call, pending)
+        return pending
+
+    def __repr__(self) -> str:
+        return f"<command {self._spec.name} v{self._spec.version} of {self._proxy!r}>"
+
+
+class Proxy:
+    """One session with a machine. Thread-safe; commands of a session take effect in the order they were sent."""
+
+    def __init__(self, runtime: Embedded, definition: Definition, session: int, *, owns_runtime: bool, key: str | None = None) -> None:
+        self._runtime = runtime
+        self._definition = definition
+        self._session = session
+        self._owns_runtime = owns_runtime
+        self._key = key
+        self._is_closed = False
+        self._key_times: OrderedDict[str, int] = OrderedDict()
+
+    def __getattr__(self, name: str) -> Any:
+        definition = self._definition
+        member: Any
+        if name in definition.commands:
+            member = ClientCommand(self, definition.commands[name])
+        elif name in definition.queries:
+            member = self._reader(definition.queries[name])
+        elif name in definition.state_schema():
+            raise AttributeError(f"{name} is state of the machine; read it through a query")
+        else:
+            raise AttributeError(f"{definition.name} has no command or query {name!r}")
+        setattr(self, name, member)
+        return member
+
+    def _reader(self, spec: QuerySpec) -> Callable[..., Any]:
+        def read(*args: Any, **kwargs: Any) -> Any:
+            packed = self._runtime.query(spec.name, spec.signature.bind(args, kwargs))
+            if spec.is_stream:
+                return map(spec.decode_result, packed)
+            return spec.decode_result(packed[0])
+
+        read.__name__, read.__doc__ = spec.name, spec.handler.__doc__
+        return read
+
+    def _submit(self, call: bytes, pending: PendingAnswer[Any]) -> None:
+        if len(call) > COMMAND_BYTES_MAX:
+            raise LimitExceeded(f"a command of {len(call)} bytes exceeds the bound of {COMMAND_BYTES_MAX}")
+        self._runtime.submit(Submission(self._session, call, pending, self._key))
+
+    # --- what every client can do; documented in rsm.machine.surface ------------------------------------------------
+
+    def once(self, key: str) -> Proxy:
+        if not 0 < len(key) <= KEY_LENGTH_MAX:
+            raise InvalidCommand(f"an idempotency key has 1 to {KEY_LENGTH_MAX} characters", "key")
+        self._key_times.setdefault(key, max(self._runtime.log_time(), 1))
+        while len(self._key_times) > KEYS_REMEMBERED:
+            self._key_times.popitem(last=False)
+        return Proxy(self._runtime, self._definition, self._session, owns_runtime=False, key=key)
+
+    def outcome(self, key: str, *, sent_at: int = 0) -> Outcome:
+        pending: PendingAnswer[Any] = PendingAnswer("outcome", decode)
+        self._submit(encode_call(OUTCOME, 1, [key, sent_at or self._key_times.get(key, 0)]), pending)
+        state, status, body = pending.result()
+        if state != "applied":
+            return Outcome(state)
+        if status == AnswerStatus.OK:
+            return Outcome("applied", decode(body))
+        try:
+            raise_answer(Answer(status, body), key)
+        except CallerError as error:
+            return Outcome("applied", None, str(error))
+
+    def session(self, *, principal: str = "", ttl_seconds: float | None = None) -> Proxy:
+        if ttl_seconds is not None and not 0 < ttl_seconds <= SESSION_TTL_SECONDS_MAX:
+            raise InvalidCommand(f"ttl_seconds must be above 0 and at most {SESSION_TTL_SECONDS_MAX}", "ttl_seconds")
+        number = open_session(self._runtime, principal, 0 if ttl_seconds is None else int(ttl_seconds * SECOND))
+        return Proxy(self._runtime, self._definition, number, owns_runtime=False)
+
+    def pipeline(self) -> PipelineScope:
+        return PipelineScope(self)
+
+    def events(self, cursor: str | None = None, *, follow: bool = False) -> Iterator[Event]:
+        number = self._runtime.cursor(cursor)
+        while True:
+            chunk = self._runtime.events_after(number, EVENTS_PER_READ)
+            for number, event in chunk:
+                yield self._event(event)
+            if chunk:
+                self._advance(cursor, number)
+            elif not follow:
+                return
+            else:
+                waiter: PendingAnswer[None] = PendingAnswer("events", lambda _: None)
+                self._runtime.when_events(lambda: waiter.complete(Answer(0, b"")))  # noqa: B023  # used before it is rebound
+                if not self._runtime.events_after(number, 1):
+                    waiter.result()
+
+    async def events_async(self, cursor: str | None = None) -> AsyncIterator[Event]:
+        number = self._runtime.cursor(cursor)
+        while True:
+            chunk = self._runtime.events_after(number, EVENTS_PER_READ)
+            for number, event in chunk:
+                yield self._event(event)
+            if chunk:
+                if cursor is not None:
+                    await self._moved(cursor, number)
+                continue
+            waiter: PendingAnswer[None] = PendingAnswer("events", lambda _: None)
+            self._runtime.when_events(lambda: waiter.complete(Answer(0, b"")))  # noqa: B023  # used before it is rebound
+            if not self._runtime.events_after(number, 1):
+                await waiter
+
+    def _event(self, event: Any) -> Event:
+        return Event(event.index, event.position, event.step, event.number, self._definition.decode_event(event.packed))
+
+    def _moved(self, cursor: str, number: int) -> PendingAnswer[Any]:
+        pending: PendingAnswer[Any] = PendingAnswer("events", decode)
+        self._submit(encode_call(CURSOR, 1, [cursor, number]), pending)
+        return pending
+
+    def _advance(self, cursor: str | None, number: int) -> None:
+        if cursor is not None:
+            self._moved(cursor, number).result()
+
+    def snapshot(self) -> int:
+        return self._runtime.snapshot()
+
+    def status(self) -> Status:
+        return self._runtime.status()
+
+    def close(self) -> None:
+        if self._key is not None:
+            raise CallerError("a view made by once() cannot be closed; close the client it came from")
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._owns_runtime:
+            self._runtime.close(self._session)
+        elif self._runtime.is_open:
+            close_session(self._runtime, self._session)
+
+    def __enter__(self) -> Proxy:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Proxy:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await asyncio.to_thread(self.close)
+
+    def __repr__(self) -> str:
+        return f"<client of {self._definition.name}, session {self._session}>"
+
+
+def open_session(runtime: Embedded, principal: str, ttl: int) -> int:
+    """Open a session through the log; `ttl` in nanoseconds, 0 for as long as the process lives. Its number."""
+    answer = runtime.call(OPEN_SESSION, [principal, ttl])
+    if answer.status != AnswerStatus.OK:
+        raise_answer(answer, "session")
+    return int(decode(answer.body))
+
+
+def close_session(runtime: Embedded, number: int) -> None:
+    """End a session through the log."""
+    runtime.call(CLOSE_SESSION, [number])

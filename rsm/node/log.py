@@ -1,0 +1,21 @@
+"""The local log: structlog's key-value events, handed to the standard library's logger "rsm".
+
+A library must not print by itself; applications see warnings and errors on standard error unless they configure more.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import structlog
+
+logger: Any = structlog.wrap_logger(
+    logging.getLogger("rsm"),
+    wrapper_class=structlog.stdlib.BoundLogger,
+    processors=[
+        structlog.stdlib.filter_by_level,
+        structlog.stdlib.add_log_level,
+        structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True),
+    ],
+)

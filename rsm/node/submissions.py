@@ -1,0 +1,111 @@
+"""The bounded queue between callers and the runner: commands wait here until the next batch takes them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from rsm.errors import Busy
+from rsm.limits import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMANDS_IN_FLIGHT_MAX
+from rsm.replica.answer import Answer
+
+
+class Sink(Protocol):
+    """Who waits for an answer."""
+
+    def complete(self, answer: Answer) -> None:
+        """The command is durable and applied; this is its answer."""
+
+    def fail(self, error: BaseException) -> None:
+        """There will be no answer."""
+
+
+class Submission:
+    """One command on its way into the log. `call` is name, version and values as encoded; session 0 is the leader's own."""
+
+    __slots__ = ("call", "key", "session", "sink")
+
+    def __init__(self, session: int, call: bytes, sink: Sink | None, key: str | None = None) -> None:
+        self.session = session
+        self.call = call
+        self.sink = sink
+        self.key = key
+
+
+class Submissions:
+    """First in, first out; at most `COMMANDS_IN_FLIGHT_MAX` wait. One consumer."""
+
+    def __init__(self) -> None:
+        self._queue: deque[Submission] = deque()
+        self._condition = threading.Condition(threading.Lock())
+        self._is_consumer_asleep = False
+        self._refusal: Callable[[], BaseException] | None = None
+        self._is_woken = False
+
+    def put(self, submission: Submission) -> None:
+        """Add a command. When the queue is full, a thread waits; a running event loop gets `Busy` instead."""
+        with self._condition:
+            while len(self._queue) >= COMMANDS_IN_FLIGHT_MAX and self._refusal is None:
+                if _in_event_loop():
+                    raise Busy(f"{COMMANDS_IN_FLIGHT_MAX} commands are waiting", retry_seconds=0.01)
+                self._condition.wait(0.05)
+            if self._refusal is not None:
+                raise self._refusal()
+            self._queue.append(submission)
+            if self._is_consumer_asleep:
+                self._is_consumer_asleep = False
+                self._condition.notify_all()
+
+    def wake(self) -> None:
+        """Let a sleeping consumer look around."""
+        with self._condition:
+            self._is_woken = True
+            self._is_consumer_asleep = False
+            self._condition.notify_all()
+
+    def refuse(self, error: Callable[[], BaseException]) -> list[Submission]:
+        """Take no more; returns what was waiting."""
+        with self._condition:
+            self._refusal = error
+            left = list(self._queue)
+            self._queue.clear()
+            self._condition.notify_all()
+            return left
+
+    def take(self, timeout_seconds: float, commands_max: int = BATCH_COMMANDS_MAX) -> list[Submission]:
+        """The next batch's worth of commands, bounded in number and bytes; empty when the time is up or `wake` came."""
+        queue = self._queue
+        if not queue and timeout_seconds > 0:
+            self._sleep(timeout_seconds)
+        taken: list[Submission] = []
+        size = 0
+        while queue and len(taken) < commands_max:
+            size += len(queue[0].call)
+            if taken and size > BATCH_BYTES_MAX:
+                break
+            taken.append(queue.popleft())
+        return taken
+
+    def _sleep(self, timeout_seconds: float) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        with self._condition:
+            while not self._queue and not self._is_woken:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                self._is_consumer_asleep = True
+                self._condition.wait(left)
+            self._is_consumer_asleep = False
+            self._is_woken = False
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
