@@ -14,18 +14,22 @@ import msgspec
 
 from rsm.errors import CallerError
 from rsm.machine.calls import Pending
+from rsm.node.submissions import Submission
 from rsm.replica.answer import Answer, Status, raise_answer
 
 R = TypeVar("R")
 OK = int(Status.OK)
 
 
-class PendingAnswer(Pending[R], Generic[R]):
-    """The answer to one command; the sink that the runtime tells it to."""
+class PendingAnswer(Submission, Pending[R], Generic[R]):
+    """One command on its way, and its answer."""
 
     __slots__ = ("_answer", "_decode", "_error", "_waiters", "_what")
 
-    def __init__(self, what: str, decode: Callable[[bytes], R]) -> None:
+    def __init__(self, what: str, decode: Callable[[bytes], R], session: int = 0, call: bytes = b"", key: str | None = None) -> None:
+        self.session = session
+        self.call = call
+        self.key = key
         self._what = what
         self._decode = decode
         self._answer: Answer | None = None

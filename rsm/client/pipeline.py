@@ -13,7 +13,7 @@ from rsm.codec.cbor import Reference
 from rsm.errors import CallerError, LimitExceeded
 from rsm.limits import PIPELINE_STEPS_MAX
 from rsm.machine.definition import CommandSpec
-from rsm.replica.batch import PIPELINE, encode_call
+from rsm.replica.batch import PIPELINE
 
 if TYPE_CHECKING:
     from rsm.client.proxy import Proxy
@@ -105,9 +105,7 @@ class PipelineScope:
         return PipelineCommand(self, spec)
 
     def _send(self) -> PendingAnswer[list[bytes]]:
-        pending: PendingAnswer[list[bytes]] = PendingAnswer("pipeline", decode_bodies)
-        self._proxy._submit(encode_call(PIPELINE, 1, self._steps), pending)
-        return pending
+        return self._proxy._send("pipeline", PIPELINE, self._steps, decode_bodies)
 
     def _keep(self, bodies: list[bytes]) -> None:
         self._results = [spec.decode_result(body) for spec, body in zip(self._specs, bodies, strict=True)]

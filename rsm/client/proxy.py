@@ -21,7 +21,6 @@ from rsm.machine.calls import BoundCommand
 from rsm.machine.definition import CommandSpec, Definition, QuerySpec
 from rsm.machine.outcome import Event, Outcome, Status
 from rsm.node.embedded import Embedded
-from rsm.node.submissions import Submission
 from rsm.replica.answer import Answer, decode, raise_answer
 from rsm.replica.answer import Status as AnswerStatus
 from rsm.replica.batch import CLOSE_SESSION, CURSOR, OPEN_SESSION, OUTCOME, encode_call
@@ -37,16 +36,19 @@ class ClientCommand(BoundCommand[Any, Any]):
         self._proxy = proxy
         self._spec = spec
         self._head = encode_call(spec.name, spec.version, [])[:-1]
+        self._encode = cbor.encode_plain if spec.signature.is_plain else cbor.encode
         self.__doc__ = spec.handler.__doc__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.send(*args, **kwargs).result()
 
     def send(self, *args: Any, **kwargs: Any) -> PendingAnswer[Any]:
-        spec = self._spec
-        call = self._head + cbor.encode(spec.signature.bind(args, kwargs))
-        pending: PendingAnswer[Any] = PendingAnswer(spec.name, spec.decode_result)
-        self._proxy._submit(call, pending)
+        spec, proxy = self._spec, self._proxy
+        call = self._head + self._encode(spec.signature.bind(args, kwargs))
+        if len(call) > COMMAND_BYTES_MAX:
+            raise too_large(call)
+        pending: PendingAnswer[Any] = PendingAnswer(spec.name, spec.decode_result, proxy._session, call, proxy._key)
+        proxy._runtime.submit(pending)
         return pending
 
     def __repr__(self) -> str:
@@ -89,10 +91,14 @@ class Proxy:
         read.__name__, read.__doc__ = spec.name, spec.handler.__doc__
         return read
 
-    def _submit(self, call: bytes, pending: PendingAnswer[Any]) -> None:
+    def _send(self, what: str, name: str, values: list[Any], decode_body: Callable[[bytes], Any] = decode) -> PendingAnswer[Any]:
+        """Send one of the system's own commands in this session."""
+        call = encode_call(name, 1, values)
         if len(call) > COMMAND_BYTES_MAX:
-            raise LimitExceeded(f"a command of {len(call)} bytes exceeds the bound of {COMMAND_BYTES_MAX}")
-        self._runtime.submit(Submission(self._session, call, pending, self._key))
+            raise too_large(call)
+        pending: PendingAnswer[Any] = PendingAnswer(what, decode_body, self._session, call, self._key)
+        self._runtime.submit(pending)
+        return pending
 
     # --- what every client can do; documented in rsm.machine.surface ------------------------------------------------
 
@@ -105,8 +111,7 @@ class Proxy:
         return Proxy(self._runtime, self._definition, self._session, owns_runtime=False, key=key)
 
     def outcome(self, key: str, *, sent_at: int = 0) -> Outcome:
-        pending: PendingAnswer[Any] = PendingAnswer("outcome", decode)
-        self._submit(encode_call(OUTCOME, 1, [key, sent_at or self._key_times.get(key, 0)]), pending)
+        pending = self._send("outcome", OUTCOME, [key, sent_at or self._key_times.get(key, 0)])
         state, status, body = pending.result()
         if state != "applied":
             return Outcome(state)
@@ -161,9 +166,7 @@ class Proxy:
         return Event(event.index, event.position, event.step, event.number, self._definition.decode_event(event.packed))
 
     def _moved(self, cursor: str, number: int) -> PendingAnswer[Any]:
-        pending: PendingAnswer[Any] = PendingAnswer("events", decode)
-        self._submit(encode_call(CURSOR, 1, [cursor, number]), pending)
-        return pending
+        return self._send("events", CURSOR, [cursor, number])
 
     def _advance(self, cursor: str | None, number: int) -> None:
         if cursor is not None:
@@ -200,6 +203,11 @@ class Proxy:
 
     def __repr__(self) -> str:
         return f"<client of {self._definition.name}, session {self._session}>"
+
+
+def too_large(call: bytes) -> LimitExceeded:
+    """The error for a command that no log would take."""
+    return LimitExceeded(f"a command of {len(call)} bytes exceeds the bound of {COMMAND_BYTES_MAX}")
 
 
 def open_session(runtime: Embedded, principal: str, ttl: int) -> int:

@@ -43,6 +43,7 @@ class CommandSpec:
         self.version = command.version
         self.handler = command.handler
         self.signature = signature
+        self.decode = signature.decode_packed
         self.result_type = result
         self.decode_result = msgspec.msgpack.Decoder(result).decode
         self.steps: dict[int, tuple[Signature, Upcaster]] = {}

@@ -39,7 +39,7 @@ class Signature:
         self.names = tuple(parameter.name for parameter in parameters)
         self.count = len(parameters)
         types = tuple(parameter.type for parameter in parameters)
-        self._decode: Callable[[bytes], tuple[Any, ...]] = msgspec.msgpack.Decoder(tuple[types] if types else tuple[()]).decode
+        self.decode_packed: Callable[[bytes], tuple[Any, ...]] = msgspec.msgpack.Decoder(tuple[types] if types else tuple[()]).decode
         self.is_plain = all(_is_plain(kind) for kind in types)
 
     @classmethod
@@ -104,7 +104,7 @@ class Signature:
     def decode(self, packed: bytes) -> tuple[Any, ...]:
         """The handler's arguments, typed, from packed values; `InvalidCommand` names the field at fault."""
         try:
-            return self._decode(packed)
+            return self.decode_packed(packed)
         except msgspec.ValidationError as error:
             raise self.explain(error) from None
 

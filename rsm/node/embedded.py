@@ -29,7 +29,7 @@ from rsm.node.disk import Disk, OsDisk
 from rsm.node.log import logger
 from rsm.node.recovery import Recovered, recover
 from rsm.node.snapshotter import Snapshotter
-from rsm.node.submissions import Sink, Submission, Submissions
+from rsm.node.submissions import Submission, Submissions
 from rsm.raft.engine import Ready
 from rsm.raft.solo import SoloEngine
 from rsm.replica.answer import Answer
@@ -38,6 +38,7 @@ from rsm.replica.batch import (
     CLOSE_SESSION,
     CONFIRMED,
     FLAG_HASH_POINT,
+    ITEM_HEAD,
     encode_call,
     encode_uint,
     join_batch,
@@ -49,10 +50,11 @@ Durability = Literal["fsync", "os"]
 SECOND = 10**9
 
 
-class Waiter:
-    """A sink for one thread that waits."""
+class Waiter(Submission):
+    """A system command whose caller waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, session: int, call: bytes) -> None:
+        super().__init__(session, call)
         self._done = threading.Event()
         self._answer: Answer | None = None
         self._error: BaseException | None = None
@@ -109,13 +111,13 @@ class Embedded:
     # --- for callers ----------------------------------------------------------------------------------------------
 
     def submit(self, submission: Submission) -> None:
-        """Queue a command; its sink is told the answer, or the failure."""
+        """Queue a command; it is told the answer, or the failure."""
         self.submissions.put(submission)
 
     def call(self, name: str, values: list[Any], session: int = 0) -> Answer:
         """Run one of the system's own commands and wait for its answer."""
-        waiter = Waiter()
-        self.submit(Submission(session, encode_call(name, 1, values), waiter))
+        waiter = Waiter(session, encode_call(name, 1, values))
+        self.submit(waiter)
         return waiter.wait()
 
     def query(self, name: str, values: list[Any]) -> list[bytes]:
@@ -175,9 +177,7 @@ class Embedded:
         """End the session, take a last root, make everything durable, let go of the directory. May be called twice."""
         if self._thread.is_alive() and not self._closing:
             if session:
-                waiter = Waiter()
-                self.submit(Submission(0, encode_call(CLOSE_SESSION, 1, [session]), waiter))
-                waiter.wait()
+                self.call(CLOSE_SESSION, [session])
             self._closing = True
             self.submissions.wake()
         if threading.current_thread() is not self._thread:
@@ -207,10 +207,10 @@ class Embedded:
         if replica.schema != schema or replica.system.machine_version != definition.version:
             seed = replica.system.seed or secrets.token_bytes(16)
             values = [definition.name, definition.version, schema, seed]
-            first.append(Submission(0, encode_call(ACTIVATE, 1, values), None))
+            first.append(Submission(0, encode_call(ACTIVATE, 1, values)))
         # Sessions without a time to live belong to the process that opened them, and that process is gone.
         for number in sorted(number for number, session in replica.sessions.items() if session.ttl == 0):
-            first.append(Submission(0, encode_call(CLOSE_SESSION, 1, [number]), None))
+            first.append(Submission(0, encode_call(CLOSE_SESSION, 1, [number])))
         try:
             while first:
                 self._step(first[:1000], 0)
@@ -235,8 +235,7 @@ class Embedded:
         finally:
             self._closing = True
             for submission in self.submissions.refuse(self._closed):
-                if submission.sink is not None:
-                    submission.sink.fail(self._closed())
+                submission.fail(self._closed())
             self._release()
             self._notify_events()
 
@@ -298,8 +297,7 @@ class Embedded:
                 self._unconfirmed.append((applied.index, applied.root))
                 self._snapshotter.at_hash_point()
             for submission, answer in zip(taken, applied.answers[len(confirmations) :], strict=True):
-                if submission.sink is not None:
-                    submission.sink.complete(answer)
+                submission.complete(answer)
             for failure in applied.failures:
                 logger.error("handler_failed", index=failure.index, position=failure.position, name=failure.name, traceback=failure.traceback)
         if self._event_waiters:
@@ -307,21 +305,24 @@ class Embedded:
 
     def _join(self, taken: list[Submission]) -> list[bytes]:
         """Items for submissions. A session's numbers go on from where the log stands; all before them are answered."""
-        heads: dict[int, tuple[int, int]] = {}
+        heads: dict[int, tuple[bytes, bytes]] = {}
+        firsts: dict[int, int] = {}
+        sequences: dict[int, int] = {}
         items = []
         for submission in taken:
             number = submission.session
-            if number == 0:
-                items.append(join_item(0, 0, 0, submission.call))
-                continue
-            head = heads.get(number)
-            if head is None:
+            sequence = sequences.get(number)
+            if sequence is None:
                 session = self.replica.sessions.get(number)
-                sequence = session.next_sequence if session is not None else 1
-                head = (sequence, sequence)
-            sequence, lowest = head
-            heads[number] = (sequence + 1, lowest)
-            items.append(join_item(number, sequence, lowest, submission.call, submission.key))
+                sequence = 0 if number == 0 else 1 if session is None else session.next_sequence
+                firsts[number] = sequence
+                heads[number] = (ITEM_HEAD + encode_uint(number), encode_uint(sequence))
+            sequences[number] = sequence + 1 if number else 0
+            if submission.key is None:
+                head, lowest = heads[number]
+                items.append(head + encode_uint(sequence) + lowest + submission.call)
+            else:
+                items.append(join_item(number, sequence, firsts[number], submission.call, submission.key))
         return items
 
     def _persist(self) -> Ready:
@@ -340,8 +341,7 @@ class Embedded:
 
     def _fail(self, taken: list[Submission], error: BaseException) -> None:
         for submission in taken:
-            if submission.sink is not None:
-                submission.sink.fail(error)
+            submission.fail(error)
 
     def _notify_events(self) -> None:
         with self._state_lock:

@@ -7,33 +7,29 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
-
 from rsm.errors import Busy
 from rsm.limits import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMANDS_IN_FLIGHT_MAX
 from rsm.replica.answer import Answer
 
 
-class Sink(Protocol):
-    """Who waits for an answer."""
+class Submission:
+    """One command on its way into the log. `call` is name, version and values as encoded; session 0 is the leader's own.
+
+    Whoever waits for the answer derives from this class: one object a command, from the caller to the answer and back.
+    """
+
+    __slots__ = ("call", "key", "session")
+
+    def __init__(self, session: int, call: bytes, key: str | None = None) -> None:
+        self.session = session
+        self.call = call
+        self.key = key
 
     def complete(self, answer: Answer) -> None:
         """The command is durable and applied; this is its answer."""
 
     def fail(self, error: BaseException) -> None:
         """There will be no answer."""
-
-
-class Submission:
-    """One command on its way into the log. `call` is name, version and values as encoded; session 0 is the leader's own."""
-
-    __slots__ = ("call", "key", "session", "sink")
-
-    def __init__(self, session: int, call: bytes, sink: Sink | None, key: str | None = None) -> None:
-        self.session = session
-        self.call = call
-        self.sink = sink
-        self.key = key
 
 
 class Submissions:

@@ -7,7 +7,7 @@ top of that goes to the local log.
 from __future__ import annotations
 
 import enum
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -28,8 +28,8 @@ class Status(enum.IntEnum):
     SEQUENCE_GAP = 8  # an earlier command of the session is missing: send again from there
 
 
-class Answer(NamedTuple):
-    """One command's answer."""
+class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One command's answer. Encodes as [status, body]; that is what the running digest covers."""
 
     status: int
     body: bytes

@@ -11,6 +11,8 @@ from __future__ import annotations
 import traceback
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from rsm.codec.cbor import Reference
 from rsm.errors import InvalidCommand
 from rsm.limits import EVENTS_PER_COMMAND_MAX, PIPELINE_STEPS_MAX, RESULT_BYTES_MAX, TIMERS_PER_ENTRY_MAX
@@ -24,7 +26,11 @@ from rsm.state.leaf import encode
 from rsm.state.store import Store
 
 NO_STEP: Final = -1
+# Plain integers: an enum member costs an attribute look-up, and these are on the path of every command.
 OK: Final = int(Status.OK)
+REJECTED: Final = int(Status.REJECTED)
+FAILED: Final = int(Status.FAILED)
+INVALID: Final = int(Status.INVALID)
 
 
 class Failure(NamedTuple):
@@ -47,41 +53,41 @@ class Executor:
         self.context = Context(self)
         self.events: list[RawEvent] = []
         self.failures: list[Failure] = []
+        self.result: Any = None  # of the last command that returned
+        self._undo = store.undo
         self._event_number = 0
 
     # --- one command ----------------------------------------------------------------------------------------------
 
     def run(self, spec: CommandSpec, version: int, values: Any, packed: bytes, step: int = NO_STEP) -> Answer:
-        """Upcast, validate, handle. `packed` is MessagePack of `values`."""
-        return self._attempt(spec, version, values, packed, step)[0]
-
-    def _attempt(self, spec: CommandSpec, version: int, values: Any, packed: bytes, step: int) -> tuple[Answer, Any]:
-        context, store = self.context, self.store
-        mark, events_mark = store.mark(), len(self.events)
+        """Upcast, validate, handle. `packed` is MessagePack of `values`. The bare result stays in `result`."""
+        undo, events = self._undo, self.events
+        mark, events_mark = len(undo), len(events)
         self._event_number = 0
         try:
             if version != spec.version:
                 packed = self._upcast(spec, version, values)
-            args = spec.signature.decode(packed)
+            args = spec.decode(packed)
+        except msgspec.ValidationError as error:
+            return Answer(INVALID, encode((spec.signature.explain(error).field or "values", step)))
         except InvalidCommand as error:
-            return Answer(Status.INVALID, encode((error.field or "values", step))), None
+            return Answer(INVALID, encode((error.field or "values", step)))
         try:
-            result = spec.handler(self.machine, context, *args)
-            body = encode(result)
+            self.result = spec.handler(self.machine, self.context, *args)
+            body = encode(self.result)
             if len(body) > RESULT_BYTES_MAX:
                 raise ValueError(f"a result of {len(body)} bytes exceeds the bound of {RESULT_BYTES_MAX}")
+            return Answer(OK, body)
         except Reject as rejection:
-            answer = Answer(Status.REJECTED, encode((rejection.reason, step)))
+            answer = Answer(REJECTED, encode((rejection.reason, step)))
         except (MemoryError, RecursionError):
             raise
         except Exception:
             self._note_failure(spec.name)
-            answer = Answer(Status.FAILED, encode(("handler_failed", step)))
-        else:
-            return Answer(OK, body), result
-        store.rollback(mark)
-        del self.events[events_mark:]
-        return answer, None
+            answer = Answer(FAILED, encode(("handler_failed", step)))
+        self.store.rollback(mark)
+        del events[events_mark:]
+        return answer
 
     def _upcast(self, spec: CommandSpec, version: int, values: Any) -> bytes:
         if spec.signature_at(version) is None:
@@ -103,33 +109,33 @@ class Executor:
         """Run steps in order; later values may refer to earlier results. All or nothing: body is the list of bodies."""
         mark, events_mark = self.store.mark(), len(self.events)
         if type(steps) is not list or not 0 < len(steps) <= PIPELINE_STEPS_MAX:
-            return Answer(Status.INVALID, encode((f"a pipeline has 1 to {PIPELINE_STEPS_MAX} steps", NO_STEP)))
+            return Answer(INVALID, encode((f"a pipeline has 1 to {PIPELINE_STEPS_MAX} steps", NO_STEP)))
         results: list[Any] = []
         bodies: list[bytes] = []
         for number, step in enumerate(steps):
             self.context.step = number
-            answer, result = self._step(number, step, results)
+            answer = self._step(number, step, results)
             if answer.status != OK:
                 self.store.rollback(mark)
                 del self.events[events_mark:]
                 return answer
-            results.append(result)
+            results.append(self.result)
             bodies.append(answer.body)
         return Answer(OK, encode(bodies))
 
-    def _step(self, number: int, step: Any, results: list[Any]) -> tuple[Answer, Any]:
+    def _step(self, number: int, step: Any, results: list[Any]) -> Answer:
         if type(step) is not list or len(step) != 3 or type(step[2]) is not list or type(step[0]) is not str:
-            return Answer(Status.INVALID, encode(("step", number))), None
+            return Answer(INVALID, encode(("step", number)))
         name, version, values = step
         spec = self.definition.commands.get(name)
         if spec is None or type(version) is not int:
-            return Answer(Status.INVALID, encode(("unknown command", number))), None
+            return Answer(INVALID, encode(("unknown command", number)))
         try:
             values = [resolve(value, results) for value in values]
             packed = encode(values)
         except (LookupError, AttributeError, TypeError, ValueError, OverflowError):
-            return Answer(Status.INVALID, encode(("reference", number))), None
-        return self._attempt(spec, version, values, packed, number)
+            return Answer(INVALID, encode(("reference", number)))
+        return self.run(spec, version, values, packed, number)
 
     # --- timers and session ends ----------------------------------------------------------------------------------
 

@@ -64,6 +64,7 @@ class Replica:
         self.term = 0
         self.schema: dict[str, Any] | None = None  # as the log last declared it
         self.roots: dict[int, bytes] = {}  # the last ROOTS_KEPT hash points
+        self._specs = self.definition.commands
         self._fingerprint_seeds = {
             (name, version): hash64(f"{name}/{version}".encode())
             for name, spec in self.definition.commands.items()
@@ -117,8 +118,9 @@ class Replica:
         return answers
 
     def _item(self, position: int, item: Any) -> Answer:
+        """One command: find its session, run it if it is the session's next, remember the answer."""
         try:
-            number, sequence, lowest, name, version, values = item[:6]
+            number, sequence, lowest, name, version, values = item if len(item) == 6 else item[:6]
             packed = encode(values)
             session = self.sessions.get(number)
         except (TypeError, ValueError, OverflowError):
@@ -137,21 +139,28 @@ class Replica:
             return session.earlier(sequence, mark)
         if session.touched_at != context.index:
             self.sessions.touch(session, context.index, context.now)
+        spec = self._specs.get(name)
         if len(item) == 6:
-            answer = self._run(session, name, version, values, packed)
+            if spec is not None:
+                answer = self.executor.run(spec, version, values, packed)
+            else:
+                answer = self._run_system(session, name, values)
         elif type(item[6]) is str and 0 < len(item[6]) <= KEY_LENGTH_MAX:
             answer = keys.run_once(
-                self.system, session.principal, item[6], mark, lambda: self._run(session, name, version, values, packed)
+                self.system,
+                session.principal,
+                item[6],
+                mark,
+                lambda: self._run_system(session, name, values)
+                if spec is None
+                else self.executor.run(spec, version, values, packed),
             )
         else:
             answer = MALFORMED
         session.remember(mark, answer, lowest)
         return answer
 
-    def _run(self, session: Session, name: str, version: int, values: Any, packed: bytes) -> Answer:
-        spec = self.definition.commands.get(name)
-        if spec is not None:
-            return self.executor.run(spec, version, values, packed)
+    def _run_system(self, session: Session, name: str, values: Any) -> Answer:
         system_command = SESSION_COMMANDS.get(name)
         return UNKNOWN_COMMAND if system_command is None else system_command(self, session, values)
 

@@ -23,7 +23,7 @@ class Store:
     def __init__(self, containers: dict[str, Any]) -> None:
         self.containers = containers
         self.ledgers: dict[str, Ledger] = {name: c._ledger for name, c in sorted(containers.items())}
-        self._undo: list[tuple[Any, Any, Any]] = []
+        self.undo: list[tuple[Any, Any, Any]] = []  # (container, leaf key, old value); its length is a mark
         self._scrub_at = (0, 0)  # (ledger number, bucket): where the next scrub begins
         self.scrub_rounds = 0
 
@@ -31,17 +31,17 @@ class Store:
 
     def begin(self) -> None:
         """Open the containers for writing."""
-        record = self._undo.append
+        record = self.undo.append
         for container in self.containers.values():
             container._record = record
 
     def mark(self) -> int:
         """Where the undo log stands; give it to `rollback` to undo everything written since."""
-        return len(self._undo)
+        return len(self.undo)
 
     def rollback(self, mark: int) -> None:
         """Undo everything written since the mark, newest first."""
-        undo = self._undo
+        undo = self.undo
         while len(undo) > mark:
             container, leaf_key, old = undo.pop()
             container._restore(leaf_key, old)
@@ -50,16 +50,16 @@ class Store:
         """Close the containers for writing and bring the sums up to date."""
         for container in self.containers.values():
             container._record = refuse_write
-        if not self._undo:
+        if not self.undo:
             return
         firsts: dict[int, tuple[Ledger, dict[Any, Any]]] = {}
-        for container, leaf_key, old in reversed(self._undo):
+        for container, leaf_key, old in reversed(self.undo):
             of_container = firsts.get(id(container))
             if of_container is None:
                 firsts[id(container)] = (container._ledger, {leaf_key: old})
             else:
                 of_container[1][leaf_key] = old
-        self._undo.clear()
+        self.undo.clear()
         for ledger, of_ledger in firsts.values():
             ledger.flush(of_ledger)
 
