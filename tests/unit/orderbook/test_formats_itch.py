@@ -19,6 +19,8 @@ from demos.orderbook.formats.source import READ_BYTES
 SPECIFIED = {
     "S": 12, "R": 39, "H": 25, "A": 36, "F": 40, "E": 31, "C": 36, "X": 23, "D": 19, "U": 35, "P": 44, "Q": 40, "B": 19,
 }  # fmt: skip
+# Those that are carried raw.
+SPECIFIED_RAW = {"Y": 20, "L": 26, "V": 35, "W": 12, "K": 28, "J": 35, "h": 21, "I": 50, "N": 20, "O": 48}
 ADD = AddOrder(7, 0, 34_200_000_000_001, 42, "B", 100, "AAPL", 1_186_000)
 
 u16, u32, u48, u64 = (st.integers(0, 2**bits - 1) for bits in (16, 32, 48, 64))
@@ -95,9 +97,8 @@ def test_written_messages_read_back_equal(tmp_path_factory: pytest.TempPathFacto
 
 
 def test_the_lengths_are_those_of_the_specification() -> None:
-    """One decoder per type of the table, each of the published length."""
-    for kind, length in SPECIFIED.items():
-        assert itch.LENGTHS[kind.encode()] == length
+    """Every type of the specification has its published length, and no other type has one."""
+    assert {kind.encode(): length for kind, length in (SPECIFIED | SPECIFIED_RAW).items()} == itch.LENGTHS
 
 
 def test_fields_lie_where_the_specification_puts_them() -> None:
@@ -114,6 +115,9 @@ def test_fields_lie_where_the_specification_puts_them() -> None:
     directory = itch.encode(itch.StockDirectory(1, 0, 0, "ZVZZT", round_lot=100, etp_leverage=3, inverse="Y"))
     assert (directory[19:21], int.from_bytes(directory[21:25], "big")) == (b"  ", 100)
     assert (int.from_bytes(directory[34:38], "big"), directory[38:39]) == (3, b"Y")
+    again = itch.decode(directory)
+    assert isinstance(again, itch.StockDirectory)
+    assert (again.stock, again.category, again.status) == ("ZVZZT", " ", " ")
     replaced = itch.encode(itch.Replace(1, 0, 0, 8, 9, 100, 5))
     assert [int.from_bytes(replaced[a:b], "big") for a, b in ((11, 19), (19, 27), (27, 31), (31, 35))] == [8, 9, 100, 5]
     cross = itch.encode(itch.CrossTrade(1, 0, 0, 8, "X", 9, 10, "O"))

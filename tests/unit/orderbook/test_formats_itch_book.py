@@ -83,7 +83,7 @@ rows = st.lists(
         st.sampled_from([0, 0, 0, 1]),
         st.integers(1, 20),
         st.integers(1, 12),
-        st.integers(95, 105),
+        st.integers(99, 102),
     ),
     max_size=60,
 )
@@ -115,6 +115,20 @@ def test_a_flow_written_as_itch_gives_its_book_back(
     assert asks == sorted((p, total) for (s, p), total in totals.items() if s == "S")
 
 
+def test_a_modification_that_trades_and_rests_is_told_in_three_steps() -> None:
+    """The old order leaves, its counterpart is executed, and only what is left is added; an IOC order never is."""
+    tape = Tape()
+    first = list(tape.messages(0, [(0, 0, 1, 1, 100, 4)])) + list(tape.messages(1, [(0, 1, 0, 2, 99, 10)]))
+    assert [type(message) for message in first] == [AddOrder, AddOrder]
+    told = list(tape.messages(2, [(1, 2, 100, 4, 1, 2), (3, 2, 0, 2, 100, 9)]))
+    assert told == [Delete(1, 0, 2, 2), Executed(1, 0, 2, 1, 4, 1), AddOrder(1, 0, 2, 3, "B", 5, "FLOW", 100)]
+    assert list(tape.messages(3, [(3, 3, 0, 2, 98, 7)])) == [Replace(1, 0, 3, 3, 4, 7, 98)]
+    assert list(tape.messages(4, [(0, 4, 1, 9, 98, 10), (1, 4, 98, 7, 2, 9), (2, 4, 1, 9, 98)])) == [
+        Executed(1, 0, 4, 4, 7, 2)
+    ]
+    assert tape.references == {}
+
+
 def add(ref: int, side: str = "B", shares: int = 100, price: int = 10, locate: int = 1) -> AddOrder:
     return AddOrder(locate, 0, 0, ref, side, shares, "X", price)
 
@@ -128,6 +142,7 @@ def test_each_message_type_moves_the_book() -> None:
     assert book.apply(add(4, "S", 70, 12, locate=2))
     assert book.apply(Executed(1, 0, 0, 1, 30, 1))
     assert book.apply(ExecutedWithPrice(1, 0, 0, 1, 30, 2, "Y", 11))
+    assert book.queues()[1, "B", 10] == [(1, 40), (2, 50)]
     assert book.apply(Cancel(1, 0, 0, 2, 10))
     assert book.depth(1) == ([(10, 80)], [(12, 70)])
     assert book.queues()[1, "B", 10] == [(1, 40), (2, 40)]

@@ -157,6 +157,16 @@ def test_a_damaged_gzip_file_is_named(tmp_path: Path) -> None:
                 pass
 
 
+def test_damage_after_a_good_beginning_is_left_to_the_reader(tmp_path: Path) -> None:
+    """A short gzip file cut at its end is still recognised; one without a readable byte is an error at once."""
+    packed = gzip.compress(FLOW)
+    assert detect(write(tmp_path, packed[:-1])) is Format.FLOW
+    with pytest.raises(FormatError, match="byte 0: the gzip stream"):
+        detect(write(tmp_path, b"\x1f\x8b" + b"rubbish" * 10))
+    with pytest.raises(TornTail, match="byte 0: the gzip stream ends too early"):
+        detect(write(tmp_path, packed[:11]))
+
+
 def test_quotes_are_printable_and_short() -> None:
     """An error text quotes control bytes escaped, and only the beginning of much."""
     assert quoted(b"\x1b[2J\n") == "'\\x1b[2J\\n'"
