@@ -127,6 +127,9 @@ class MachineDirectory:
         lock = disk.lock(os.path.join(path, "lock"))
         try:
             _check_identity(path, identity, machine, cluster_id, group_id)
+            # The process that made the directory may have died before its names were on the disk.
+            disk.fsync_directory(path)
+            disk.fsync_directory(os.path.dirname(path) or ".")
             return cls(disk, path, identity, lock)
         except BaseException:
             lock.release()

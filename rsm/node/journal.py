@@ -105,12 +105,12 @@ class Journal:
         disk = self._disk
         if create and not disk.exists(self.path):
             disk.mkdir(self.path)
-            disk.fsync_directory(os.path.dirname(self.path) or ".")
+        # Here and below: names that an earlier process of ours made or removed may not be on the disk yet.
+        disk.fsync_directory(os.path.dirname(self.path) or ".")
         names = disk.listdir(self.path)
         for name in names:
             if name.endswith(TEMPORARY_SUFFIX):
                 disk.unlink(os.path.join(self.path, name))
-        # Names that an earlier process of ours made or removed may not be on the disk yet.
         disk.fsync_directory(self.path)
         paths = [os.path.join(self.path, name) for name in names if is_segment_name(name)]
         if not paths:
@@ -282,7 +282,7 @@ class Journal:
         with self._sync_lock, self._fatal():
             # The cut also gives back the space written ahead, which is just what a full disk needs.
             file.truncate(end)
-            file.fdatasync()
+            self._sync_active()
             self._file_bytes = end
 
     def _write_ahead(self, file: File, end: int) -> None:
@@ -307,12 +307,15 @@ class Journal:
             self._check_usable()
             index = self.last_index
             if index > self._durable_index:
-                with self._fatal():
-                    self._sync_pending = True
-                    self._active_file().fdatasync()
-                    self._sync_pending = False
+                self._sync_active()
                 self._durable_index = index
             return self._durable_index
+
+    def _sync_active(self) -> None:
+        with self._fatal():
+            self._sync_pending = True
+            self._active_file().fdatasync()
+            self._sync_pending = False
 
     def _roll(self) -> None:
         """Seal the active segment and go on in a new one."""
@@ -327,7 +330,7 @@ class Journal:
         file, end = self._active_file(), self._index.segments[-1].end
         with self._fatal():
             file.truncate(end)
-            file.fdatasync()
+            self._sync_active()
         self._file_bytes = end
         self._durable_index = self.last_index
 
@@ -476,9 +479,9 @@ class Journal:
             try:
                 if self._failure is None:
                     self._seal()
-                elif self._sync_pending:
-                    self._forget_unsynced()
             finally:
+                if self._sync_pending:
+                    self._forget_unsynced()
                 self._close_file()
 
     def _forget_unsynced(self) -> None:

@@ -45,7 +45,7 @@ class LogIndex:
 
     @property
     def first_index(self) -> int:
-        return self.segments[0].first_index
+        return self.segments[0].first_index if self.segments else self.last_index + 1
 
     def add_segment(self, segment: Segment) -> None:
         """Go on in this segment; the first one says what came before the log."""

@@ -120,7 +120,8 @@ class SnapshotFiles:
         self._group_id = group_id
         if not disk.exists(path):
             disk.mkdir(path)
-            disk.fsync_directory(os.path.dirname(path) or ".")
+        # Names that an earlier process of ours made or removed may not be on the disk yet.
+        disk.fsync_directory(os.path.dirname(path) or ".")
         for name in disk.listdir(path):
             if name.endswith(SUFFIX + TEMPORARY_SUFFIX):
                 disk.unlink(os.path.join(path, name))

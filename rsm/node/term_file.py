@@ -45,6 +45,8 @@ class TermFile:
         """
         if create and not disk.exists(path):
             cls._create(disk, path, group_id)
+        # Also for a file that an earlier process of ours made: its name may not be on the disk yet.
+        disk.fsync_directory(os.path.dirname(path) or ".")
         file = disk.open(path)
         try:
             slots = [cls._read_slot(file, slot, group_id) for slot in range(SLOTS)]
@@ -73,7 +75,6 @@ class TermFile:
         finally:
             file.close()
         disk.rename(temporary, path)
-        disk.fsync_directory(os.path.dirname(path) or ".")
 
     @staticmethod
     def _read_slot(file: File, slot: int, group_id: int) -> Record | BadBytes:

@@ -58,7 +58,7 @@ def test_a_value_comes_back_equal_and_canonical(value: Any) -> None:
 
 @given(st.binary(max_size=64))
 def test_arbitrary_bytes_decode_or_are_refused(data: bytes) -> None:
-    """No bytes raise anything but BadBytes, and what decodes can be encoded, unless a float or a huge integer is in it."""
+    """No bytes raise anything but BadBytes; what decodes can be encoded, but for floats and huge integers."""
     try:
         value = decode(data, bytes_max=BYTES_MAX)
     except BadBytes:
