@@ -1,0 +1,179 @@
+"""The order book as a replicated machine: a thin adapter between the log and `demos.orderbook.book`.
+
+A trader is whoever the session says it is (`ctx.principal`); the machine gives every principal an owner number on first
+use. Sessions without a principal trade for NOBODY. Reports are the machine's events. A refused order is an outcome with
+a reason, not a rejection: it has its place in the report stream.
+"""
+
+from __future__ import annotations
+
+import rsm
+from demos.orderbook.book import Book
+from demos.orderbook.records import CONTINUOUS, NOBODY, Market, OpenOrder, Order, Outcome, Report, Tape
+
+
+class OrderBook(rsm.StateMachine, name="orderbook", version=1, event=Report):
+    """An exchange's matching core of many instruments."""
+
+    orders: rsm.Map[int, Order]
+    levels: rsm.Table[int, rsm.Queue[int]]
+    prices: rsm.SortedMap[int, None]
+    owned: rsm.Table[int, rsm.Queue[int]]
+    markets: rsm.Map[int, Market]
+    tapes: rsm.Map[int, Tape]
+    symbols: rsm.Map[str, int]
+    owners: rsm.Map[str, int]
+    on_disconnect: rsm.Map[int, int]
+
+    def setup(self) -> None:
+        self.book = Book(
+            orders=self.orders,
+            levels=self.levels,
+            prices=self.prices,
+            owned=self.owned,
+            markets=self.markets,
+            tapes=self.tapes,
+            symbols=self.symbols,
+        )
+
+    def _owner(self, ctx: rsm.Context) -> int:
+        principal = ctx.principal
+        if not principal:
+            return NOBODY
+        owner = self.owners.get(principal)
+        if owner is None:
+            owner = self.owners[principal] = len(self.owners) + 1
+        return owner
+
+    # --- traders ------------------------------------------------------------------------------------------------------
+
+    @rsm.command(version=1)
+    def place(
+        self,
+        ctx: rsm.Context,
+        order_id: int,
+        instrument: int,
+        side: int,
+        quantity: int,
+        price: int,
+        flags: int = 0,
+        display: int = 0,
+        trigger: int = 0,
+    ) -> Outcome:
+        """Enter an order; see `Book.place` for its terms."""
+        owner = self._owner(ctx)
+        return self.book.place(ctx.emit, order_id, instrument, side, quantity, price, owner, flags, display, trigger)
+
+    @rsm.command(version=1)
+    def cancel(self, ctx: rsm.Context, order_id: int) -> Outcome:
+        """Take out one order of the session's principal."""
+        return self.book.cancel(ctx.emit, order_id, self._owner(ctx))
+
+    @rsm.command(version=1)
+    def modify(self, ctx: rsm.Context, order_id: int, quantity: int, price: int) -> Outcome:
+        """Give a resting order another price and open quantity."""
+        return self.book.modify(ctx.emit, order_id, quantity, price, self._owner(ctx))
+
+    @rsm.command(version=1)
+    def mass_cancel(self, ctx: rsm.Context, instrument: int | None = None) -> int:
+        """Take out all orders of the session's principal, or those in one instrument; returns how many."""
+        return self.book.mass_cancel(ctx.emit, self._owner(ctx), instrument)
+
+    @rsm.command(version=1)
+    def cancel_on_disconnect(self, ctx: rsm.Context, enabled: bool = True) -> None:
+        """Have the principal's orders cancelled when this session ends, however it ends."""
+        if not enabled:
+            self.on_disconnect.pop(ctx.session, None)
+        elif not ctx.principal:
+            ctx.reject("a session without a principal owns no orders")
+        else:
+            self.on_disconnect[ctx.session] = self._owner(ctx)
+
+    @rsm.on_session_end
+    def disconnected(self, ctx: rsm.Context) -> None:
+        """Cancel the orders of a trader who asked for that."""
+        owner = self.on_disconnect.pop(ctx.session, None)
+        if owner is not None:
+            self.book.mass_cancel(ctx.emit, owner)
+
+    # --- operators ----------------------------------------------------------------------------------------------------
+
+    @rsm.command(version=1)
+    def list_instrument(
+        self, ctx: rsm.Context, instrument: int, symbol: str, phase: int = CONTINUOUS, requeue: bool = False
+    ) -> Outcome:
+        """Open a market."""
+        return self.book.list_instrument(ctx.emit, instrument, symbol, phase=phase, requeue=requeue)
+
+    @rsm.command(version=1)
+    def set_collar(self, ctx: rsm.Context, instrument: int, low: int, high: int) -> Outcome:
+        """Bound the prices that orders may name."""
+        return self.book.set_collar(ctx.emit, instrument, low, high)
+
+    @rsm.command(version=1)
+    def set_reference(self, ctx: rsm.Context, instrument: int, price: int) -> Outcome:
+        """Set the reference price of auctions."""
+        return self.book.set_reference(ctx.emit, instrument, price)
+
+    @rsm.command(version=1)
+    def halt(self, ctx: rsm.Context, instrument: int) -> Outcome:
+        """Stop trading; orders can only be cancelled."""
+        return self.book.halt(ctx.emit, instrument)
+
+    @rsm.command(version=1)
+    def resume(self, ctx: rsm.Context, instrument: int) -> Outcome:
+        """Go on in the phase that was halted."""
+        return self.book.resume(ctx.emit, instrument)
+
+    @rsm.command(version=1)
+    def start_auction(self, ctx: rsm.Context, instrument: int) -> Outcome:
+        """Gather orders without matching."""
+        return self.book.start_auction(ctx.emit, instrument)
+
+    @rsm.command(version=1)
+    def uncross(self, ctx: rsm.Context, instrument: int, phase: int = CONTINUOUS) -> Outcome:
+        """End an auction at the price that trades most, and go on in `phase`."""
+        return self.book.uncross(ctx.emit, instrument, phase)
+
+    # --- queries ------------------------------------------------------------------------------------------------------
+
+    @rsm.query
+    def instrument(self, symbol: str) -> int | None:
+        """The number of a symbol."""
+        return self.book.instrument(symbol)
+
+    @rsm.query
+    def best(self, instrument: int) -> tuple[int | None, int | None]:
+        """Best bid and best ask."""
+        return self.book.best(instrument)
+
+    @rsm.query
+    def depth(self, instrument: int, side: int, levels_max: int = 10) -> list[tuple[int, int, int]]:
+        """(price, displayed quantity, orders) of the best levels of a side."""
+        return self.book.depth(instrument, side, levels_max)
+
+    @rsm.query
+    def order(self, order_id: int) -> OpenOrder | None:
+        """A live order in full."""
+        return self.book.order(order_id)
+
+    @rsm.query
+    def open_orders(self, principal: str) -> list[OpenOrder]:
+        """The live orders of a principal, oldest first."""
+        owner = self.owners.get(principal)
+        return [] if owner is None else self.book.open_orders(owner)
+
+    @rsm.query
+    def market(self, instrument: int) -> Market | None:
+        """Symbol, phase, collar and reference of an instrument."""
+        return self.book.market(instrument)
+
+    @rsm.query
+    def statistics(self, instrument: int) -> Tape | None:
+        """What has been traded in an instrument."""
+        return self.book.statistics(instrument)
+
+    @rsm.query
+    def counts(self) -> tuple[int, int]:
+        """How many orders are live, and how many levels they make."""
+        return len(self.orders), len(self.levels)
