@@ -1,15 +1,16 @@
 """Call auctions: orders gather without matching, then trade together at one price.
 
-The price rule of the uncross, over all whole prices (1 to the highest):
+The price is one that an order names, or the reference. Of these the uncross chooses
 
-1. the price at which most can trade: the smaller of what would buy there or higher, and sell there or lower;
-2. of several, those that leave least unmatched (the smallest surplus, whichever side it is on);
-3. these form one unbroken range: demand only falls with the price and supply only rises. The price is the one of the
-   range nearest to the reference.
+1. the one at which most can trade: the smaller of what would buy there or higher, and sell there or lower;
+2. of several, the one that leaves least unmatched (the smallest surplus, whichever side it is on);
+3. of several, the one nearest to the reference. There are never two of these: where prices on both sides of the
+   reference are as good, demand and supply, which only fall and only rise, make the reference at least as good.
 
 The reference is the one set for the market; else the last trade's price; else the middle of best bid and best ask, or
 the one there is. With none of these, and so no priced order at all, nothing trades. Hidden quantity counts in full.
-Market orders stand ahead of all prices; what is left of them is cancelled.
+Market orders stand ahead of all prices; what is left of them is cancelled. No price trades more than the chosen one, so
+the book is not crossed afterwards.
 
 Within the uncross, price then time priority pairs buyers and sellers (an iceberg shows its slices one by one, each
 behind those that wait); nobody takes, so self-trade prevention and post-only say nothing there: a trade with oneself
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from demos.orderbook.keys import ASK, BID, MIRROR, PRICE_MAX, base_of, price_of
+from demos.orderbook.keys import ASK, BID, MIRROR, base_of, price_of
 from demos.orderbook.matching import Sink
 from demos.orderbook.records import MARKET, Order, Reason, Traded, Uncrossed
 from demos.orderbook.stops import Stops
@@ -31,37 +32,23 @@ Ladder = Sequence[tuple[int, int]]
 def clearing(bids: Ladder, asks: Ladder, reference: int) -> tuple[int, int, int] | None:
     """The auction's (price, volume, surplus), or None if nothing can trade.
 
-    `bids` and `asks` are (price, quantity) pairs in any order, market orders at price MARKET. A surplus > 0 is demand
-    that stays unmatched.
+    `bids` and `asks` are (price, quantity) pairs in any order, market orders at price MARKET; `reference` is a price. A
+    surplus > 0 is demand that stays unmatched.
     """
     demand = sum(quantity for _, quantity in bids)
     supply = 0
-    leaving = sorted((price + 1, quantity) for price, quantity in bids if price != MARKET)
-    coming = sorted((max(price, 1), quantity) for price, quantity in asks)
-    # Demand and supply are constant from each of these prices up to the next.
-    starts = sorted({1, *(price for price, _ in leaving), *(price for price, _ in coming)} - {PRICE_MAX + 1})
-    best: tuple[int, int] = (0, 0)
-    ranges: list[tuple[int, int, int]] = []
-    gone = come = 0
-    for number, start in enumerate(starts):
-        while gone < len(leaving) and leaving[gone][0] <= start:
-            demand -= leaving[gone][1]
-            gone += 1
-        while come < len(coming) and coming[come][0] <= start:
-            supply += coming[come][1]
-            come += 1
-        merit = (min(demand, supply), -abs(demand - supply))
-        end = starts[number + 1] - 1 if number + 1 < len(starts) else PRICE_MAX
-        if not ranges or merit > best:
-            best, ranges = merit, []
-        if merit == best:
-            ranges.append((start, end, demand - supply))
-    volume = best[0]
-    if not volume:
-        return None
-    price = min(max(reference, ranges[0][0]), ranges[-1][1])
-    surplus = next(surplus for start, end, surplus in ranges if start <= price <= end)
-    return price, volume, surplus
+    leaving = sorted(((price, quantity) for price, quantity in bids if price != MARKET), reverse=True)
+    coming = sorted(asks, reverse=True)
+    best = (0, 0, 0, 0, 0)
+    for price in sorted({reference, *(price for price, _ in (*bids, *asks) if price != MARKET)}):
+        while leaving and leaving[-1][0] < price:
+            demand -= leaving.pop()[1]
+        while coming and coming[-1][0] <= price:
+            supply += coming.pop()[1]
+        surplus = demand - supply
+        best = max(best, (min(demand, supply), -abs(surplus), -abs(price - reference), price, surplus))
+    volume, _, _, price, surplus = best
+    return (price, volume, surplus) if volume else None
 
 
 class Auctions(Stops):
