@@ -15,7 +15,7 @@ import msgspec
 
 from rsm.errors import DefinitionError
 from rsm.machine.calls import Command, Query, SessionEnd, Upcaster
-from rsm.machine.values import Signature, type_hints
+from rsm.machine.values import Signature, fingerprint_seed, type_hints
 from rsm.state.containers import Map, Set, SortedMap
 from rsm.state.leaf import ALGORITHM
 from rsm.state.queues import Queue, Table
@@ -44,6 +44,7 @@ class CommandSpec:
         self.handler = command.handler
         self.signature = signature
         self.decode = signature.decode_packed
+        self.fingerprint_seed = fingerprint_seed(self.name, self.version)
         self.result_type = result
         self.decode_result = msgspec.msgpack.Decoder(result).decode
         self.steps: dict[int, tuple[Signature, Upcaster]] = {}

@@ -40,6 +40,7 @@ class Signature:
         self.count = len(parameters)
         types = tuple(parameter.type for parameter in parameters)
         self.decode_packed: Callable[[bytes], tuple[Any, ...]] = msgspec.msgpack.Decoder(tuple[types] if types else tuple[()]).decode
+        self._defaults = [p.default for p in parameters if p.default is not MISSING]  # Python has them last
         self.is_plain = all(_is_plain(kind) for kind in types)
 
     @classmethod
@@ -65,7 +66,16 @@ class Signature:
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Plain positional values for a call, defaults filled in; checked. `InvalidCommand` names the field."""
-        values = list(args) if not kwargs and len(args) == self.count else self.fill(args, kwargs)
+        if kwargs:
+            values = self.fill(args, kwargs)
+        else:
+            values = list(args)
+            missing = self.count - len(values)
+            if missing:
+                if not 0 < missing <= len(self._defaults):
+                    values = self.fill(args, kwargs)  # says what is wrong
+                else:
+                    values += self._defaults[-missing:]
         if not self.is_plain:
             values = self.plain(values)
         self.decode(self.encode(values))
@@ -120,7 +130,12 @@ class Signature:
 
 def fingerprint(name: str, version: int, packed: bytes) -> int:
     """64 bits that tell one command with its values from another."""
-    return hash64(packed, hash64(f"{name}/{version}".encode()))
+    return hash64(packed, fingerprint_seed(name, version))
+
+
+def fingerprint_seed(name: str, version: int) -> int:
+    """What a command's name and version contribute to its fingerprints."""
+    return hash64(f"{name}/{version}".encode())
 
 
 def type_hints(what: str, annotated: Any, local_names: dict[str, Any]) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import NamedTuple
+
+import msgspec
 
 from rsm.errors import EventsGap
 from rsm.limits import EVENT_BYTES_KEPT, EVENTS_KEPT
 
 
-class RawEvent(NamedTuple):
+class RawEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One event as it was emitted: identity and MessagePack of the value."""
 
     index: int

@@ -65,11 +65,6 @@ class Replica:
         self.schema: dict[str, Any] | None = None  # as the log last declared it
         self.roots: dict[int, bytes] = {}  # the last ROOTS_KEPT hash points
         self._specs = self.definition.commands
-        self._fingerprint_seeds = {
-            (name, version): hash64(f"{name}/{version}".encode())
-            for name, spec in self.definition.commands.items()
-            for version in (*spec.steps, spec.version)
-        }
 
     # --- entries --------------------------------------------------------------------------------------------------
 
@@ -133,13 +128,15 @@ class Replica:
             leader_command = LEADER_COMMANDS.get(name) if number == 0 else None
             return NO_SESSION if leader_command is None else leader_command(self, values)
         context.principal = session.principal
-        seed = self._fingerprint_seeds.get((name, version))
-        mark = fingerprint(name, version, packed) if seed is None else hash64(packed, seed)
+        spec = self._specs.get(name)
+        if spec is not None and version == spec.version:
+            mark = hash64(packed, spec.fingerprint_seed)
+        else:
+            mark = fingerprint(name, version, packed)
         if sequence != session.next_sequence:
             return session.earlier(sequence, mark)
         if session.touched_at != context.index:
             self.sessions.touch(session, context.index, context.now)
-        spec = self._specs.get(name)
         if len(item) == 6:
             if spec is not None:
                 answer = self.executor.run(spec, version, values, packed)

@@ -11,14 +11,12 @@ otherwise become an entry that no replica can hash.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, NoReturn, TypeVar
 
-from sortedcontainers import SortedList
-
 from rsm.state.leaf import ABSENT
 from rsm.state.ledger import Ledger
+from rsm.state.sorted_keys import SortedKeys
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -140,12 +138,9 @@ class SortedMap(Map[K, V]):
 
     __slots__ = ("_order",)
 
-    _order: SortedList
-
-    def __new__(cls, *arguments: Any) -> SortedMap[K, V]:
-        self = super().__new__(cls)
-        self._order = SortedList()
-        return self
+    def __init__(self) -> None:
+        super().__init__()
+        self._order = SortedKeys()
 
     def __setitem__(self, key: K, value: V) -> None:
         self._check_key(key)
@@ -172,44 +167,37 @@ class SortedMap(Map[K, V]):
 
     def first(self) -> K | None:
         """The smallest key, or None."""
-        return self._order[0] if self._order else None
+        return self._order.first()  # type: ignore[no-any-return]  # the order holds what __setitem__ let in: keys
 
     def last(self) -> K | None:
         """The largest key, or None."""
-        return self._order[-1] if self._order else None
+        return self._order.last()  # type: ignore[no-any-return]  # as above
 
     def ceiling(self, key: K) -> K | None:
         """The smallest key >= `key`, or None."""
-        # Two bisections over the sorted list's own parts: a third of the cost of irange, and on the matching path.
-        order = self._order
-        maxes = order._maxes
-        part = bisect_left(maxes, key)
-        if part == len(maxes):
-            return None
-        keys = order._lists[part]
-        return keys[bisect_left(keys, key)]  # type: ignore[no-any-return]  # sortedcontainers has no types
+        return self._order.ceiling(key)  # type: ignore[no-any-return]  # as above
 
     def higher(self, key: K) -> K | None:
         """The smallest key > `key`, or None."""
-        return next(self._order.irange(key, None, (False, False)), None)
+        return self._order.higher(key)  # type: ignore[no-any-return]  # as above
 
     def floor(self, key: K) -> K | None:
         """The largest key <= `key`, or None."""
-        return next(self._order.irange(None, key, reverse=True), None)
+        return self._order.floor(key)  # type: ignore[no-any-return]  # as above
 
     def lower(self, key: K) -> K | None:
         """The largest key < `key`, or None."""
-        return next(self._order.irange(None, key, (False, False), reverse=True), None)
+        return self._order.lower(key)  # type: ignore[no-any-return]  # as above
 
     def range(self, start: K | None = None, stop: K | None = None, reverse: bool = False) -> Iterator[K]:
         """Keys with start <= key < stop (None: open), rising, or falling if `reverse`. Do not write while iterating."""
-        return self._order.irange(start, stop, (True, False), reverse)  # type: ignore[no-any-return]  # as above
+        return self._order.range(start, stop, reverse)
 
     def __iter__(self) -> Iterator[K]:
-        return iter(self._order)
+        return self._order.range(None, None, False)
 
     def __reversed__(self) -> Iterator[K]:
-        return reversed(self._order)
+        return self._order.range(None, None, True)
 
     def _restore(self, leaf_key: Any, old: Any) -> None:
         had = leaf_key in self

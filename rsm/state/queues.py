@@ -9,7 +9,7 @@ on exactly as one that was never touched.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from rsm.state.containers import Check, Record
 from rsm.state.leaf import ABSENT
@@ -20,17 +20,20 @@ V = TypeVar("V")
 Q = TypeVar("Q", bound="Queue[Any]")
 
 
-class Queue(Generic[V]):
-    """First in, first out, with stable integer positions. Declare it alone, or in a `Table[K, Queue[V]]`."""
+class Queue(dict[int, V]):
+    """First in, first out, with stable integer positions. Declare it alone, or in a `Table[K, Queue[V]]`.
 
-    __slots__ = ("_check_value", "_head", "_items", "_key", "_ledger", "_record", "_tail", "_table")
+    A dict from position to value underneath: `queue[position]`, `position in queue`, `get` and `len` are the dict's own.
+    Iterates over values, first to last.
+    """
+
+    __slots__ = ("_check_value", "_head", "_key", "_ledger", "_record", "_table", "_tail")
 
     _check_value: Check
     _ledger: Ledger
     _record: Record
 
     def __init__(self, table: Table[Any, Any] | None = None, key: Any = None) -> None:
-        self._items: dict[int, V] = {}
         self._head = 0  # the smallest live position
         self._tail = 0  # the largest live position + 1
         self._table = table
@@ -42,42 +45,49 @@ class Queue(Generic[V]):
         """Append a value; returns its position."""
         self._check_value(value)
         position = self._tail
-        self._note(position, ABSENT)
-        if not self._items and self._table is not None:
-            dict.__setitem__(self._table, self._key, self)
-        self._items[position] = value
+        table = self._table
+        if table is None:
+            self._record((self, position, ABSENT))
+        else:
+            table._record((table, (self._key, position), ABSENT))
+            if not self:
+                dict.__setitem__(table, self._key, self)
+        dict.__setitem__(self, position, value)
         self._tail = position + 1
         return position
 
     def push_front(self, value: V) -> int:
         """Put a value before the first one; returns its position (which may be negative)."""
-        if not self._items:
+        if not self:
             return self.push(value)
         self._check_value(value)
         position = self._head - 1
         self._note(position, ABSENT)
-        self._items[position] = value
+        dict.__setitem__(self, position, value)
         self._head = position
         return position
 
     def remove(self, position: int) -> V:
         """Take out the item at a position, anywhere in the queue; KeyError if there is none."""
-        value = self._items[position]
+        value = self[position]
         self._note(position, value)
         self._drop(position)
         return value
 
     def pop_first(self) -> V:
         """Take out the first item; IndexError if the queue is empty."""
-        if not self._items:
+        if not self:
             raise IndexError("the queue is empty")
         return self.remove(self._head)
 
     def __setitem__(self, position: int, value: V) -> None:
         """Replace the item at a position, which keeps its place; KeyError if there is none."""
         self._check_value(value)
-        self._note(position, self._items[position])
-        self._items[position] = value
+        self._note(position, self[position])
+        dict.__setitem__(self, position, value)
+
+    def __delitem__(self, position: int) -> None:
+        self.remove(position)
 
     def clear(self) -> None:
         """Take out every item."""
@@ -86,40 +96,38 @@ class Queue(Generic[V]):
 
     def first(self) -> int | None:
         """The position of the first item, or None."""
-        return self._head if self._items else None
+        return self._head if self else None
 
     def last(self) -> int | None:
         """The position of the last item, or None."""
-        return self._tail - 1 if self._items else None
-
-    def __getitem__(self, position: int) -> V:
-        return self._items[position]
-
-    def get(self, position: int, default: Any = None) -> Any:
-        """The item at a position, or the default."""
-        return self._items.get(position, default)
-
-    def __contains__(self, position: object) -> bool:
-        return position in self._items
-
-    def __len__(self) -> int:
-        return len(self._items)
+        return self._tail - 1 if self else None
 
     def positions(self) -> list[int]:
         """Live positions, first to last."""
-        return sorted(self._items)
+        return sorted(dict.keys(self))
 
-    def __iter__(self) -> Iterator[V]:
-        return iter([self._items[position] for position in self.positions()])
+    def __iter__(self) -> Iterator[Any]:
+        return iter([self[position] for position in self.positions()])
 
-    def items(self) -> list[tuple[int, V]]:
-        """(position, value) pairs, first to last."""
-        return [(position, self._items[position]) for position in self.positions()]
+    def __reversed__(self) -> Iterator[Any]:
+        return iter([self[position] for position in reversed(self.positions())])
 
-    def __eq__(self, other: object) -> bool:
-        return self.items() == other.items() if isinstance(other, Queue) else NotImplemented
+    def keys(self) -> Any:
+        """Live positions, first to last."""
+        return self.positions()
 
-    __hash__ = None  # type: ignore[assignment]  # mutable, as list is
+    def values(self) -> Any:
+        """Values, first to last. A list: it does not follow later changes."""
+        return list(self)
+
+    def items(self) -> Any:
+        """(position, value) pairs, first to last. A list: it does not follow later changes."""
+        return [(position, self[position]) for position in self.positions()]
+
+    def _refused(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("this operation is not tracked; use push, push_front, remove, pop_first, clear or queue[position] = value")
+
+    pop = popitem = setdefault = update = copy = __ior__ = __reduce__ = _refused
 
     def __repr__(self) -> str:
         return f"Queue({self.items()!r})"
@@ -135,9 +143,8 @@ class Queue(Generic[V]):
             table._record((table, (self._key, position), old))
 
     def _drop(self, position: int) -> None:
-        items = self._items
-        del items[position]
-        if not items:
+        dict.__delitem__(self, position)
+        if not self:
             self._head = self._tail = 0
             if self._table is not None:
                 dict.__delitem__(self._table, self._key)
@@ -145,33 +152,31 @@ class Queue(Generic[V]):
         # Each hole is walked over once by either end, after the removal that made it: constant cost over time.
         if position == self._head:
             position += 1
-            while position not in items:
+            while position not in self:
                 position += 1
             self._head = position
         elif position == self._tail - 1:
-            while position - 1 not in items:
+            while position - 1 not in self:
                 position -= 1
             self._tail = position
 
-    def _leaf(self, leaf_key: Any, default: Any) -> Any:
-        return self._items.get(leaf_key, default)
+    _leaf = dict.get
 
     def _leaves_of(self, key: Any) -> Iterator[tuple[Any, Any]]:
-        yield key, self._items[key]
+        yield key, self[key]
 
     def _restore(self, leaf_key: Any, old: Any) -> None:
-        items = self._items
         if old is ABSENT:
-            if leaf_key in items:
+            if leaf_key in self:
                 self._drop(leaf_key)
             return
-        if not items:
+        if not self:
             self._head, self._tail = leaf_key, leaf_key + 1
             if self._table is not None:
                 dict.__setitem__(self._table, self._key, self)
-        elif leaf_key not in items:
+        elif leaf_key not in self:
             self._head, self._tail = min(self._head, leaf_key), max(self._tail, leaf_key + 1)
-        items[leaf_key] = old
+        dict.__setitem__(self, leaf_key, old)
 
 
 class Table(dict[K, Q]):
@@ -237,10 +242,10 @@ class Table(dict[K, Q]):
 
     def _leaf(self, leaf_key: Any, default: Any) -> Any:
         queue = self.get(leaf_key[0])
-        return default if queue is None else queue._items.get(leaf_key[1], default)
+        return default if queue is None else queue.get(leaf_key[1], default)
 
     def _leaves_of(self, key: Any) -> Iterator[tuple[Any, Any]]:
-        for position, value in self[key]._items.items():
+        for position, value in dict.items(self[key]):
             yield (key, position), value
 
     def _restore(self, leaf_key: Any, old: Any) -> None:
