@@ -125,3 +125,13 @@ IDLE_HASH_SECONDS: Final = 1.0
 EVENTS_PER_READ: Final = 256
 # Keys whose first use a client remembers, to tell `outcome` since when to look.
 KEYS_REMEMBERED: Final = 4096
+
+# --- the command line -----------------------------------------------------------------------------------------------
+
+# Different commands that `log info` counts one by one. No machine has as many; a log of nonsense may, and the count
+# must not grow with it.
+CLI_COMMANDS_COUNTED_MAX: Final = 10_000
+# Leaves that may change while a streaming query reads one index: about a hundred megabytes of old values.
+VIEW_LEAVES_MAX: Final = 1_000_000
+# Items of a streaming query that are produced under the state's lock before commands get their turn.
+QUERY_SLICE_ITEMS: Final = 256

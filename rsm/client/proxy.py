@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import chain
 from types import TracebackType
 from typing import Any
 
@@ -83,10 +84,10 @@ class Proxy:
 
     def _reader(self, spec: QuerySpec) -> Callable[..., Any]:
         def read(*args: Any, **kwargs: Any) -> Any:
-            packed = self._runtime.query(spec.name, spec.signature.bind(args, kwargs))
+            values = spec.signature.bind(args, kwargs)
             if spec.is_stream:
-                return map(spec.decode_result, packed)
-            return spec.decode_result(packed[0])
+                return map(spec.decode_result, chain.from_iterable(self._runtime.stream(spec.name, values)))
+            return spec.decode_result(self._runtime.query(spec.name, values))
 
         read.__name__, read.__doc__ = spec.name, spec.handler.__doc__
         return read

@@ -13,6 +13,7 @@ since it would not be restored from a snapshot.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 from rsm.errors import DefinitionError
@@ -25,6 +26,7 @@ from rsm.state.ledger import Ledger
 from rsm.state.queues import Queue
 from rsm.state.scalars import SCALARS, ScalarLedger, Scalars
 from rsm.state.types import describe
+from rsm.state.view import VIEWS
 
 KINDS = {kind: container for container, kind in CONTAINERS.items()}
 
@@ -63,12 +65,14 @@ class StateMachine(ClientSurface):
             checks[name](default)
         values.update(defaults)
         values["_scalars"] = Scalars(values, defaults, checks)
-        values["_sealed"] = False
-        for spec in definition.containers:
-            values[spec.name] = make_container(definition.prefix, spec)
-        self.setup()
-        values["_sealed"] = True
+        values.update((spec.name, make_container(definition.prefix, spec)) for spec in definition.containers)
+        self._set_up()
         return self
+
+    def _set_up(self) -> None:
+        self.__dict__["_sealed"] = False
+        self.setup()
+        self.__dict__["_sealed"] = True
 
     def setup(self) -> None:
         """Called once, on the empty machine: build domain objects around the containers here, and keep no state in them."""
@@ -84,6 +88,30 @@ class StateMachine(ClientSurface):
             )
         else:
             object.__setattr__(self, name, value)
+
+
+def open_view(machine: StateMachine) -> tuple[StateMachine, Callable[[], None]]:
+    """The machine as it is now, for reading while the live one goes on; and what closes the view."""
+    definition = machine.definition
+    view: StateMachine = object.__new__(type(machine))
+    values = view.__dict__
+    values.update((name, machine.__dict__[name]) for name in definition.scalars)
+    values["_scalars"] = Scalars(values, {}, machine.__dict__["_scalars"].checks)
+    observed = []
+    for spec in definition.containers:
+        live = machine.__dict__[spec.name]
+        values[spec.name] = VIEWS[spec.kind](live)
+        observed.append((live._ledger.overlays, values[spec.name].overlay))
+    view._set_up()
+    for overlays, overlay in observed:
+        overlays.append(overlay)
+
+    def close() -> None:
+        for overlays, overlay in observed:
+            if overlay in overlays:
+                overlays.remove(overlay)
+
+    return view, close
 
 
 def make_container(prefix: str, spec: ContainerSpec) -> Any:

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, Literal
 
 from rsm.codec.record import RecordKind
 from rsm.errors import Closed, RsmError, StorageError
-from rsm.limits import BATCH_COMMANDS_MAX, IDLE_HASH_SECONDS, SNAPSHOT_LOG_BYTES
+from rsm.limits import BATCH_COMMANDS_MAX, IDLE_HASH_SECONDS, QUERY_SLICE_ITEMS, SNAPSHOT_LOG_BYTES
 from rsm.machine.machine import StateMachine
 from rsm.machine.outcome import Status
 from rsm.node.clock import LogClock
@@ -120,11 +121,30 @@ class Embedded:
         self.submit(waiter)
         return waiter.wait()
 
-    def query(self, name: str, values: list[Any]) -> list[bytes]:
-        """Run a query on the latest applied state: MessagePack of the result, or of every item of a stream."""
+    def query(self, name: str, values: list[Any]) -> bytes:
+        """Run a query on the latest applied state: MessagePack of the result."""
         self._check_open()
         with self._state_lock:
             return self.replica.query(name, values)
+
+    def stream(self, name: str, values: list[Any]) -> Iterator[list[bytes]]:
+        """Run a generator query on the latest applied state: slices of items, all from one index; commands go on between."""
+        self._check_open()
+        with self._state_lock:
+            items = self.replica.stream(name, values)
+        return self._slices(items)
+
+    def _slices(self, items: Iterator[bytes]) -> Iterator[list[bytes]]:
+        try:
+            while True:
+                with self._state_lock:
+                    taken = list(islice(items, QUERY_SLICE_ITEMS))
+                if not taken:
+                    return
+                yield taken
+        finally:
+            with self._state_lock:
+                items.close()  # type: ignore[attr-defined]  # a generator
 
     def events_after(self, number: int, limit: int) -> list[tuple[int, RawEvent]]:
         """Up to `limit` events after `number`; `EventsGap` if some are gone."""

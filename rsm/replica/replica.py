@@ -11,13 +11,14 @@ failures. Nothing in it may be shown to anyone before the entry is committed and
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from rsm.codec.record import Entry, RecordKind
 from rsm.errors import BadBytes, DivergenceError, InvalidCommand
 from rsm.limits import HASH_INTERVAL_ENTRIES, KEY_LENGTH_MAX, ROOTS_KEPT, TIMERS_PER_ENTRY_MAX
-from rsm.machine.definition import Definition
-from rsm.machine.machine import StateMachine, containers_of
+from rsm.machine.definition import Definition, QuerySpec
+from rsm.machine.machine import StateMachine, containers_of, open_view
 from rsm.machine.values import fingerprint
 from rsm.replica import keys
 from rsm.replica.answer import Answer, Status
@@ -205,10 +206,31 @@ class Replica:
             return session
         return timer[0] if session is None else min(timer[0], session)
 
-    def query(self, name: str, values: list[Any]) -> list[bytes]:
-        """Run a query on the state as it is: MessagePack of its result, or of every item if it is a stream."""
+    def query(self, name: str, values: list[Any]) -> bytes:
+        """Run a query on the state as it is: MessagePack of its result."""
+        spec, args = self._query(name, values)
+        return encode(spec.handler(self.machine, *args))
+
+    def stream(self, name: str, values: list[Any]) -> Iterator[bytes]:
+        """Run a generator query on the state as it is now: MessagePack of each item.
+
+        Entries may be applied between two items; all items come from the index at which the stream was opened. Close it,
+        or read it to its end. `LimitExceeded` if too much changes meanwhile.
+        """
+        spec, args = self._query(name, values)
+        machine, close = open_view(self.machine)
+        return _stream(spec.handler(machine, *args), close)
+
+    def _query(self, name: str, values: list[Any]) -> tuple[QuerySpec, tuple[Any, ...]]:
         spec = self.definition.queries.get(name)
         if spec is None:
             raise InvalidCommand(f"{self.definition.name} has no query {name!r}")
-        result = spec.handler(self.machine, *spec.signature.decode(spec.signature.encode(values)))
-        return [encode(item) for item in result] if spec.is_stream else [encode(result)]
+        return spec, spec.signature.decode(spec.signature.encode(values))
+
+
+def _stream(items: Iterator[Any], close: Callable[[], None]) -> Iterator[bytes]:
+    try:
+        for item in items:
+            yield encode(item)
+    finally:
+        close()

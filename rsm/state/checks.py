@@ -1,15 +1,17 @@
 """Checks at the moment of writing: keys and values must be exactly of their declared types, and encodable.
 
-A check costs one trip through the encoder (and, for structs and tuples, the typed decoder): C speed, and the same code
-that a snapshot goes through, so that what was accepted can always be hashed, stored and restored.
+Exactly, because state comes back from a snapshot as what was declared: a `str` where an enum was declared, a named tuple
+for a tuple, a `bytearray` for bytes would encode alike, compare equal, and behave differently on the replica that was
+restored. Encodable, by the encoder that hashes and stores: what was accepted can always be hashed, stored and restored.
 """
 
 from __future__ import annotations
 
 import enum
+import types
 import typing
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Union
 
 import msgspec
 
@@ -18,52 +20,23 @@ from rsm.state.types import KEY_ATOMS, describe
 
 Check = Callable[[Any], Any]
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
-
-
-def _bare(declared: Any) -> Any:
-    return typing.get_args(declared)[0] if typing.get_origin(declared) is Annotated else declared
+ATOMS = (int, str, bytes, bool)
+# MessagePack's mark of an integer of 64 bits without sign. Only bytes that hold it can hold an integer beyond INT_MAX.
+UINT64 = b"\xcf"
 
 
 def key_check(where: str, declared: Any) -> Check:
     """A function that raises TypeError unless its argument is a key of exactly the declared type."""
-    declared = _bare(declared)
     if declared in KEY_ATOMS:
         return atom_check(where, "keys", declared)
-    parts = typing.get_args(declared)
-    count = len(parts)
-
-    def check_tuple(key: Any) -> None:
-        if type(key) is not tuple or len(key) != count:
-            raise TypeError(f"{where}: keys are {describe(declared)}, got {key!r}")
-        for part, kind in zip(key, parts, strict=True):
-            if type(part) is not kind:
-                raise TypeError(f"{where}: keys are {describe(declared)}, got {key!r}")
-        encode(key)
-
-    return check_tuple
+    return _exact_check(where, "keys", declared)
 
 
 def value_check(where: str, declared: Any) -> Check:
     """A function that raises TypeError unless its argument is a value of exactly the declared type."""
-    bare = _bare(declared)
-    if bare in (int, str, bytes, bool) and bare is declared:
-        return atom_check(where, "values", bare)
-    decode = msgspec.msgpack.Decoder(declared).decode
-    exact = bare if isinstance(bare, type) else None
-    flat = exact is not None and issubclass(exact, msgspec.Struct) and _is_flat(exact)
-
-    def check_any(value: Any) -> None:
-        if exact is not None and type(value) is not exact:
-            raise TypeError(f"{where}: values are {describe(declared)}, got {type(value).__name__}")
-        try:
-            restored = decode(encode(value))
-        except msgspec.ValidationError as error:
-            raise TypeError(f"{where}: {error}") from None
-        # A list in the place of a tuple encodes alike but is mutable; flat structs cannot hide one.
-        if not flat and restored != value:
-            raise TypeError(f"{where}: values are {describe(declared)}, got {value!r}")
-
-    return check_any
+    if declared in ATOMS:
+        return atom_check(where, "values", declared)
+    return _exact_check(where, "values", declared)
 
 
 def atom_check(where: str, what: str, declared: type) -> Check:
@@ -79,18 +52,123 @@ def atom_check(where: str, what: str, declared: type) -> Check:
     def check_atom(value: Any) -> None:
         if type(value) is not declared:
             raise TypeError(f"{where}: {what} are {declared.__name__}, got {value!r}")
-        encode(value)
+        try:
+            encode(value)
+        except ValueError as error:  # half a character: a surrogate without its pair
+            raise TypeError(f"{where}: {error}") from None
 
     return check_atom
 
 
-def _is_flat(struct: type[msgspec.Struct]) -> bool:
-    hints = typing.get_type_hints(struct, include_extras=True).values()
-    return all(_is_atom(hint) for hint in hints)
+def _exact_check(where: str, what: str, declared: Any) -> Check:
+    is_exact = exactly(declared)
+    decode = msgspec.msgpack.Decoder(declared).decode if _is_constrained(declared) else None
+
+    def check_any(value: Any) -> None:
+        if not is_exact(value):
+            raise TypeError(f"{where}: {what} are {describe(declared)}, got {value!r}")
+        try:
+            packed = encode(value)
+            if decode is not None:
+                decode(packed)
+        except (ValueError, OverflowError) as error:
+            raise TypeError(f"{where}: {error}") from None
+        if UINT64 in packed and not _within_64_bits(value):
+            raise TypeError(f"{where}: {what} hold int of 64 bits, got {value!r}")
+
+    return check_any
 
 
-def _is_atom(hint: Any) -> bool:
-    bare = _bare(hint)
-    if bare in (int, str, bytes, bool):
+def exactly(declared: Any) -> Callable[[Any], bool]:
+    """A function that tells whether a value is of exactly the declared type, all the way down."""
+    bare = _bare(declared)
+    kinds = _kinds(bare)
+    if len(kinds) == 1:
+        (kind,) = kinds
+        return lambda value: type(value) is kind
+    if kinds:
+        return lambda value: type(value) in kinds
+    origin, arguments = typing.get_origin(bare), typing.get_args(bare)
+    if origin is Literal:
+        literals = frozenset((type(value), value) for value in arguments)
+        literal_types = frozenset(type(value) for value in arguments)
+        return lambda value: type(value) in literal_types and (type(value), value) in literals
+    if origin in (Union, types.UnionType):
+        parts = [exactly(part) for part in arguments]
+        return lambda value: any(part(value) for part in parts)
+    if origin is tuple:
+        return _exactly_tuple(arguments)
+    return _exactly_struct(bare)
+
+
+def _exactly_tuple(arguments: tuple[Any, ...]) -> Callable[[Any], bool]:
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        each = exactly(arguments[0])
+        return lambda value: type(value) is tuple and all(map(each, value))
+    if all(part in ATOMS for part in arguments):
+        return lambda value: type(value) is tuple and tuple(map(type, value)) == arguments
+    parts = [exactly(part) for part in arguments]
+    return lambda value: (
+        type(value) is tuple
+        and len(value) == len(parts)
+        and all(part(item) for part, item in zip(parts, value, strict=True))
+    )
+
+
+def _exactly_struct(struct: type[msgspec.Struct]) -> Callable[[Any], bool]:
+    # One expression over all fields, made as `dataclasses` makes its methods: this runs at every write of a struct, and
+    # looping over the fields would cost four times as much.
+    names: dict[str, Any] = {"struct": struct}
+    terms = ["type(value) is struct"]
+    for number, (field, hint) in enumerate(field_types(struct)):
+        kinds = _kinds(_bare(hint))
+        if len(kinds) == 1:
+            (names[f"kind_{number}"],) = kinds
+            terms.append(f"type(value.{field}) is kind_{number}")
+        else:
+            names[f"exact_{number}"] = exactly(hint)
+            terms.append(f"exact_{number}(value.{field})")
+    predicate: Callable[[Any], bool] = eval("lambda value: " + " and ".join(terms), names)
+    return predicate
+
+
+def field_types(struct: type[msgspec.Struct]) -> list[tuple[str, Any]]:
+    """(name, resolved type) of a struct's fields, in order."""
+    hints = typing.get_type_hints(struct, include_extras=True)
+    return [(field, hints[field]) for field in struct.__struct_fields__]
+
+
+def _bare(declared: Any) -> Any:
+    return typing.get_args(declared)[0] if typing.get_origin(declared) is Annotated else declared
+
+
+def _kinds(bare: Any) -> frozenset[type]:
+    """The types of the values, where the type alone decides; otherwise empty."""
+    if bare is None:
+        return frozenset((type(None),))
+    if isinstance(bare, type) and typing.get_origin(bare) is None:
+        return frozenset(() if issubclass(bare, msgspec.Struct) else (bare,))
+    if typing.get_origin(bare) in (Union, types.UnionType):
+        parts = [_kinds(_bare(part)) for part in typing.get_args(bare)]
+        if all(parts):
+            return frozenset().union(*parts)
+    return frozenset()
+
+
+def _is_constrained(declared: Any) -> bool:
+    """Whether the exact type is not all that is asked: bounds, patterns and lengths (`rsm.Meta`) somewhere inside."""
+    if typing.get_origin(declared) is Annotated:
         return True
-    return isinstance(bare, type) and issubclass(bare, enum.Enum)
+    if isinstance(declared, type) and typing.get_origin(declared) is None and issubclass(declared, msgspec.Struct):
+        return any(_is_constrained(hint) for _, hint in field_types(declared))
+    return any(_is_constrained(part) for part in typing.get_args(declared) if typing.get_origin(declared) is not Literal)
+
+
+def _within_64_bits(value: Any) -> bool:
+    if isinstance(value, enum.Enum):
+        value = value.value
+    if isinstance(value, int):
+        return value <= INT_MAX
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.structs.astuple(value)
+    return not isinstance(value, tuple) or all(map(_within_64_bits, value))

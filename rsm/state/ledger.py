@@ -38,6 +38,13 @@ class Leaves(Protocol):
         """Put an old value back (ABSENT removes), leaving no undo record."""
 
 
+class Observer(Protocol):
+    """Who wants to know the old values of leaves that change."""
+
+    def note(self, bucket: int, leaf_key: Any, old: Any) -> None:
+        """A leaf changed from `old` (ABSENT: was not there); told once a batch and leaf, when it has changed."""
+
+
 class Overlay:
     """What one open cut knows of one container: old values by bucket, for buckets that it has not read yet."""
 
@@ -70,7 +77,7 @@ class Ledger:
         self.nested = nested
         self.sums = array("Q", bytes(8 * BUCKETS))
         self.members: list[set[Any] | None] = [None] * BUCKETS
-        self.overlays: list[Overlay] = []
+        self.overlays: list[Observer] = []
         self._pairs = msgspec.msgpack.Decoder(list[tuple[leaf_key_type, value_type]])
 
     # --- the end of a batch ---------------------------------------------------------------------------------------
