@@ -132,19 +132,15 @@ class Embedded:
         self._check_open()
         with self._state_lock:
             items = self.replica.stream(name, values)
-        return self._slices(items)
+            # The first slice at once: it fixes the index, and a stream that has begun closes its view when it is dropped.
+            first = list(islice(items, QUERY_SLICE_ITEMS))
+        return self._slices(first, items)
 
-    def _slices(self, items: Iterator[bytes]) -> Iterator[list[bytes]]:
-        try:
-            while True:
-                with self._state_lock:
-                    taken = list(islice(items, QUERY_SLICE_ITEMS))
-                if not taken:
-                    return
-                yield taken
-        finally:
+    def _slices(self, taken: list[bytes], items: Iterator[bytes]) -> Iterator[list[bytes]]:
+        while taken:
+            yield taken
             with self._state_lock:
-                items.close()  # type: ignore[attr-defined]  # a generator
+                taken = list(islice(items, QUERY_SLICE_ITEMS))
 
     def events_after(self, number: int, limit: int) -> list[tuple[int, RawEvent]]:
         """Up to `limit` events after `number`; `EventsGap` if some are gone."""
