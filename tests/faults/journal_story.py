@@ -12,7 +12,7 @@ from rsm.testing.disk import FaultDisk
 
 LOG = "log"
 CLUSTER = b"c" * 16
-SEGMENT_BYTES = 3000
+SEGMENT_BYTES = 1300
 
 
 def entry(index: int, term: int = 1, payload: bytes | None = None) -> Entry:
@@ -112,7 +112,7 @@ class Story:
             lambda: self.append(12, term=4),
             self.sync,
             lambda: self.truncate(10),
-            lambda: self.append(8, term=5),
+            lambda: self.append(20, term=5),
             self.sync,
             lambda: self.reset(14, 5),
             lambda: self.append(5, term=6),

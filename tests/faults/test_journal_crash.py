@@ -127,3 +127,20 @@ def test_the_disk_model_bites() -> None:
     story.judge(open_log(disk.restart(Survival.EVERYTHING)))
     with pytest.raises(AssertionError, match="lost: ends at 0, acknowledged to 5"):
         story.judge(open_log(disk.restart(Survival.NOTHING)))
+
+
+def test_the_process_dies_after_every_step() -> None:
+    """Without a power cut: what the next process finds and calls durable is durable, also what was never synced."""
+    for number in range(1, len(Story(FaultDisk()).steps()) + 1):
+        disk = FaultDisk()
+        story = Story(disk)
+        for step in story.steps()[:number]:
+            step()
+        found = open_log(disk)
+        story.judge(found)
+        again = open_log(disk.restart(Survival.NOTHING))
+        assert (again.first_index, again.last_index, again.last_chain) == (
+            found.first_index,
+            found.last_index,
+            found.last_chain,
+        )

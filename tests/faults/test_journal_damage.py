@@ -6,11 +6,12 @@ import itertools
 
 import pytest
 
-from rsm.codec.record import Entry, RecordKind
+from rsm.codec.record import Entry, RecordKind, encode_record
 from rsm.errors import CorruptFile
 from rsm.limits import SECTOR_BYTES
 from rsm.node.journal import Journal
 from rsm.node.scan import scan
+from rsm.node.segment import END_MARK
 from rsm.testing.disk import FaultDisk
 from tests.faults.journal_story import CLUSTER, LOG, entry
 
@@ -189,6 +190,78 @@ def test_zeros_that_do_not_reach_the_end_are_corruption() -> None:
         with pytest.raises(CorruptFile) as caught:
             reopened(with_content(disk, path, bytes(holed)))
         assert caught.value.offset <= boundary + SECTOR_BYTES
+
+
+def test_a_record_whose_mark_alone_is_missing_is_torn() -> None:
+    """The last sector of a write may hold only the end mark: without it the record was never finished."""
+    for length in range(SECTOR_BYTES):
+        disk = log([Entry(1, 1, RecordKind.BATCH, b"x" * length)], segment_bytes=4096, closed=False)
+        (path,) = disk.paths()
+        if used_bytes(disk, path) % SECTOR_BYTES == 1:
+            break
+    content = disk.contents(path)
+    used = used_bytes(disk, path)
+    assert used % SECTOR_BYTES == 1
+    found = reopened(with_content(disk, path, content[: used - 1].ljust(len(content), b"\0")))
+    assert found.last_index == 0
+    assert len(found.recovery.torn) == 1
+    # In the middle of a sector it cannot have gone missing by a power cut.
+    disk = log([Entry(1, 1, RecordKind.BATCH, b"x" * (length - 1))], segment_bytes=4096, closed=False)
+    content = disk.contents(path)
+    with pytest.raises(CorruptFile, match="end mark"):
+        reopened(with_content(disk, path, content[: used - 2].ljust(len(content), b"\0")))
+
+
+@pytest.mark.parametrize("more", [b"\0", bytes(2000), b"x", b"x" * 63, b"x" * 64, b"x" * 600 + bytes(600)])
+def test_a_sealed_segment_ends_with_its_last_record(more: bytes) -> None:
+    """Zeros or anything else behind it are not what the journal leaves."""
+    disk = log(ENTRIES)
+    path = disk.paths()[0]
+    with pytest.raises(CorruptFile, match="sealed") as caught:
+        reopened(with_content(disk, path, disk.contents(path) + more))
+    assert (caught.value.path, caught.value.offset) == (path, len(disk.contents(path)))
+
+
+def test_a_torn_end_leaves_nothing_behind() -> None:
+    """The cut removes all of it: a shorter entry in its place is not followed by the rest of the longer one."""
+    disk = log([entry(1), Entry(2, 1, RecordKind.BATCH, b"long" * 1000)], segment_bytes=8192, closed=False)
+    (path,) = disk.paths()
+    content = disk.contents(path)
+    torn = with_content(disk, path, content[:3072].ljust(len(content), b"\0"))
+    found = reopened(torn)
+    assert [tail.path for tail in found.recovery.torn] == [path]
+    found.append([entry(2)])
+    found.sync()
+    again = reopened(torn.restart())
+    assert list(again.read(1)) == [entry(1), entry(2)]
+    assert again.recovery.torn == ()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"chain": b"x" * 16}, "chain"),
+        ({"index": 4}, "index 4 follows index 2"),
+        ({"index": 2}, "index 2 follows index 2"),
+        ({"term": 1}, "term 1 after term 2"),
+        ({"group_id": 4}, "group 4"),
+        ({"kind": RecordKind.CHUNK}, "CHUNK"),
+    ],
+    ids=str,
+)
+def test_a_whole_record_in_the_wrong_place(wrong: dict[str, object], reason: str) -> None:
+    """With every checksum right, an entry of another history, place or group is refused, even as the last one."""
+    disk = log([entry(1), entry(2, 2)])
+    (path,) = disk.paths()
+    with_three = log([entry(1), entry(2, 2), entry(3, 2)])
+    third = list(scan(with_three, LOG))[-1]
+    fields: dict[str, object] = {"index": 3, "term": 2, "group_id": 3, "kind": third.entry.kind, "chain": third.chain}
+    right = encode_record(payload=third.entry.payload, **fields) + END_MARK  # type: ignore[arg-type]
+    assert reopened(with_content(disk, path, disk.contents(path) + right)).last_index == 3
+    record = encode_record(payload=third.entry.payload, **{**fields, **wrong}) + END_MARK  # type: ignore[arg-type]
+    with pytest.raises(CorruptFile, match=reason) as caught:
+        reopened(with_content(disk, path, disk.contents(path) + record))
+    assert caught.value.offset == len(disk.contents(path))
 
 
 def test_a_missing_segment_is_noticed() -> None:
