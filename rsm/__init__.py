@@ -30,7 +30,7 @@ from rsm.errors import (
     WrongMachine,
 )
 from rsm.machine.calls import Pending, command, on_session_end, query, upcast
-from rsm.machine.context import Context
+from rsm.machine.context import MILLISECOND, SECOND, Context
 from rsm.machine.machine import StateMachine
 from rsm.machine.outcome import Event, Outcome, Status
 from rsm.machine.random import Random
@@ -40,6 +40,7 @@ from rsm.state.types import Struct
 
 # fmt: off
 __all__ = [
+    "MILLISECOND", "SECOND",
     "BadBytes", "Busy", "CallerError", "Closed", "Context", "CorruptFile", "DefinitionError", "DirectoryInUse",
     "DivergenceError", "Event", "EventsGap", "HandlerFailed", "InvalidCommand", "KeyReused", "KeyVoided",
     "LimitExceeded", "Map", "MediumError", "Meta", "Outcome", "Pending", "Queue", "Random", "Rejected", "RsmError",

@@ -6,12 +6,17 @@ in every replay.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, ParamSpec, Protocol
+from typing import Any, Final, NoReturn, ParamSpec, Protocol
 
 from rsm.machine.calls import Command
 from rsm.machine.random import Random
 
 P = ParamSpec("P")
+
+# Log time is counted in nanoseconds: `ctx.schedule(ctx.now + 5 * rsm.SECOND, ...)`.
+SECOND: Final = 1_000_000_000
+# A thousandth of it.
+MILLISECOND: Final = 1_000_000
 
 
 class Reject(Exception):
