@@ -19,6 +19,7 @@ KEY_OVERHEAD_BYTES = 256  # what a key costs in memory besides its answer
 
 def run_once(system: System, principal: str, key: str, fingerprint: int, run: Callable[[], Answer]) -> Answer:
     """The answer on record for the key, or that of `run`, which is then recorded."""
+    fingerprint >>= 1  # it is kept in a container, whose integers have 64 bits with their sign
     known = system.keys.get((principal, key))
     if known is None:
         answer = run()
