@@ -1,0 +1,59 @@
+"""Exit codes, and the one line that an error becomes.
+
+An exit code says whose turn it is: 1 means that what was looked at is damaged, 2 that the call (or its input) has to
+change, 3 that nothing can be said. The text of an error is one line on standard error, with what went wrong and where.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from rsm.errors import BadBytes, DivergenceError, RsmError
+
+__all__ = ["FINE", "FOUND", "INTERRUPTED", "UNCHECKED", "WRONG", "Unchecked", "Unreadable", "exit_code", "line"]
+
+FINE: Final = 0
+FOUND: Final = 1  # corruption, a torn tail, a desync, a failed check
+WRONG: Final = 2  # wrong usage, or input that is not what the command reads
+UNCHECKED: Final = 3
+INTERRUPTED: Final = 130  # as shells report an interrupt
+
+
+class Unreadable(Exception):
+    """The input is not what the command reads, or does not hold what was asked for."""
+
+
+class Unchecked(Exception):
+    """What was asked for rests on a check that this release cannot do."""
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code that an error stands for."""
+    if isinstance(error, BadBytes | DivergenceError):
+        return FOUND
+    if isinstance(error, RsmError | click.ClickException | Unreadable | OSError):
+        return WRONG
+    if isinstance(error, click.Abort):
+        return INTERRUPTED
+    return UNCHECKED
+
+
+def line(error: BaseException, program: str) -> str:
+    """What standard error says about an error: one line."""
+    if isinstance(error, click.UsageError):
+        path = error.ctx.command_path if error.ctx is not None else program
+        text = f"{path}: {error.format_message()} See {path} --help."
+    elif isinstance(error, click.Abort):
+        text = f"{program}: interrupted"
+    elif isinstance(error, click.ClickException):
+        text = f"{program}: {error.format_message()}"
+    elif isinstance(error, OSError):
+        where = "" if error.filename is None else f"{error.filename}: "
+        text = f"{program}: {where}{error.strerror or error}"
+    elif isinstance(error, RsmError | Unreadable | Unchecked):
+        text = f"{program}: {error}"
+    else:
+        text = f"{program}: internal error: {type(error).__name__}: {error} (--debug shows where)"
+    return " ".join(text.split())

@@ -1,0 +1,192 @@
+"""`rsm log`: what a log holds, command by command; whether it is whole; a piece of it as a file of its own."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from rsm.cli.check import check_log
+from rsm.cli.decode import Call, Item, items_of
+from rsm.cli.errors import FINE, FOUND
+from rsm.cli.options import Group, first_and_last, json_option, path_argument
+from rsm.cli.output import count, iso_time, print_json, print_line, progress, shown
+from rsm.cli.reading import LogReader, open_named
+from rsm.cli.selection import Condition, Selection, parse_conditions
+from rsm.cli.summary import print_summary, summarize
+from rsm.cli.target import DISK, require_log
+from rsm.node.scan import export as export_entries
+from rsm.node.segment import TornTail
+from rsm.replica.batch import ACTIVATE
+
+__all__ = ["log"]
+
+
+@click.group(cls=Group)
+def log() -> None:
+    """Look inside a log.
+
+    DIR_OR_FILE is a machine's directory, its log directory, or one segment file. Logs are read while they are written.
+
+    \b
+    Example: rsm log info bank-data
+    """
+
+
+@log.command()
+@path_argument()
+@json_option()
+def info(path: str, as_json: bool) -> int:
+    """Say whose log it is and what it holds.
+
+    Exits with 1 if the log is damaged or ends in a torn tail.
+
+    \b
+    Example: rsm log info bank-data
+    """
+    document = summarize(path)
+    if as_json:
+        print_json(document)
+    else:
+        print_summary(document)
+    return FINE if document["torn"] is None else FOUND
+
+
+@log.command()
+@path_argument()
+@click.option("--command", "commands", metavar="NAME", multiple=True, help="Only this command; may be repeated.")
+@click.option(
+    "--where",
+    "conditions",
+    metavar="FIELD=VALUE",
+    multiple=True,
+    callback=parse_conditions,
+    help="Only commands whose field has this value, as JSON or as text; all of them must hold.",
+)
+@first_and_last
+@click.option("--all", "shows_system", is_flag=True, help="Show the system's own commands and empty entries too.")
+@json_option("Print JSON Lines, one command a line.")
+def cat(
+    path: str,
+    commands: tuple[str, ...],
+    conditions: tuple[Condition, ...],
+    first: int | None,
+    last: int | None,
+    shows_system: bool,
+    as_json: bool,
+) -> int:
+    """Print commands by name and field.
+
+    The names come from the log: the code of the machine is not needed. A pipeline is shown with its steps, and is
+    selected when one of them is. Bytes are shown as hex, times in UTC. System commands are shown with --all, or when
+    --command names them.
+
+    \b
+    Example: rsm log cat bank-data --command deposit --where to=ann
+    """
+    check_order(first, last)
+    reader, names = open_named(path, first)
+    selection = Selection(commands, conditions, shows_system=shows_system)
+    activation = ACTIVATE.encode()
+    # With a terminal on both ends the lines themselves show how far it is.
+    with progress("reading", reader.bytes_total, quiet=sys.stdout.isatty()) as advance:
+        for scanned in reader:
+            if last is not None and scanned.entry.index > last:
+                break
+            advance(reader.bytes_done)
+            is_wanted = first is None or scanned.entry.index >= first
+            is_candidate = is_wanted and selection.may_match(scanned.entry.payload)
+            if not is_candidate and activation not in scanned.entry.payload:
+                continue
+            for item in items_of(scanned, names):
+                if is_wanted and selection.matches(item):
+                    print_item(item, as_json=as_json)
+    reader.check_range(first, last)
+    selection.check_words(path, names)
+    return report_torn(reader.torn)
+
+
+def check_order(first: int | None, last: int | None) -> None:
+    """Refuse a range that ends before it begins."""
+    if first is not None and last is not None and last < first:
+        raise click.UsageError(f"--to {last} is before --from {first}.")
+
+
+def report_torn(torn: TornTail | None) -> int:
+    """Tell of a torn tail on standard error; the exit code that it makes."""
+    if torn is None:
+        return FINE
+    click.echo(f"rsm: {torn.path}: offset {torn.offset}: torn tail of {torn.bytes} bytes, not shown", err=True)
+    return FOUND
+
+
+def print_item(item: Item, *, as_json: bool) -> None:
+    """One line: JSON, or for people."""
+    if as_json:
+        print_json(item.as_dict(), indent=None)
+        return
+    time = "" if item.batch is None else f"  {iso_time(item.batch.stamp)}"
+    if item.call is None:
+        print_line(f"{item.entry.index}{time}  {item.entry.kind.name if item.batch is None else 'no commands'}")
+        return
+    sender = f"  session={item.session} sequence={item.sequence}" if item.session else ""
+    key = "" if item.key is None else f" key={shown(item.key)}"
+    steps = "" if item.steps is None else f" of {count(len(item.steps), 'step')}"
+    words = call_words(item.call) + steps
+    print_line(f"{item.entry.index}.{item.position}{time}  {words}{sender}{key}")
+    for step in item.steps or ():
+        print_line(f"    {call_words(step)}")
+
+
+def call_words(call: Call) -> str:
+    """A command in words: name, version, values."""
+    name = call.name if call.name.isprintable() else shown(call.name)
+    version = f" v{call.version}" if call.version else ""
+    return " ".join([f"{name}{version}", *(f"{field}={shown(value)}" for field, value in call.values.items())])
+
+
+@log.command()
+@path_argument()
+@json_option()
+def verify(path: str, as_json: bool) -> int:
+    """Check every byte.
+
+    Checksums, hash chain, order and batches; in a machine's directory also its identity, its term and its snapshots.
+    Exits with 1 if anything is damaged or torn, with file and offset of each finding.
+
+    \b
+    Example: rsm log verify bank-data
+    """
+    require_log(path)
+    return check_log(path).show(as_json=as_json)
+
+
+@log.command()
+@path_argument()
+@click.argument("out", metavar="OUT", type=click.Path())
+@first_and_last
+@json_option()
+def export(path: str, out: str, first: int | None, last: int | None, as_json: bool) -> int:
+    """Write entries into one segment file.
+
+    Every other command accepts it. OUT must not exist.
+
+    \b
+    Example: rsm log export bank-data piece.log --from 3 --to 5
+    """
+    check_order(first, last)
+    require_log(path)
+    number = export_entries(DISK, path, out, first, last)
+    if as_json:
+        print_json({"path": path, "out": out, "entries": number})
+    else:
+        print_line(f"{out}: {count(number, 'entry')}")
+    return report_torn(end_of(path)) if last is None else FINE
+
+
+def end_of(path: str) -> TornTail | None:
+    """The torn tail of a log, found by reading its last segment."""
+    reader = LogReader(path, first=2**63)
+    for _ in reader:
+        pass
+    return reader.torn

@@ -1,0 +1,63 @@
+"""The program `rsm`: the command groups, and the one place where an error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from rsm.cli.errors import FINE, exit_code, line
+from rsm.cli.log import log
+from rsm.cli.options import Group, Session
+from rsm.cli.schema import schema
+from rsm.cli.snapshot import snapshot
+
+__all__ = ["main"]
+
+PROGRAM = "rsm"
+
+
+@click.group(cls=Group)
+def cli() -> None:
+    """Look inside the logs and snapshots of replicated state machines.
+
+    Exit codes: 0 fine; 1 corruption or a failed check was found; 2 wrong usage or unreadable input; 3 could not be
+    checked.
+
+    \b
+    Example: rsm log info bank-data
+    """
+
+
+cli.add_command(log)
+cli.add_command(snapshot)
+cli.add_command(schema)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    session = Session()
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal cannot show must not end a report half-way.
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    try:
+        code = cli.main(arguments, prog_name=PROGRAM, obj=session, standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has seen enough. What is still buffered must not fail again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FINE
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return exit_code(error)
+    except Exception as error:
+        if session.debug:
+            traceback.print_exc()
+        click.echo(line(error, PROGRAM), err=True)
+        return exit_code(error)
+    return FINE if code is None else int(code)

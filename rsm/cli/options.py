@@ -1,0 +1,72 @@
+"""What every command shares: the --debug option wherever it is given, and the arguments that several commands take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["Command", "Group", "Session", "first_and_last", "json_option", "path_argument"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Session:
+    """One run of the program."""
+
+    def __init__(self) -> None:
+        self.debug = False
+
+
+def _set_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and isinstance(context.find_root().obj, Session):
+        context.find_root().obj.debug = True
+
+
+def _debug_option() -> click.Option:
+    return click.Option(
+        ["--debug"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_set_debug,
+        help="Show the traceback of an error.",
+    )
+
+
+class Command(click.Command):
+    """A command that takes --debug."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.params.append(_debug_option())
+
+
+class Group(click.Group):
+    """A group whose commands, groups and self take --debug."""
+
+    command_class = Command
+    group_class = type
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.params.append(_debug_option())
+
+
+def json_option(help_text: str = "Print one JSON document.") -> Callable[[F], F]:
+    """--json, as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help=help_text)
+
+
+def path_argument(name: str = "path", metavar: str = "DIR_OR_FILE") -> Callable[[F], F]:
+    """A path, taken as it is: what it turns out to be is the command's to say."""
+    return click.argument(name, metavar=metavar, type=click.Path())
+
+
+def first_and_last(function: F) -> F:
+    """--from and --to, as `first` and `last`."""
+    function = click.option("--to", "last", metavar="J", type=click.IntRange(min=1), help="End after index J.")(
+        function
+    )
+    return click.option("--from", "first", metavar="I", type=click.IntRange(min=1), help="Begin at index I.")(function)

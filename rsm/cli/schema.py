@@ -1,0 +1,126 @@
+"""`rsm schema`: what a machine understands and keeps, from its class or from a log."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from rsm.cli.decode import SYSTEM_PREFIX, Names, items_of
+from rsm.cli.errors import FINE, Unreadable
+from rsm.cli.options import Group, json_option
+from rsm.cli.output import print_json, print_line, progress, table
+from rsm.cli.reading import open_named
+from rsm.cli.target import load_machine
+from rsm.replica.batch import ACTIVATE
+from rsm.state.leaf import ALGORITHM
+
+__all__ = ["schema"]
+
+
+@click.group(cls=Group)
+def schema() -> None:
+    """Look at the schema of a machine.
+
+    \b
+    Example: rsm schema show bank:Bank
+    """
+
+
+@schema.command()
+@click.argument("source", metavar="MODULE:CLASS|DIR_OR_FILE")
+@json_option()
+def show(source: str, as_json: bool) -> int:
+    """Print commands, queries, state and events.
+
+    From a class, which is imported (the working directory is on the path), or from a log, which needs no code.
+
+    \b
+    Example: rsm schema show bank:Bank
+    """
+    is_class = ":" in source and not os.path.exists(source)
+    document = schema_of_class(source) if is_class else schema_of_log(source)
+    if as_json:
+        print_json(document)
+    else:
+        print_schema(document)
+    return FINE
+
+
+def schema_of_class(name: str) -> dict[str, Any]:
+    """The schema that a class declares."""
+    definition = load_machine(name).definition
+    return _document(name, definition.name, definition.version, definition.schema())
+
+
+def schema_of_log(path: str) -> dict[str, Any]:
+    """The schema that holds at the end of a log."""
+    reader, names = open_named(path)
+    with progress("reading", reader.bytes_total) as advance:
+        for scanned in reader:
+            advance(reader.bytes_done)
+            if ACTIVATE.encode() in scanned.entry.payload:
+                for _ in items_of(scanned, names):
+                    pass
+    return _known(path, names)
+
+
+def _known(path: str, names: Names) -> dict[str, Any]:
+    if names.machine is None or names.version is None:
+        raise Unreadable(f"{path}: this piece of a log declares no schema")
+    return _document(path, names.machine, names.version, names.schema)
+
+
+def _document(source: str, machine: str, version: int, declared: dict[str, Any]) -> dict[str, Any]:
+    commands = declared.get("commands", {})
+    return {
+        "source": source,
+        "machine": machine,
+        "version": version,
+        "commands": commands,
+        # An old version that is still declared is one that an upcaster leads from.
+        "upcasters": {
+            name: [number for number in sorted(map(int, versions)) if number < max(map(int, versions))]
+            for name, versions in commands.items()
+            if len(versions) > 1
+        },
+        "queries": declared.get("queries", {}),
+        "state": declared.get("state", {}),
+        "event": declared.get("event") or None,
+    }
+
+
+def print_schema(document: dict[str, Any]) -> None:
+    """The document for people."""
+    print_line(f"{document['machine']}, version {document['version']}")
+    rows = [
+        (name, f"v{number}", _fields(fields))
+        for name, versions in sorted(document["commands"].items())
+        for number, fields in sorted(versions.items(), key=lambda pair: int(pair[0]))
+    ]
+    _section("commands", rows)
+    upcasters = sorted(document["upcasters"].items())
+    _section("upcasters", [(name, f"v{old} to v{old + 1}") for name, steps in upcasters for old in steps])
+    _section("queries", [(name, _fields(fields)) for name, fields in sorted(document["queries"].items())])
+    # The algorithm of the sums is the same in every container, and no reader's concern here.
+    state = [
+        (name, str(described[0]), str(described[1]).removeprefix(f"{ALGORITHM}; "))
+        for name, described in sorted(document["state"].items())
+        if not name.startswith(SYSTEM_PREFIX)
+    ]
+    _section("state", state)
+    if document["event"]:
+        print_line("events")
+        print_line(f"  {document['event']}")
+
+
+def _section(title: str, rows: Sequence[Sequence[str]]) -> None:
+    if rows:
+        print_line(title)
+        table(rows, indent="  ")
+
+
+def _fields(fields: list[Any]) -> str:
+    return "(" + ", ".join(f"{field[0]}: {field[1]}" if type(field) is list else str(field) for field in fields) + ")"
