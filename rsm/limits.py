@@ -43,20 +43,12 @@ ROOTS_KEPT: Final = 64
 # n / SCRUB_LEAVES_MIN hash points (the scrub period).
 SCRUB_LEAVES_MIN: Final = 256
 
-# --- records on disk ------------------------------------------------------------------------------------------------
-
-# Payloads below this are stored as they are: an lz4 frame costs microseconds and saves nothing on small ones.
-COMPRESS_BYTES_MIN: Final = 1024
-
 # --- sessions, keys, timers, events ---------------------------------------------------------------------------------
 
 # Answers kept for one session's retries. Clients acknowledge as they go; this holds tens of thousands of small answers.
 SESSION_ANSWER_BYTES_MAX: Final = 1024 * 1024
 # Sessions alive at once; an evicted or refused client must open a new one (etcd bounds leases by memory only).
 SESSIONS_MAX: Final = 100_000
-# Silence after which a session ends unless it asked for another time. Long enough for a pause of the process or a
-# change of leader, short enough that a dead trader's orders do not linger (ZooKeeper: 40 s at most by default).
-SESSION_TTL_SECONDS: Final = 30
 # Longest time to live. Shorter than KEY_WINDOW_SECONDS, so that no late copy outlives the key that would stop it.
 SESSION_TTL_SECONDS_MAX: Final = 12 * 3600
 # How long, in log time, an idempotency key keeps its first answer (Stripe keeps keys for 24 hours).
@@ -68,20 +60,23 @@ KEY_LENGTH_MAX: Final = 255
 # Timers, session ends and expired keys handled before one batch; the rest wait for the next entry, so that a burst of
 # due timers cannot hold up a batch for long.
 TIMERS_PER_ENTRY_MAX: Final = 64
-# Events kept for late consumers, in number and bytes; older ones answer EventsGap.
+# Events kept for late consumers, in number; older ones answer EventsGap.
 EVENTS_KEPT: Final = 65_536
+# The same in bytes of encoded events; whichever bound is reached first.
 EVENT_BYTES_KEPT: Final = 32 * 1024 * 1024
 # Events one command may emit: they are held in memory until its batch has been applied.
 EVENTS_PER_COMMAND_MAX: Final = 65_536
 # One stored answer (result) of a command. Large reads belong in queries.
 RESULT_BYTES_MAX: Final = 1024 * 1024
+
+# --- the log on disk --------------------------------------------------------------------------------------------------
+
+# Payloads below this are stored as they are: an lz4 frame costs microseconds and saves nothing on small ones.
+COMPRESS_BYTES_MIN: Final = 1024
 # What a disk writes whole or not at all. 512 is the smallest any disk has; assuming less than it does is safe.
 SECTOR_BYTES: Final = 512
 # Control structures: a segment head, an identity, a term. They hold a handful of short fields.
 CONTROL_BYTES_MAX: Final = 64 * 1024
-
-# --- the log on disk ------------------------------------------------------------------------------------------------
-
 # A segment is sealed at this size: the unit in which compaction frees space (etcd: 64 MB, Kafka: 1 GiB).
 SEGMENT_BYTES: Final = 64 * 1024 * 1024
 # Zeros written ahead of the log, so that a sync flushes data and no metadata: 0.11 ms instead of 0.18-0.27 for 4 KiB.
@@ -92,18 +87,13 @@ APPEND_BYTES_MAX: Final = 64 * 1024 * 1024
 # Read from a log or snapshot at once: large enough to amortise the call, small enough to forget.
 READ_BYTES: Final = 1024 * 1024
 
-# --- snapshots on disk ----------------------------------------------------------------------------------------------
+# --- snapshots --------------------------------------------------------------------------------------------------------
 
 # One record of a snapshot: a bucket holds about a thousandth of a container, so this allows containers of tens of
 # gigabytes.
 SNAPSHOT_RECORD_BYTES_MAX: Final = 64 * 1024 * 1024
-
-# --- snapshots ------------------------------------------------------------------------------------------------------
-
 # A chunk collects small buckets up to this many bytes (etcd streams snapshots in 32 KiB pieces).
 SNAPSHOT_CHUNK_BYTES: Final = 64 * 1024
-# One chunk as it may come from a file: a single bucket of large values can exceed SNAPSHOT_CHUNK_BYTES.
-SNAPSHOT_CHUNK_BYTES_MAX: Final = 256 * 1024 * 1024
 # A manifest: 8 KiB of bucket sums for every container, plus schemas.
 MANIFEST_BYTES_MAX: Final = 16 * 1024 * 1024
 # A snapshot is taken when the log has grown by this much (etcd: every 10,000 or 100,000 entries).
@@ -125,13 +115,13 @@ IDLE_HASH_SECONDS: Final = 1.0
 EVENTS_PER_READ: Final = 256
 # Keys whose first use a client remembers, to tell `outcome` since when to look.
 KEYS_REMEMBERED: Final = 4096
+# Leaves that may change while a streaming query reads one index: about a hundred megabytes of old values.
+VIEW_LEAVES_MAX: Final = 1_000_000
+# Items of a streaming query that are produced under the state's lock before commands get their turn.
+QUERY_SLICE_ITEMS: Final = 256
 
 # --- the command line -----------------------------------------------------------------------------------------------
 
 # Different commands that `log info` counts one by one. No machine has as many; a log of nonsense may, and the count
 # must not grow with it.
 CLI_COMMANDS_COUNTED_MAX: Final = 10_000
-# Leaves that may change while a streaming query reads one index: about a hundred megabytes of old values.
-VIEW_LEAVES_MAX: Final = 1_000_000
-# Items of a streaming query that are produced under the state's lock before commands get their turn.
-QUERY_SLICE_ITEMS: Final = 256

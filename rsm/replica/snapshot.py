@@ -16,7 +16,7 @@ import msgspec
 from rsm.codec import cbor
 from rsm.codec.record import RecordKind
 from rsm.errors import BadBytes, WrongMachine
-from rsm.limits import MANIFEST_BYTES_MAX, SNAPSHOT_CHUNK_BYTES, SNAPSHOT_CHUNK_BYTES_MAX
+from rsm.limits import MANIFEST_BYTES_MAX, SNAPSHOT_CHUNK_BYTES, SNAPSHOT_RECORD_BYTES_MAX
 from rsm.replica.compatibility import check_schema
 from rsm.replica.events import RawEvent
 from rsm.replica.replica import Replica
@@ -104,7 +104,7 @@ def _parts(cut: Any, manifest: Manifest, events: list[RawEvent]) -> Iterator[tup
 
 def decode_chunk(payload: bytes) -> tuple[str, list[list[Any]]]:
     """(container, [[bucket, leaves], ...]) of a chunk; `BadBytes` if it is not one."""
-    chunk = cbor.decode(payload, bytes_max=SNAPSHOT_CHUNK_BYTES_MAX)
+    chunk = cbor.decode(payload, bytes_max=SNAPSHOT_RECORD_BYTES_MAX)
     if type(chunk) is not list or len(chunk) != 2 or type(chunk[0]) is not str or type(chunk[1]) is not list:
         raise BadBytes("a snapshot chunk must be [container, [[bucket, leaves], ...]]")
     for pair in chunk[1]:
@@ -162,7 +162,7 @@ def _check_machine(replica: Replica, manifest: Manifest) -> None:
 def _check_sums(replica: Replica, manifest: Manifest) -> None:
     root = replica.root()
     for name, ledger in replica.store.ledgers.items():
-        if ledger.sums.tobytes() != manifest.state[name][2]:
+        if ledger.sum_bytes() != manifest.state[name][2]:
             raise BadBytes(f"the snapshot's contents of {name!r} do not have the hashes of its manifest")
     if root != manifest.root:
         raise BadBytes(f"the snapshot's root is {root.hex()}, its manifest says {manifest.root.hex()}")
