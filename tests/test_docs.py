@@ -41,11 +41,14 @@ def python(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_marked_code_runs(document: Path, tmp_path: Path) -> None:
-    """Each ``python run`` block ends without an error; no other word may follow ``python``."""
+    """Each ``python run`` block ends without an error and prints the ``text output`` block that follows, if one does."""
     for block in blocks(ROOT / "README.md"):
         if block.file_name:
             (tmp_path / block.file_name).write_text(block.text, encoding="utf-8")
+    printed = None
     for number, block in enumerate(blocks(document)):
+        if block.language == "text" and block.marks == ("output",):
+            assert block.text == printed, f"{block.place}: the block before prints {printed!r}"
         if block.language != "python":
             continue
         assert block.marks in ((), ("run",)), f"{block.place}: unknown mark {block.marks}"
@@ -55,6 +58,7 @@ def test_marked_code_runs(document: Path, tmp_path: Path) -> None:
             (tmp_path / name).write_text(block.text, encoding="utf-8")
             ran = python(tmp_path, name)
             assert ran.returncode == 0, f"{block.place}: {ran.stderr}"
+            printed = ran.stdout
 
 
 def commands(block: Block) -> list[list[str]]:
