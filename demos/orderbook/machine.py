@@ -1,18 +1,23 @@
 """The order book as a replicated machine: a thin adapter between the log and `demos.orderbook.book`.
 
 A trader is whoever the session says it is (`ctx.principal`); the machine gives every principal an owner number on first
-use. Sessions without a principal trade for NOBODY. Reports are the machine's events. A refused order is an outcome with
-a reason, not a rejection: it has its place in the report stream.
+use. Sessions without a principal trade for NOBODY. Reports are the machine's events: every command to place, cancel or
+modify emits at least one. A refused order is an outcome with a reason, not a rejection: it has its place in the report
+stream, and in the trader's numbering where the trader numbers its commands (see `numbered`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import rsm
 from demos.orderbook.book import Book
+from demos.orderbook.keys import PRICE_MAX, base_of, price_of
+from demos.orderbook.numbered import Numbered
 from demos.orderbook.records import CONTINUOUS, NOBODY, Market, OpenOrder, Order, Outcome, Report, Tape
 
 
-class OrderBook(rsm.StateMachine, name="orderbook", version=1, event=Report):
+class OrderBook(Numbered, name="orderbook", version=1, event=Report):
     """An exchange's matching core of many instruments."""
 
     orders: rsm.Map[int, Order]
@@ -59,24 +64,29 @@ class OrderBook(rsm.StateMachine, name="orderbook", version=1, event=Report):
         flags: int = 0,
         display: int = 0,
         trigger: int = 0,
+        number: int = 0,
     ) -> Outcome:
         """Enter an order; see `Book.place` for its terms."""
+        self.take_number(ctx, number)
         owner = self._owner(ctx)
         return self.book.place(ctx.emit, order_id, instrument, side, quantity, price, owner, flags, display, trigger)
 
     @rsm.command(version=1)
-    def cancel(self, ctx: rsm.Context, order_id: int) -> Outcome:
+    def cancel(self, ctx: rsm.Context, order_id: int, number: int = 0) -> Outcome:
         """Take out one order of the session's principal."""
+        self.take_number(ctx, number)
         return self.book.cancel(ctx.emit, order_id, self._owner(ctx))
 
     @rsm.command(version=1)
-    def modify(self, ctx: rsm.Context, order_id: int, quantity: int, price: int) -> Outcome:
+    def modify(self, ctx: rsm.Context, order_id: int, quantity: int, price: int, number: int = 0) -> Outcome:
         """Give a resting order another price and open quantity."""
+        self.take_number(ctx, number)
         return self.book.modify(ctx.emit, order_id, quantity, price, self._owner(ctx))
 
     @rsm.command(version=1)
-    def mass_cancel(self, ctx: rsm.Context, instrument: int | None = None) -> int:
+    def mass_cancel(self, ctx: rsm.Context, instrument: int | None = None, number: int = 0) -> int:
         """Take out all orders of the session's principal, or those in one instrument; returns how many."""
+        self.take_number(ctx, number)
         return self.book.mass_cancel(ctx.emit, self._owner(ctx), instrument)
 
     @rsm.command(version=1)
@@ -106,8 +116,8 @@ class OrderBook(rsm.StateMachine, name="orderbook", version=1, event=Report):
         return self.book.list_instrument(ctx.emit, instrument, symbol, phase=phase, requeue=requeue)
 
     @rsm.command(version=1)
-    def set_collar(self, ctx: rsm.Context, instrument: int, low: int, high: int) -> Outcome:
-        """Bound the prices that orders may name."""
+    def set_collar(self, ctx: rsm.Context, instrument: int, low: int = 1, high: int = PRICE_MAX) -> Outcome:
+        """Bound the prices that orders may name; without values, lift the bounds."""
         return self.book.set_collar(ctx.emit, instrument, low, high)
 
     @rsm.command(version=1)
@@ -162,6 +172,15 @@ class OrderBook(rsm.StateMachine, name="orderbook", version=1, event=Report):
         """The live orders of a principal, oldest first."""
         owner = self.owners.get(principal)
         return [] if owner is None else self.book.open_orders(owner)
+
+    @rsm.query
+    def resting(self, instrument: int, side: int) -> Iterator[tuple[int, int, int]]:
+        """(order id, price, open quantity) of all resting orders of a side: best price first, then first come."""
+        base = base_of(instrument, side)
+        for level in self.prices.range(base, base_of(instrument, side + 1)):
+            for order_id in self.levels[level]:
+                order = self.orders[order_id]
+                yield order_id, price_of(level), order.quantity + order.hidden
 
     @rsm.query
     def market(self, instrument: int) -> Market | None:

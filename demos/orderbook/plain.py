@@ -13,8 +13,10 @@ from typing import Any, Final, Generic, TypeVar
 
 from demos.orderbook.book import Book
 from demos.orderbook.records import Market, Order, Tape
+from demos.orderbook.reference_book import LevelKey, ReferenceBook, RestingOrder
 
-K = TypeVar("K", int, str, bytes)
+# Keys have one total order: int, str, bytes, and tuples of these.
+K = TypeVar("K", int, str, bytes, tuple[int, int, int])
 V = TypeVar("V")
 
 # Keys in one part of a sorted map: moving 4 KiB of pointers costs less than finding the part.
@@ -264,3 +266,11 @@ def new_book() -> Book:
     tapes: Map[int, Tape] = Map()
     symbols: Map[str, int] = Map()
     return Book(orders=orders, levels=levels, prices=prices, owned=owned, markets=markets, tapes=tapes, symbols=symbols)
+
+
+def new_reference_book() -> ReferenceBook:
+    """An empty book of references on plain containers."""
+    orders: Map[int, RestingOrder] = Map()
+    queues: Table[LevelKey, int] = Table()
+    levels: SortedMap[LevelKey, int] = SortedMap()
+    return ReferenceBook(orders, queues, levels)

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from demos.orderbook.formats import Format, FormatError, Source, TornTail, detect, flow, itch, kraken
-from demos.orderbook.formats.itch_book import ItchBook
+from demos.orderbook.formats.book_calls import apply
 from demos.orderbook.formats.itch_tape import Tape
 from demos.orderbook.formats.kraken import Snapshot, integers, level_checksum, order_checksum
 from demos.orderbook.levels import LevelBook
+from demos.orderbook.plain import new_reference_book
 from tests.unit.orderbook.twins import PlainSortedMap
 
 FLOWS = ("normal_s23", "normal_s7", "static_s23", "static_s7", "swing-25_s23", "swing-25_s7", "flash-crash_s23")
@@ -157,12 +158,12 @@ def test_a_recorded_flow_written_as_itch_gives_its_book_back(flows: Path, tmp_pa
     itch.write(tape.day(reports), sink.write)
     path = tmp_path / "flow.itch50"
     path.write_bytes(sink.getvalue())
-    book = ItchBook()
+    book = new_reference_book()
     with Source(path) as source:
         for message in itch.read(source):
-            book.apply(message)
+            apply(book, message)
     found = {
-        order_id: ["BS".index(book.orders[ref].side), book.orders[ref].price, book.orders[ref].shares]
+        order_id: [book.orders[ref].side, book.orders[ref].price, book.orders[ref].shares]
         for order_id, ref in tape.references.items()
     }
     assert len(book.orders) == len(found)

@@ -209,13 +209,15 @@ def read(source: Source) -> Iterator[Message]:
             place = start + length
         data = data[place:]
         data_offset += place
+    if data[:LENGTH_BYTES] == b"\0\0":
+        raise source.bad_byte(data_offset, "a message of length 0")
     if data:
-        what = f"the file ends after {len(data)} of {LENGTH_BYTES} bytes of a length"
-        if data[:LENGTH_BYTES] == b"\0\0":
-            raise source.bad_byte(data_offset, "a message of length 0")
-        if len(data) >= LENGTH_BYTES:
-            what = f"the file ends after {len(data) - 2} of {data[0] << 8 | data[1]} bytes of a message"
-        raise TornTail(source.path, data_offset, what, "byte")
+        found, wanted, of = len(data), LENGTH_BYTES, "a length"
+        if found >= LENGTH_BYTES:
+            found, wanted, of = found - LENGTH_BYTES, data[0] << 8 | data[1], "a message"
+        torn = TornTail(source.path, data_offset, f"the file ends after {found} of {wanted} bytes of {of}", "byte")
+        torn.found, torn.wanted = found, wanted
+        raise torn
 
 
 def _decode(data: bytes, start: int, length: int) -> Message:

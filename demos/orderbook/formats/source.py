@@ -47,7 +47,13 @@ class FormatError(ValueError):
 
 
 class TornTail(FormatError):
-    """The file ends inside a record; everything before `position` was whole and has been yielded."""
+    """The file ends inside a record; everything before `position` was whole and has been yielded.
+
+    `found` of `wanted` bytes of that record are there, where its length is known.
+    """
+
+    found: int | None = None
+    wanted: int | None = None
 
 
 class UnknownFormat(FormatError):

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demos.orderbook.formats import Source, itch
+from demos.orderbook.formats.book_calls import apply, lobster_call
 from demos.orderbook.formats.itch import (
     AddOrder,
     AddOrderAttributed,
@@ -23,8 +24,11 @@ from demos.orderbook.formats.itch import (
     SystemEvent,
     Trade,
 )
-from demos.orderbook.formats.itch_book import ItchBook, ItchBookError
 from demos.orderbook.formats.itch_tape import Tape, TapeError
+from demos.orderbook.formats.lobster import Event, LobsterRow
+from demos.orderbook.plain import new_reference_book
+from demos.orderbook.records import BUY, SELL
+from demos.orderbook.reference_book import ReferenceBook, ReferenceBookError
 
 
 class Matcher:
@@ -72,8 +76,10 @@ class Matcher:
             del self.levels[side][price]
         return side, price
 
-    def queues(self) -> dict[tuple[str, int], list[list[int]]]:
-        return {("BS"[side], price): list(queue) for side in (0, 1) for price, queue in self.levels[side].items()}
+    def resting(self, side: int) -> list[list[int]]:
+        """[order id, price, shares], best price first, then first come."""
+        prices = sorted(self.levels[side], reverse=side == BUY)
+        return [[order_id, price, shares] for price in prices for order_id, shares in self.levels[side][price]]
 
 
 rows = st.lists(
@@ -101,18 +107,18 @@ def test_a_flow_written_as_itch_gives_its_book_back(
     itch.write(tape.day(reports), sink.write)
     path = tmp_path_factory.getbasetemp() / "flow.itch50"
     path.write_bytes(sink.getvalue())
-    book = ItchBook()
+    book = new_reference_book()
     with Source(path) as source:
         for message in itch.read(source):
-            book.apply(message)
+            apply(book, message)
     ids = {ref: order_id for order_id, ref in tape.references.items()}
-    found = {key[1:]: [[ids[ref], shares] for ref, shares in queue] for key, queue in book.queues().items()}
-    expected = matcher.queues()
-    assert found == expected
-    bids, asks = book.depth(1)
-    totals = {(side, price): sum(order[1] for order in queue) for (side, price), queue in expected.items()}
-    assert bids == sorted(((p, total) for (s, p), total in totals.items() if s == "B"), reverse=True)
-    assert asks == sorted((p, total) for (s, p), total in totals.items() if s == "S")
+    for side in (BUY, SELL):
+        found = [[ids[ref], price, shares] for ref, price, shares in book.resting(1, side)]
+        assert found == matcher.resting(side)
+        totals: dict[int, int] = {}
+        for _, price, shares in matcher.resting(side):
+            totals[price] = totals.get(price, 0) + shares
+        assert list(book.depth(1, side)) == list(totals.items())
 
 
 def test_a_modification_that_trades_and_rests_is_told_in_three_steps() -> None:
@@ -133,29 +139,53 @@ def add(ref: int, side: str = "B", shares: int = 100, price: int = 10, locate: i
     return AddOrder(locate, 0, 0, ref, side, shares, "X", price)
 
 
+def both(book: ReferenceBook, stock: int) -> tuple[list[Any], list[Any]]:
+    """The levels of both sides of a stock."""
+    return list(book.depth(stock, BUY)), list(book.depth(stock, SELL))
+
+
 def test_each_message_type_moves_the_book() -> None:
     """Add, execute, cancel, delete and replace change orders and totals; trades off the book and events do not."""
-    book = ItchBook()
-    assert book.apply(add(1))
-    assert book.apply(AddOrderAttributed(1, 0, 0, 2, "B", 50, "X", 10, "MPID"))
-    assert book.apply(add(3, "S", 70, 12))
-    assert book.apply(add(4, "S", 70, 12, locate=2))
-    assert book.apply(Executed(1, 0, 0, 1, 30, 1))
-    assert book.apply(ExecutedWithPrice(1, 0, 0, 1, 30, 2, "Y", 11))
-    assert book.queues()[1, "B", 10] == [(1, 40), (2, 50)]
-    assert book.apply(Cancel(1, 0, 0, 2, 10))
-    assert book.depth(1) == ([(10, 80)], [(12, 70)])
-    assert book.queues()[1, "B", 10] == [(1, 40), (2, 40)]
-    assert book.apply(Replace(1, 0, 0, 1, 5, 60, 10))
-    assert book.queues()[1, "B", 10] == [(2, 40), (5, 60)]
-    assert book.apply(Delete(1, 0, 0, 2))
-    assert book.apply(Cancel(1, 0, 0, 5, 60))
-    assert book.depth(1) == ([], [(12, 70)])
-    assert book.depth(2) == ([], [(12, 70)])
-    assert not book.apply(Trade(1, 0, 0, 0, "B", 5, "X", 10, 9))
-    assert not book.apply(SystemEvent(0, 0, 0, "C"))
-    assert set(book.orders) == {3, 4}
-    assert book.levels == {(1, "S", 12): 70, (2, "S", 12): 70}
+    book = new_reference_book()
+    assert apply(book, add(1))
+    assert apply(book, AddOrderAttributed(1, 0, 0, 2, "B", 50, "X", 10, "MPID"))
+    assert apply(book, add(3, "S", 70, 12))
+    assert apply(book, add(4, "S", 70, 12, locate=2))
+    assert apply(book, Executed(1, 0, 0, 1, 30, 1))
+    assert apply(book, ExecutedWithPrice(1, 0, 0, 1, 30, 2, "Y", 11))
+    assert list(book.resting(1, BUY)) == [(1, 10, 40), (2, 10, 50)]
+    assert apply(book, Cancel(1, 0, 0, 2, 10))
+    assert both(book, 1) == ([(10, 80)], [(12, 70)])
+    assert list(book.resting(1, BUY)) == [(1, 10, 40), (2, 10, 40)]
+    assert apply(book, Replace(1, 0, 0, 1, 5, 60, 10))
+    assert list(book.resting(1, BUY)) == [(2, 10, 40), (5, 10, 60)]
+    assert apply(book, add(6, price=11))
+    assert list(book.resting(1, BUY)) == [(6, 11, 100), (2, 10, 40), (5, 10, 60)]
+    assert apply(book, Delete(1, 0, 0, 6))
+    assert apply(book, Delete(1, 0, 0, 2))
+    assert apply(book, Cancel(1, 0, 0, 5, 60))
+    assert both(book, 1) == ([], [(12, 70)])
+    assert both(book, 2) == ([], [(12, 70)])
+    assert not apply(book, Trade(1, 0, 0, 0, "B", 5, "X", 10, 9))
+    assert not apply(book, SystemEvent(0, 0, 0, "C"))
+    assert (list(book.resting(1, SELL)), list(book.resting(2, SELL))) == ([(3, 12, 70)], [(4, 12, 70)])
+
+
+@pytest.mark.parametrize(
+    ("event", "call"),
+    [
+        (Event.NEW, ("add", (1, 5, BUY, 30, 700))),
+        (Event.CANCEL_PART, ("reduce", (1, 5, 30))),
+        (Event.DELETE, ("delete", (1, 5))),
+        (Event.EXECUTE_VISIBLE, ("reduce", (1, 5, 30))),
+        (Event.EXECUTE_HIDDEN, ("note", (1, "5"))),
+        (Event.CROSS, ("note", (1, "6"))),
+        (Event.HALT, ("note", (1, "7"))),
+    ],
+)
+def test_each_lobster_event_is_a_call(event: Event, call: tuple[str, tuple[Any, ...]]) -> None:
+    """Direction 1 is the buy side; what never showed in the book is a note."""
+    assert lobster_call(LobsterRow(0, event, 5, 30, 700, 1)) == call
 
 
 @pytest.mark.parametrize(
@@ -175,13 +205,13 @@ def test_each_message_type_moves_the_book() -> None:
 )
 def test_a_message_that_the_book_does_not_allow_changes_nothing(message: itch.Message, what: str) -> None:
     """Unknown and reused references, other stocks and too many shares are named, and the book stays."""
-    book = ItchBook()
-    book.apply(add(1))
-    book.apply(add(2, "S", 5, 12))
-    orders, levels = dict(book.orders), dict(book.levels)
-    with pytest.raises(ItchBookError, match=what):
-        book.apply(message)
-    assert (book.orders, book.levels) == (orders, levels)
+    book = new_reference_book()
+    apply(book, add(1))
+    apply(book, add(2, "S", 5, 12))
+    with pytest.raises(ReferenceBookError, match=what):
+        apply(book, message)
+    assert (list(book.resting(1, BUY)), list(book.resting(1, SELL))) == ([(1, 10, 100)], [(2, 12, 5)])
+    assert both(book, 1) == ([(10, 100)], [(12, 5)])
 
 
 @pytest.mark.parametrize(
