@@ -149,7 +149,9 @@ class SessionTable(dict[int, Session]):
         return default if session is None else session.record()
 
     def _leaves_of(self, key: Any) -> Iterator[tuple[Any, Any]]:
-        yield key, self[key].record()
+        session = self.get(key)
+        if session is not None:  # it may have ended since the ledger was last settled
+            yield key, session.record()
 
     def _restore(self, leaf_key: Any, old: Any) -> None:
         if old is ABSENT:
@@ -159,6 +161,10 @@ class SessionTable(dict[int, Session]):
         else:
             self[leaf_key] = Session.restored(leaf_key, old)
             self._watch(self[leaf_key])
+
+    def _empty(self) -> None:
+        self.clear()
+        self._due.clear()
 
 
 class SessionLedger(Ledger):

@@ -1,1 +1,1 @@
-"""What a machine keeps: tracked containers, rollback, buckets, state roots, snapshots by bucket, differences by path."""
+"""What a machine keeps: tracked containers, rollback, state roots, snapshots by bucket, differences by path."""

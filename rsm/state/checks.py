@@ -1,8 +1,9 @@
 """Checks at the moment of writing: keys and values must be exactly of their declared types, and encodable.
 
-Exactly, because state comes back from a snapshot as what was declared: a `str` where an enum was declared, a named tuple
-for a tuple, a `bytearray` for bytes would encode alike, compare equal, and behave differently on the replica that was
-restored. Encodable, by the encoder that hashes and stores: what was accepted can always be hashed, stored and restored.
+Exactly, because state comes back from a snapshot as what was declared: a `str` where an enum was declared, a named
+tuple for a tuple, a `bytearray` for bytes would encode alike, compare equal, and behave differently on the replica that
+was restored. Encodable, by the encoder that hashes and stores: what was accepted can always be hashed, stored and
+restored.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Annotated, Any, Literal, Union
 import msgspec
 
 from rsm.state.leaf import encode
-from rsm.state.types import KEY_ATOMS, describe
+from rsm.state.types import KEY_ATOMS, describe, field_types
 
 Check = Callable[[Any], Any]
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
@@ -132,12 +133,6 @@ def _exactly_struct(struct: type[msgspec.Struct]) -> Callable[[Any], bool]:
     return predicate
 
 
-def field_types(struct: type[msgspec.Struct]) -> list[tuple[str, Any]]:
-    """(name, resolved type) of a struct's fields, in order."""
-    hints = typing.get_type_hints(struct, include_extras=True)
-    return [(field, hints[field]) for field in struct.__struct_fields__]
-
-
 def _bare(declared: Any) -> Any:
     return typing.get_args(declared)[0] if typing.get_origin(declared) is Annotated else declared
 
@@ -161,7 +156,9 @@ def _is_constrained(declared: Any) -> bool:
         return True
     if isinstance(declared, type) and typing.get_origin(declared) is None and issubclass(declared, msgspec.Struct):
         return any(_is_constrained(hint) for _, hint in field_types(declared))
-    return any(_is_constrained(part) for part in typing.get_args(declared) if typing.get_origin(declared) is not Literal)
+    return any(
+        _is_constrained(part) for part in typing.get_args(declared) if typing.get_origin(declared) is not Literal
+    )
 
 
 def _within_64_bits(value: Any) -> bool:

@@ -93,6 +93,10 @@ class Map(dict[K, V]):
         self.update(other)
         return self
 
+    def __or__(self, other: Any) -> Any:
+        # dict's own would copy in order of insertion.
+        return self.copy() | other
+
     def __iter__(self) -> Iterator[K]:
         return iter(sorted(dict.keys(self)))  # type: ignore[type-var]  # keys are of orderable types, checked on write
 
@@ -131,6 +135,9 @@ class Map(dict[K, V]):
             dict.pop(self, leaf_key, None)
         else:
             dict.__setitem__(self, leaf_key, old)
+
+    def _empty(self) -> None:
+        dict.clear(self)
 
 
 class SortedMap(Map[K, V]):
@@ -190,7 +197,7 @@ class SortedMap(Map[K, V]):
         return self._order.lower(key)  # type: ignore[no-any-return]  # as above
 
     def range(self, start: K | None = None, stop: K | None = None, reverse: bool = False) -> Iterator[K]:
-        """Keys with start <= key < stop (None: open), rising, or falling if `reverse`. Do not write while iterating."""
+        """Keys with start <= key < stop (None: open), rising, or falling if `reverse`; follows writes on the way."""
         return self._order.range(start, stop, reverse)
 
     def __iter__(self) -> Iterator[K]:
@@ -210,6 +217,10 @@ class SortedMap(Map[K, V]):
             if not had:
                 self._order.add(leaf_key)
 
+    def _empty(self) -> None:
+        dict.clear(self)
+        self._order = SortedKeys()
+
 
 class Set(set[T], Generic[T]):
     """A set that keeps undo records; iterates in order. Declare it: `seen: rsm.Set[str]`."""
@@ -228,7 +239,7 @@ class Set(set[T], Generic[T]):
             self._record((self, member, ABSENT))
             set.add(self, member)
 
-    def discard(self, member: T) -> None:
+    def discard(self, member: object) -> None:
         """Remove a member if it is there."""
         self._check_key(member)
         if member in self:
@@ -255,10 +266,6 @@ class Set(set[T], Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return iter(sorted(set.__iter__(self)))  # type: ignore[type-var]  # members are of orderable types, checked on write
 
-    def copy(self) -> set[T]:
-        """A plain set of the members."""
-        return set(set.__iter__(self))
-
     def __repr__(self) -> str:
         return f"Set({list(self)!r})"
 
@@ -269,14 +276,24 @@ class Set(set[T], Generic[T]):
     difference_update = intersection_update = symmetric_difference_update = _refused
     __reduce__ = _refused
 
+    def _unordered(self, *_: Any) -> NoReturn:
+        raise TypeError("the result would be a plain set, which iterates differently on every replica; use list(...)")
+
+    copy = union = intersection = difference = symmetric_difference = _unordered
+    __or__ = __and__ = __sub__ = __xor__ = _unordered
+
     def _leaf(self, leaf_key: Any, default: Any) -> Any:
         return None if leaf_key in self else default
 
     def _leaves_of(self, key: Any) -> Iterator[tuple[Any, Any]]:
-        yield key, None
+        if key in self:
+            yield key, None
 
     def _restore(self, leaf_key: Any, old: Any) -> None:
         if old is ABSENT:
             set.discard(self, leaf_key)
         else:
             set.add(self, leaf_key)
+
+    def _empty(self) -> None:
+        set.clear(self)

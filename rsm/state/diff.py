@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rsm.limits import BUCKETS
-from rsm.state.leaf import ABSENT
+from rsm.state.leaf import ABSENT, encode
 from rsm.state.store import Store
 
 
@@ -39,6 +39,8 @@ def _of_container(name: str, left: Store, right: Store) -> Iterator[Difference]:
     if ours is None or theirs is None:
         yield Difference(name, ABSENT if ours is None else "(declared)", ABSENT if theirs is None else "(declared)")
         return
+    ours.settle()
+    theirs.settle()
     differing: list[tuple[Any, Any, Any]] = []
     for bucket in range(BUCKETS):
         if ours.sums[bucket] == theirs.sums[bucket]:
@@ -46,7 +48,7 @@ def _of_container(name: str, left: Store, right: Store) -> Iterator[Difference]:
         mine, others = dict(ours.leaves(bucket)), dict(theirs.leaves(bucket))
         for leaf_key in mine.keys() | others.keys():
             one, other = mine.get(leaf_key, ABSENT), others.get(leaf_key, ABSENT)
-            if one is ABSENT or other is ABSENT or one != other:
+            if _differ(one, other):
                 differing.append((leaf_key, one, other))
     for leaf_key, one, other in sorted(differing, key=lambda item: item[0]):
         key_path = "/".join(repr(part) for part in leaf_key) if ours.nested else _text(leaf_key)
@@ -56,14 +58,24 @@ def _of_container(name: str, left: Store, right: Store) -> Iterator[Difference]:
 def _of_value(path: str, left: Any, right: Any) -> Iterator[Difference]:
     if type(left) is type(right) and isinstance(left, msgspec.Struct):
         for field in left.__struct_fields__:
-            if getattr(left, field) != getattr(right, field):
+            if _differ(getattr(left, field), getattr(right, field)):
                 yield from _of_value(f"{path}/{field}", getattr(left, field), getattr(right, field))
     elif isinstance(left, tuple) and isinstance(right, tuple) and len(left) == len(right):
         for number, (one, other) in enumerate(zip(left, right, strict=True)):
-            if one != other:
+            if _differ(one, other):
                 yield from _of_value(f"{path}/{number}", one, other)
     else:
         yield Difference(path, left, right)
+
+
+def _differ(left: Any, right: Any) -> bool:
+    # By their bytes, as the sums do: True equals 1, and does not hash like it.
+    if left is ABSENT or right is ABSENT:
+        return left is not right
+    try:
+        return encode(left) != encode(right)
+    except (TypeError, ValueError, OverflowError):  # something that no tracked write would have let in
+        return True
 
 
 def _text(key: Any) -> str:

@@ -1,10 +1,10 @@
 """How state is hashed: the bytes of one leaf, the bucket it lies in, and the sums over them.
 
-A *leaf* is one (leaf key, value) pair of a container: a map entry, a set member, an item of a queue at its position. Its
-pre-image is MessagePack `[leaf key, value]`, hashed by xxh3-64 under a seed that stands for the container's name, kind
-and schema. A bucket's sum is the sum of its leaf hashes modulo 2**64: adding, changing or removing a leaf costs one or
-two hashes, whatever the size of the state. These sums find accidents, not adversaries; `ALGORITHM` names them in every
-schema, so that another can follow.
+A *leaf* is one (leaf key, value) pair of a container: a map entry, a set member, an item of a queue at its position.
+Its pre-image is MessagePack `[leaf key, value]`, hashed by xxh3-64 under a seed that stands for the container's name,
+kind and schema. A bucket's sum is the sum of its leaf hashes modulo 2**64: adding, changing or removing a leaf costs
+one or two hashes, whatever the size of the state. These sums find accidents, not adversaries; `ALGORITHM` names them in
+every schema, so that another can follow.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The books kept on one container: what it may hold, its bucket sums, which keys lie in which bucket, and open cuts.
 
-Theory of operation. A write in a container leaves one undo record `(container, leaf key, old value)` in the store's undo
-log and nothing else; that is all a rollback needs. At the end of a batch the store hands each ledger the *first* old
-value of every leaf key written in the batch. The ledger subtracts the old leaf's hash from its bucket's sum, adds the
-new one's, and keeps the bucket's membership. So the price of a root is paid once a key and batch, however often it was
-written.
+Theory of operation. A write in a container leaves one undo record `(container, leaf key, old value)` in the store's
+undo log and nothing else; that is all a rollback needs. At the end of a batch the store hands each ledger the *first*
+old value of every leaf key written in the batch. The ledger subtracts the old leaf's hash from its bucket's sum, adds
+the new one's, and keeps the bucket's membership. So the price of a root is paid once a key and batch, however often it
+was written.
 
 A *cut* freezes the container's contents at one index without copying them: from then on the ledger tells every open cut
 the first old value of each leaf that changes, and the cut overlays these on the live contents when it reads a bucket.
@@ -12,6 +12,7 @@ the first old value of each leaf that changes, and the cut overlays these on the
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
@@ -36,6 +37,9 @@ class Leaves(Protocol):
 
     def _restore(self, leaf_key: Any, old: Any) -> None:
         """Put an old value back (ABSENT removes), leaving no undo record."""
+
+    def _empty(self) -> None:
+        """Drop everything, also what came behind the container's back, leaving no undo record."""
 
 
 class Observer(Protocol):
@@ -63,10 +67,30 @@ class Overlay:
 class Ledger:
     """The books of one container. `nested` says that leaf keys are (key, position) and buckets go by key."""
 
-    __slots__ = ("_pairs", "container", "kind", "leaf", "members", "name", "nested", "overlays", "schema", "seed", "sums")
+    __slots__ = (
+        "_pairs",
+        "container",
+        "kind",
+        "leaf",
+        "members",
+        "name",
+        "nested",
+        "overlays",
+        "schema",
+        "seed",
+        "sums",
+    )
 
     def __init__(
-        self, name: str, kind: str, schema: str, leaf_key_type: Any, value_type: Any, container: Leaves, *, nested: bool = False
+        self,
+        name: str,
+        kind: str,
+        schema: str,
+        leaf_key_type: Any,
+        value_type: Any,
+        container: Leaves,
+        *,
+        nested: bool = False,
     ) -> None:
         self.name = name
         self.kind = kind
@@ -130,7 +154,15 @@ class Ledger:
 
     def digest(self) -> bytes:
         """16 bytes over all bucket sums."""
-        return digest128(self.sums.tobytes())
+        return digest128(self.sum_bytes())
+
+    def sum_bytes(self) -> bytes:
+        """The bucket sums, 8 bytes each, little-endian wherever this runs."""
+        if sys.byteorder == "little":
+            return self.sums.tobytes()
+        swapped = self.sums[:]
+        swapped.byteswap()
+        return swapped.tobytes()
 
     def recompute(self, bucket: int) -> int:
         """The sum of one bucket from its values; differs from `sums[bucket]` when they changed behind our back."""
@@ -168,8 +200,6 @@ class Ledger:
 
     def clear(self) -> None:
         """Forget everything, as before a restore."""
-        for bucket in range(BUCKETS):
-            for leaf_key, _ in list(self.leaves(bucket)):
-                self.container._restore(leaf_key, ABSENT)
-            self.members[bucket] = None
+        self.container._empty()
+        self.members = [None] * BUCKETS
         self.sums = array("Q", bytes(8 * BUCKETS))

@@ -1,9 +1,9 @@
 """Tracked queues: `Queue`, first in first out with stable positions, and `Table`, in which every key owns a queue.
 
 An item's position never changes while it waits, so an item in the middle is found and removed without a scan. Positions
-are state. The ends are not: the first position is the smallest live one and the next the largest live one plus one (0 in
-an empty queue), both functions of the live items alone, so that a queue restored from a snapshot, or rolled back, goes
-on exactly as one that was never touched.
+are state. The ends are not: the first position is the smallest live one and the next the largest live one plus one (0
+in an empty queue), both functions of the live items alone, so that a queue restored from a snapshot, or rolled back,
+goes on exactly as one that was never touched.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Q = TypeVar("Q", bound="Queue[Any]")
 class Queue(dict[int, V]):
     """First in, first out, with stable integer positions. Declare it alone, or in a `Table[K, Queue[V]]`.
 
-    A dict from position to value underneath: `queue[position]`, `position in queue`, `get` and `len` are the dict's own.
-    Iterates over values, first to last.
+    A dict from position to value underneath: `queue[position]`, `position in queue`, `get` and `len` are the dict's
+    own. Iterates over values, first to last.
     """
 
     __slots__ = ("_check_value", "_head", "_key", "_ledger", "_record", "_table", "_tail")
@@ -49,9 +49,15 @@ class Queue(dict[int, V]):
         if table is None:
             self._record((self, position, ABSENT))
         else:
-            table._record((table, (self._key, position), ABSENT))
             if not self:
+                if self._key in table:
+                    raise RuntimeError(
+                        f"this queue was taken before another joined the table; take table[{self._key!r}] again"
+                    )
+                table._record((table, (self._key, position), ABSENT))
                 dict.__setitem__(table, self._key, self)
+            else:
+                table._record((table, (self._key, position), ABSENT))
         dict.__setitem__(self, position, value)
         self._tail = position + 1
         return position
@@ -125,7 +131,9 @@ class Queue(dict[int, V]):
         return [(position, self[position]) for position in self.positions()]
 
     def _refused(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError("this operation is not tracked; use push, push_front, remove, pop_first, clear or queue[position] = value")
+        raise TypeError(
+            "this operation is not tracked; use push, push_front, remove, pop_first, clear or queue[position] = value"
+        )
 
     pop = popitem = setdefault = update = copy = __ior__ = __reduce__ = _refused
 
@@ -177,6 +185,10 @@ class Queue(dict[int, V]):
         elif leaf_key not in self:
             self._head, self._tail = min(self._head, leaf_key), max(self._tail, leaf_key + 1)
         dict.__setitem__(self, leaf_key, old)
+
+    def _empty(self) -> None:
+        dict.clear(self)
+        self._head = self._tail = 0
 
 
 class Table(dict[K, Q]):
@@ -250,9 +262,8 @@ class Table(dict[K, Q]):
 
     def _restore(self, leaf_key: Any, old: Any) -> None:
         key, position = leaf_key
-        queue = self.get(key)
-        if queue is None:
-            if old is ABSENT:
-                return
-            queue = Queue(self, key)  # type: ignore[assignment]  # as above
-        queue._restore(position, old)
+        if key in self or old is not ABSENT:
+            self[key]._restore(position, old)
+
+    def _empty(self) -> None:
+        dict.clear(self)

@@ -15,7 +15,6 @@ from rsm.state.containers import Check, Record, refuse_write
 from rsm.state.leaf import ABSENT
 from rsm.state.ledger import Ledger
 
-
 SCALARS: Final = "scalars"
 
 
@@ -52,6 +51,10 @@ class Scalars:
             self._values.pop(leaf_key, None)
         else:
             self._values[leaf_key] = old
+
+    def _empty(self) -> None:
+        for name in self.checks:
+            self._values.pop(name, None)
 
 
 class ScalarLedger(Ledger):

@@ -15,14 +15,16 @@ PART_KEYS_MAX: Final = 512
 class SortedKeys:
     """Distinct keys of one orderable type, in order."""
 
-    __slots__ = ("_maxes", "_parts")
+    __slots__ = ("_changes", "_maxes", "_parts")
 
     def __init__(self) -> None:
         self._parts: list[list[Any]] = []
         self._maxes: list[Any] = []  # the last key of each part
+        self._changes = 0  # how many keys came or went, for ranges that are under way
 
     def add(self, key: Any) -> None:
         """Insert a key that is not there."""
+        self._changes += 1
         maxes = self._maxes
         if not maxes:
             maxes.append(key)
@@ -43,6 +45,7 @@ class SortedKeys:
 
     def remove(self, key: Any) -> None:
         """Take out a key that is there."""
+        self._changes += 1
         maxes = self._maxes
         number = bisect_left(maxes, key)
         part = self._parts[number]
@@ -97,7 +100,27 @@ class SortedKeys:
         return self._maxes[number - 1] if number else None
 
     def range(self, start: Any, stop: Any, reverse: bool) -> Iterator[Any]:
-        """Keys with start <= key < stop (None: open), rising, or falling if `reverse`."""
+        """Keys with start <= key < stop (None: open), rising, or falling if `reverse`.
+
+        When keys come or go on the way, it goes on with what is then the next key: how keys are spread over parts is an
+        accident of history, and nothing that a caller sees may depend on it.
+        """
+        while True:
+            changes = self._changes
+            for key in self._keys(start, stop, reverse):
+                yield key
+                if self._changes != changes:
+                    break
+            else:
+                return
+            if reverse:
+                stop = key
+            else:
+                start = self.higher(key)
+                if start is None:
+                    return
+
+    def _keys(self, start: Any, stop: Any, reverse: bool) -> Iterator[Any]:
         parts, maxes = self._parts, self._maxes
         begin = 0 if start is None else bisect_left(maxes, start)
         end = len(parts) if stop is None else min(bisect_left(maxes, stop) + 1, len(parts))

@@ -1,8 +1,8 @@
 """The store: all containers of one machine, their common undo log, and the digests over them.
 
 A batch runs between `begin` and `end`. Inside it every command takes a `mark` first; `rollback(mark)` undoes everything
-written since. `end` flushes: it reduces the undo log to the first old value of each leaf and lets every ledger bring its
-sums up to date. Between batches containers refuse writes.
+written since. `end` flushes: it reduces the undo log to the first old value of each leaf and lets every ledger bring
+its sums up to date. Between batches containers refuse writes.
 """
 
 from __future__ import annotations
@@ -102,6 +102,7 @@ class Store:
     def verify(self) -> None:
         """Scrub everything at once."""
         for ledger in self.ledgers.values():
+            ledger.settle()
             check_count(ledger)
             for bucket in range(BUCKETS):
                 check_bucket(ledger, bucket)
@@ -137,7 +138,7 @@ class Cut:
 
     def __init__(self, store: Store) -> None:
         self.digests = store.digests()
-        self.sums = {name: ledger.sums.tobytes() for name, ledger in store.ledgers.items()}
+        self.sums = {name: ledger.sum_bytes() for name, ledger in store.ledgers.items()}
         self._ledgers = store.ledgers
         self._overlays = {name: Overlay() for name in store.ledgers}
         for name, overlay in self._overlays.items():
@@ -183,5 +184,6 @@ def check_bucket(ledger: Ledger, bucket: int) -> None:
         keys = sorted(map(repr, ledger.members[bucket] or ()))
         shown = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
         raise DivergenceError(
-            f"{ledger.name}: bucket {bucket} was changed outside tracked writes; the change is at one of the keys {shown or '(none left)'}"
+            f"{ledger.name}: bucket {bucket} was changed outside tracked writes; "
+            f"the change is at one of the keys {shown or '(none left)'}"
         )

@@ -1,8 +1,8 @@
 """Views: containers as they were at one index, for reads that take long while the live ones go on.
 
-A view is an overlay like that of a snapshot's cut, kept by key: the ledger tells it the first old value of every leaf that
-changes, and a read looks there first. Opening one copies nothing; it costs memory only for what changes while it is open,
-at most `VIEW_LEAVES_MAX` leaves, after which it is broken and reading from it raises `LimitExceeded`.
+A view is an overlay like that of a snapshot's cut, kept by key: the ledger tells it the first old value of every leaf
+that changes, and a read looks there first. Opening one copies nothing; it costs memory only for what changes while it
+is open, at most `VIEW_LEAVES_MAX` leaves, after which it is broken and reading from it raises `LimitExceeded`.
 
 Views answer the reading half of their containers' methods and have no writing half.
 """
@@ -77,7 +77,7 @@ class MapView(Mapping[Any, Any]):
         return iter(sorted(keys))
 
     def __reversed__(self) -> Iterator[Any]:
-        return reversed(list(self))
+        return iter(list(self)[::-1])
 
     def keys(self) -> Any:
         """Keys in order."""
@@ -193,10 +193,6 @@ class SetView:
         members.extend(member for member, value in old.items() if value is not ABSENT)
         return iter(sorted(members))
 
-    def copy(self) -> set[Any]:
-        """A plain set of the members."""
-        return set(iter(self))
-
 
 class QueueView(Mapping[int, Any]):
     """A Queue at one index. `read` gives its items by position, in no particular order."""
@@ -241,9 +237,9 @@ class QueueView(Mapping[int, Any]):
         return sorted(self._read().items(), key=lambda item: item[0])
 
 
-def patched(live: Mapping[int, Any], old: Mapping[int, Any]) -> dict[int, Any]:
+def patched(live: dict[int, Any], old: Mapping[int, Any]) -> dict[int, Any]:
     """A queue's items as they were, from those that are and the old values of those that changed."""
-    items = {position: live[position] for position in dict.keys(live) if position not in old}  # type: ignore[arg-type]  # a dict
+    items = {position: live[position] for position in dict.keys(live) if position not in old}
     items.update((position, value) for position, value in old.items() if value is not ABSENT)
     return items
 
