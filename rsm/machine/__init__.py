@@ -1,1 +1,1 @@
-"""What a user writes: the StateMachine class, its commands, queries and upcasters, and the context that handlers get."""
+"""What a user writes: StateMachine, its commands, queries and upcasters, and the context that handlers get."""

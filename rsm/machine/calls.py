@@ -1,7 +1,7 @@
-"""What `@rsm.command`, `@rsm.query`, `@rsm.upcast` and `@rsm.on_session_end` put on a class, and how a caller sees them.
+"""What `@rsm.command`, `@rsm.query`, `@rsm.upcast` and `@rsm.on_session_end` put on a class, and what a caller sees.
 
-The decorators keep the handler's parameters (without self and context) in the type, so that type checkers check calls on
-a client's proxy: `bank.deposit("ann", 500)` is `int`, `bank.deposit.send("ann", 500)` is `Pending[int]`.
+The decorators keep the handler's parameters (without self and context) in the type, so that type checkers check calls
+on a client's proxy: `bank.deposit("ann", 500)` is `int`, `bank.deposit.send("ann", 500)` is `Pending[int]`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+from rsm.errors import DefinitionError
 
 if TYPE_CHECKING:
     from rsm.machine.context import Context
@@ -119,10 +121,15 @@ def command(
 ) -> Callable[[Callable[Concatenate[M, Context, P], R]], Command[P, R]]:
     """Make a method a command: `def place(self, ctx: rsm.Context, price: int) -> int`.
 
-    Its annotated parameters are its schema. `version` counts up when the schema changes (with an upcaster from the version
-    before); `name` keeps the name in the log stable when the method is renamed. Commands run one after another, in log
-    order, on every replica; one that raises is rolled back and rejected.
+    Its annotated parameters are its schema. `version` counts up when the schema changes (with an upcaster from the
+    version before); `name` keeps the name in the log stable when the method is renamed. Commands run one after another,
+    in log order, on every replica; one that raises is rolled back and rejected.
     """
+
+    if callable(version):
+        raise DefinitionError(
+            f"{getattr(version, '__name__', version)}: write @rsm.command(version=1), with parentheses"
+        )
 
     def decorate(handler: Callable[Concatenate[M, Context, P], R]) -> Command[P, R]:
         return Command(handler, version, name or handler.__name__)

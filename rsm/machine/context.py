@@ -1,13 +1,14 @@
 """What a handler gets besides its arguments: the log's time, its own identity, and the ways to reach out of a command.
 
-Nothing here reads a clock or draws from the system: every value comes from the log, so it is the same on every replica and
-in every replay.
+Nothing here reads a clock or draws from the system: every value comes from the log, so it is the same on every replica
+and in every replay.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final, NoReturn, ParamSpec, Protocol
 
+from rsm.limits import RESULT_BYTES_MAX
 from rsm.machine.calls import Command
 from rsm.machine.random import Random
 
@@ -40,9 +41,10 @@ class Host(Protocol):
 class Context:
     """The context of the command that runs now; good until its handler returns.
 
-    `now`: log time, integer nanoseconds since 1970-01-01 UTC; never runs backwards, the same for all commands of a batch.
-    `index`: the log index. `position`: the command's place in its batch (timers and session ends count -1, -2, ...).
-    `step`: its place in a pipeline. `session`: the session's number, 0 for timers. `principal`: who sent it, as authenticated.
+    `now`: log time, integer nanoseconds since 1970-01-01 UTC; never runs backwards, the same for all commands of a
+    batch. `index`: the log index. `position`: the command's place in its batch (timers and session ends count -1, -2,
+    ...). `step`: its place in a pipeline. `session`: the session's number, 0 for timers. `principal`: who sent it, as
+    authenticated.
     """
 
     __slots__ = ("_host", "index", "now", "position", "principal", "session", "step")
@@ -57,7 +59,15 @@ class Context:
         self.principal = ""
 
     def reject(self, reason: str) -> NoReturn:
-        """Refuse the command: everything it did is rolled back and the caller gets `rsm.Rejected(reason)`."""
+        """Refuse the command: everything it did is rolled back and the caller gets `rsm.Rejected(reason)`.
+
+        A reason that no answer could carry (not text, half a character, longer than `RESULT_BYTES_MAX`) is a failure of
+        the handler instead.
+        """
+        if type(reason) is not str:
+            raise TypeError(f"a reason is text, not {type(reason).__name__}")
+        if len(reason.encode()) > RESULT_BYTES_MAX:
+            raise ValueError(f"a reason exceeds the bound of {RESULT_BYTES_MAX} bytes")
         raise Reject(reason)
 
     def emit(self, event: Any) -> None:
@@ -73,9 +83,10 @@ class Context:
         return Random.named(self._host.random_seed(), self.index, self.position, self.step, name)
 
     def schedule(self, at: int, command: Command[P, Any], *args: P.args, **kwargs: P.kwargs) -> int:
-        """Run a command of this machine at log time `at` (nanoseconds) or as soon after as the log moves; returns a timer id.
+        """Run a command of this machine at log time `at` (nanoseconds), or as soon after as the log moves.
 
-        Timers fire in (time, id) order before the commands of a batch. `InvalidCommand` if the arguments do not fit.
+        Returns a timer id. Timers fire in (time, id) order before the commands of a batch. `InvalidCommand` if the
+        arguments do not fit.
         """
         return self._host.schedule(at, command.name, command.version, args, kwargs)
 

@@ -1,27 +1,32 @@
 """The compiled form of a machine class: its commands by name and version, queries, upcaster chains and state.
 
 Built and verified once, when the class is created, so that a machine that cannot work is an error at import and not at
-three in the morning. Everything that identifies the machine in a log (names, versions, field names, state schemas) is in
-`schema()`, which travels in the log itself.
+three in the morning. Everything that identifies the machine in a log (names, versions, field names, state schemas) is
+in `schema()`, which travels in the log itself.
 """
 
 from __future__ import annotations
 
 import inspect
 import typing
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from rsm.errors import DefinitionError
 from rsm.machine.calls import Command, Query, SessionEnd, Upcaster
+from rsm.machine.context import Context
+from rsm.machine.surface import reserved
 from rsm.machine.values import Signature, fingerprint_seed, type_hints
+from rsm.state.checks import value_check
 from rsm.state.containers import Map, Set, SortedMap
 from rsm.state.leaf import ALGORITHM
 from rsm.state.queues import Queue, Table
 from rsm.state.types import describe, describe_key
 
 CONTAINERS: dict[Any, str] = {Map: "map", SortedMap: "sorted_map", Set: "set", Queue: "queue", Table: "table"}
+ASYNC = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
 ZEROS: dict[Any, Any] = {int: 0, str: "", bytes: b"", bool: False}
 
 
@@ -46,7 +51,7 @@ class CommandSpec:
         self.decode = signature.decode_packed
         self.fingerprint_seed = fingerprint_seed(self.name, self.version)
         self.result_type = result
-        self.decode_result = msgspec.msgpack.Decoder(result).decode
+        self.decode_result = result_decoder(f"command {self.name}", result)
         self.steps: dict[int, tuple[Signature, Upcaster]] = {}
 
     def signature_at(self, version: int) -> Signature | None:
@@ -77,15 +82,27 @@ class QuerySpec:
         if self.is_stream:
             arguments = typing.get_args(result)
             result = arguments[0] if arguments else Any
-        self.decode_result = msgspec.msgpack.Decoder(result).decode
+        self.decode_result = result_decoder(f"query {self.name}", result)
+
+
+def result_decoder(what: str, result: Any) -> Callable[[bytes], Any]:
+    """The typed decoder of a result; `DefinitionError` for a type that msgspec cannot read."""
+    try:
+        return msgspec.msgpack.Decoder(result).decode
+    except TypeError as error:
+        raise DefinitionError(f"{what}: its result: {error}") from None
 
 
 class Definition:
     """All that rsm knows of a machine class."""
 
-    def __init__(self, owner: type, name: str, version: int, event: Any, prefix: str, local_names: dict[str, Any]) -> None:
+    def __init__(
+        self, owner: type, name: str, version: int, event: Any, prefix: str, local_names: dict[str, Any]
+    ) -> None:
         if not name or not isinstance(name, str):
-            raise DefinitionError(f"{owner.__name__}: a machine needs a name: class {owner.__name__}(rsm.StateMachine, name=...)")
+            raise DefinitionError(
+                f"{owner.__name__}: a machine needs a name: class {owner.__name__}(rsm.StateMachine, name=...)"
+            )
         if type(version) is not int or version < 1:
             raise DefinitionError(f"{owner.__name__}: version must be an int from 1, not {version!r}")
         self.owner = owner
@@ -99,7 +116,11 @@ class Definition:
         self.containers: list[ContainerSpec] = []
         self.scalars: dict[str, tuple[Any, Any]] = {}
         self.session_end: Any = None
-        self._local_names = local_names
+        # As a method body would see them, with types that are declared inside the class.
+        inner = {name: member for name, member in vars(owner).items() if isinstance(member, type)}
+        self._local_names = {**local_names, **inner}
+        if event is not None:
+            describe(event, parameter=True)
         self._read_state()
         self._read_handlers()
 
@@ -108,12 +129,15 @@ class Definition:
     def _read_state(self) -> None:
         hints = type_hints(self.owner.__name__, self.owner, self._local_names)
         for name, declared in hints.items():
-            if typing.get_origin(declared) is typing.ClassVar or name.startswith("__"):
-                continue
             where = f"{self.owner.__name__}.{name}"
             origin = typing.get_origin(declared) or declared
+            if origin is typing.ClassVar or name.startswith("__"):
+                continue
+            self._refuse_reserved(name)
             try:
                 if origin in CONTAINERS:
+                    if hasattr(self.owner, name):
+                        raise DefinitionError("a container begins empty and takes no default")
                     self.containers.append(_container(name, origin, typing.get_args(declared)))
                 else:
                     describe(declared)
@@ -122,15 +146,15 @@ class Definition:
                 raise DefinitionError(f"{where}: {error}") from None
 
     def _default(self, name: str, declared: Any) -> Any:
-        default = getattr(self.owner, name, None)
-        if default is not None:
-            return default
         bare = typing.get_args(declared)[0] if typing.get_origin(declared) is typing.Annotated else declared
-        if bare in ZEROS:
-            return ZEROS[bare]
-        if "null" in describe(declared).split("|"):
-            return None
-        raise DefinitionError("needs a default value: assign one in the class")
+        default = getattr(self.owner, name, ZEROS.get(bare))
+        try:
+            value_check("its default", declared)(default)
+        except TypeError as error:
+            if default is None:
+                raise DefinitionError("needs a default value: assign one in the class") from None
+            raise DefinitionError(str(error)) from None
+        return default
 
     # --- handlers -------------------------------------------------------------------------------------------------
 
@@ -141,14 +165,17 @@ class Definition:
             members.update(vars(base))
         for attribute, member in members.items():
             if isinstance(member, Command):
+                self._refuse_reserved(attribute)
                 self._add_command(member)
             elif isinstance(member, Query):
-                what = f"query {member.name}"
-                result = self._result(what, member.handler)
-                self.queries[attribute] = QuerySpec(member, Signature.of(what, member.handler, 1, self._local_names), result)
+                self._refuse_reserved(attribute)
+                self._add_query(attribute, member)
             elif isinstance(member, Upcaster):
                 upcasters.append(member)
             elif isinstance(member, SessionEnd):
+                if self.session_end is not None:
+                    raise DefinitionError(f"{self.owner.__name__}.{attribute}: there is another @rsm.on_session_end")
+                Signature.of("on_session_end", member.handler, 2, self._local_names)
                 self.session_end = member.handler
         self._link(upcasters)
 
@@ -160,18 +187,37 @@ class Definition:
             raise DefinitionError(f"{what}: version must be an int from 1, not {command.version!r}")
         if command.name in self.commands:
             raise DefinitionError(f"{what}: declared twice")
-        signature = Signature.of(what, command.handler, 2, self._local_names)
+        self._refuse_reserved(command.name)
+        handler = command.handler
+        if any(is_kind(handler) for is_kind in (*ASYNC, inspect.isgeneratorfunction)):
+            raise DefinitionError(f"{what}: a command returns its result; it can neither await nor yield")
+        signature = Signature.of(what, handler, 2, self._local_names)
+        if _context_type(handler, self._local_names) not in (Context, Any):
+            raise DefinitionError(f"{what}: the parameter after self is the context: ctx: rsm.Context")
         self.commands[command.name] = CommandSpec(command, signature, self._result(what, command.handler))
+
+    def _add_query(self, attribute: str, query: Query[Any, Any]) -> None:
+        what = f"query {attribute}"
+        if any(is_kind(query.handler) for is_kind in ASYNC):
+            raise DefinitionError(f"{what}: a query cannot await; one that yields is a stream")
+        signature = Signature.of(what, query.handler, 1, self._local_names)
+        self.queries[attribute] = QuerySpec(query, signature, self._result(what, query.handler))
 
     def _result(self, what: str, handler: Any) -> Any:
         return type_hints(what, handler, self._local_names).get("return", Any)
+
+    def _refuse_reserved(self, name: str) -> None:
+        if reserved(name):
+            raise DefinitionError(
+                f"{self.owner.__name__}.{name}: the name is the client's or the base class's; choose another"
+            )
 
     def _link(self, upcasters: list[Upcaster]) -> None:
         for upcaster in upcasters:
             spec = self.commands.get(upcaster.command)
             if spec is None:
                 raise DefinitionError(f"{upcaster}: there is no command {upcaster.command!r}")
-            if not 1 <= upcaster.from_version < spec.version:
+            if type(upcaster.from_version) is not int or not 1 <= upcaster.from_version < spec.version:
                 raise DefinitionError(f"{upcaster}: command {spec.name!r} is at version {spec.version}")
             if upcaster.from_version in spec.steps:
                 raise DefinitionError(f"{upcaster}: declared twice")
@@ -185,15 +231,18 @@ class Definition:
         for version in range(min(spec.steps), spec.version):
             if version not in spec.steps:
                 raise DefinitionError(
-                    f"command {spec.name}: the chain of upcasters has a gap: nothing leads from version {version} to {version + 1}"
+                    f"command {spec.name}: the chain of upcasters has a gap: "
+                    f"nothing leads from version {version} to {version + 1}"
                 )
             _, upcaster = spec.steps[version]
             result = type_hints(repr(upcaster), upcaster.step, self._local_names).get("return")
             following = spec.signature_at(version + 1)
             wanted = following.count if following else spec.signature.count
             parts = typing.get_args(result)
-            if typing.get_origin(result) is not tuple and result is not tuple:
-                raise DefinitionError(f"{upcaster}: declare its result: -> tuple[...] with the {wanted} values of the next version")
+            if Ellipsis in parts or (typing.get_origin(result) is not tuple and result is not tuple):
+                raise DefinitionError(
+                    f"{upcaster}: declare its result: -> tuple[...] with the {wanted} values of the next version"
+                )
             returned = 0 if parts == ((),) else len(parts)
             if returned != wanted:
                 raise DefinitionError(f"{upcaster}: gives {returned} values, version {version + 1} takes {wanted}")
@@ -201,7 +250,7 @@ class Definition:
     # --- identity -------------------------------------------------------------------------------------------------
 
     def schema(self) -> dict[str, Any]:
-        """Everything that gives names to the bytes of a log, as plain data; canonical, so equal schemas encode alike."""
+        """Everything that gives names to the bytes of a log, as plain data; equal schemas encode alike."""
         return {
             "commands": {
                 name: {str(version): signature.described() for version, signature in _versions(spec)}
@@ -217,6 +266,11 @@ class Definition:
         state = {spec.name: [spec.kind, spec.schema] for spec in self.containers}
         state.update({name: ["scalar", describe(declared)] for name, (declared, _) in self.scalars.items()})
         return dict(sorted(state.items()))
+
+
+def _context_type(handler: Any, local_names: dict[str, Any]) -> Any:
+    name = list(inspect.signature(handler).parameters)[1]
+    return type_hints(handler.__name__, handler, local_names).get(name, Any)
 
 
 def _versions(spec: CommandSpec) -> list[tuple[int, Signature]]:

@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from types import GenericAlias
 from typing import Any, ClassVar, Self
 
 from rsm.errors import DefinitionError
 from rsm.machine.definition import CONTAINERS, ContainerSpec, Definition
-from rsm.machine.surface import ClientSurface, reserved
+from rsm.machine.surface import ClientSurface
 from rsm.state.checks import key_check, value_check
 from rsm.state.containers import refuse_write
 from rsm.state.leaf import ALGORITHM
 from rsm.state.ledger import Ledger
-from rsm.state.queues import Queue
 from rsm.state.scalars import SCALARS, ScalarLedger, Scalars
 from rsm.state.types import describe
 from rsm.state.view import VIEWS
@@ -47,22 +47,21 @@ class StateMachine(ClientSurface):
         if name is None:  # a mixin: its members are read with the machine that inherits them
             return
         if "__init__" in vars(cls):
-            raise DefinitionError(f"{cls.__name__}: use setup(self) instead of __init__: state is created and restored by rsm")
+            raise DefinitionError(
+                f"{cls.__name__}: use setup(self) instead of __init__: state is created and restored by rsm"
+            )
         cls.definition = Definition(cls, name, version, event, prefix, sys._getframe(1).f_locals)
-        for member in [*cls.definition.commands, *cls.definition.queries, *cls.definition.state_schema()]:
-            if reserved(member):
-                raise DefinitionError(f"{cls.__name__}.{member}: the name belongs to the client's proxy; choose another")
 
     def __new__(cls) -> Self:
         if "definition" not in vars(cls):
-            raise DefinitionError(f"{cls.__name__} has no name: class {cls.__name__}(rsm.StateMachine, name=..., version=...)")
+            raise DefinitionError(
+                f"{cls.__name__} has no name: class {cls.__name__}(rsm.StateMachine, name=..., version=...)"
+            )
         self = super().__new__(cls)
         values = self.__dict__
         definition = cls.definition
         defaults = {name: default for name, (_, default) in definition.scalars.items()}
         checks = {name: value_check(name, declared) for name, (declared, _) in definition.scalars.items()}
-        for name, default in defaults.items():
-            checks[name](default)
         values.update(defaults)
         values["_scalars"] = Scalars(values, defaults, checks)
         values.update((spec.name, make_container(definition.prefix, spec)) for spec in definition.containers)
@@ -75,7 +74,7 @@ class StateMachine(ClientSurface):
         self.__dict__["_sealed"] = True
 
     def setup(self) -> None:
-        """Called once, on the empty machine: build domain objects around the containers here, and keep no state in them."""
+        """Called once, on the empty machine: build domain objects around the containers, and keep no state in them."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         scalars: Scalars = self.__dict__["_scalars"]
@@ -88,6 +87,9 @@ class StateMachine(ClientSurface):
             )
         else:
             object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__}.{name}: attributes of a machine cannot be deleted; assign a value")
 
 
 def open_view(machine: StateMachine) -> tuple[StateMachine, Callable[[], None]]:
@@ -123,7 +125,7 @@ def make_container(prefix: str, spec: ContainerSpec) -> Any:
     if spec.kind != "queue":
         container._check_key = key_check(name, spec.key)
     nested = spec.kind == "table"
-    leaf_key = tuple[spec.key, int] if nested else spec.key
+    leaf_key = GenericAlias(tuple, (spec.key, int)) if nested else spec.key
     container._ledger = Ledger(name, spec.kind, spec.schema, leaf_key, spec.value, container, nested=nested)
     return container
 

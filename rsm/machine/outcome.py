@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
+
+import msgspec
 
 
-class Outcome(NamedTuple):
-    """What became of an idempotency key. `result` is the answer when `state` is "applied"; a rejection is in `rejected`."""
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of an idempotency key.
+
+    `result` is the answer when `state` is "applied"; the reason of a rejection is in `rejected`.
+    """
 
     state: Literal["applied", "not_applied", "expired"]
     result: Any = None
     rejected: str | None = None
 
 
-class Event(NamedTuple):
+class Event(msgspec.Struct, frozen=True):
     """One event with its identity (index, position, step, number), by which consumers drop repeats."""
 
     index: int
@@ -25,10 +30,10 @@ class Event(NamedTuple):
     @property
     def identity(self) -> tuple[int, int, int, int]:
         """(index, position in the batch, step of a pipeline, number within the step): unique, rising."""
-        return self[:4]
+        return self.index, self.position, self.step, self.number
 
 
-class Status(NamedTuple):
+class Status(msgspec.Struct, frozen=True):
     """Where a replica stands. `root` is the state root at `root_index`, the last hash point, in hex."""
 
     machine: str

@@ -1,7 +1,7 @@
 """What a client can do with a machine besides its own commands and queries.
 
-`rsm.open(Bank, path)` gives a proxy that type checkers see as a `Bank`. So the methods of the proxy are declared here, on
-the base of every machine; on the machine itself, inside handlers, they refuse to work.
+`rsm.open(Bank, path)` gives a proxy that type checkers see as a `Bank`. So the methods of the proxy are declared here,
+on the base of every machine; on the machine itself, inside handlers, they refuse to work.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar
 
 from rsm.machine.outcome import Event, Outcome, Status
 
-
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -20,7 +19,9 @@ class PipelineScope(Protocol, Generic[T_co]):
     """A pipeline being collected: sent when the block ends without an exception."""
 
     def __enter__(self) -> T_co: ...
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
     async def __aenter__(self) -> T_co: ...
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -33,13 +34,13 @@ class ClientSurface:
     def once(self, key: str) -> Self:
         """A view whose commands run at most once for this idempotency key, whichever process repeats them.
 
-        The first answer is kept for `rsm.limits.KEY_WINDOW_SECONDS` of log time. `KeyReused` if the key comes with another
-        command or other arguments, `KeyVoided` if `outcome(key)` has settled it as not applied.
+        The first answer is kept for `rsm.limits.KEY_WINDOW_SECONDS` of log time. `KeyReused` if the key comes with
+        another command or other arguments, `KeyVoided` if `outcome(key)` has settled it as not applied.
         """
         self._client_only("once")
 
     def outcome(self, key: str, *, sent_at: int = 0) -> Outcome:
-        """Settle a time-out through the log: applied (with its answer), not applied (and now it never will be), or expired.
+        """Settle a time-out through the log: applied (with its answer), not applied (and it never will be), or expired.
 
         `sent_at` is the log time when the key was first sent; needed only if that is longer ago than the window and was
         done by another process.
@@ -47,7 +48,7 @@ class ClientSurface:
         self._client_only("outcome")
 
     def session(self, *, principal: str = "", ttl_seconds: float | None = None) -> Self:
-        """Another session, with its own order and its own end; close it, or let it expire after `ttl_seconds` of silence."""
+        """Another session, with its own order and end; close it, or let it expire after `ttl_seconds` of silence."""
         self._client_only("session")
 
     def pipeline(self) -> PipelineScope[Self]:
@@ -88,13 +89,17 @@ class ClientSurface:
     def __enter__(self) -> Self:
         self._client_only("with")
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._client_only("with")
 
     async def __aenter__(self) -> Self:
         self._client_only("async with")
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._client_only("async with")
 
     def _client_only(self, what: str) -> NoReturn:
@@ -105,5 +110,5 @@ RESERVED: frozenset[str] = frozenset(name for name in vars(ClientSurface) if not
 
 
 def reserved(name: Any) -> bool:
-    """Whether a machine may not use this name for state, commands or queries."""
-    return name in RESERVED or name in ("setup", "definition", "scalars")
+    """Whether a machine may not use this name for state, commands or queries: the client or the base class does."""
+    return name in RESERVED or name in ("setup", "definition", "scalars", "_scalars", "_sealed")

@@ -1,7 +1,7 @@
 """The values of commands: bound from a call, checked against the schema, and turned into the handler's arguments.
 
-Values travel as plain positional values (CBOR in the log). Checking them means encoding them to MessagePack and decoding
-that with the typed decoder of the signature: both at C speed, and the bytes in between serve as the command's
+Values travel as plain positional values (CBOR in the log). Checking them means encoding them to MessagePack and
+decoding that with the typed decoder of the signature: both at C speed, and the bytes in between serve as the command's
 fingerprint, by which a retry is told from another command under the same number or key.
 """
 
@@ -11,6 +11,7 @@ import inspect
 import re
 import typing
 from collections.abc import Callable
+from types import GenericAlias
 from typing import Any
 
 import msgspec
@@ -38,17 +39,23 @@ class Signature:
         self.parameters = parameters
         self.names = tuple(parameter.name for parameter in parameters)
         self.count = len(parameters)
-        types = tuple(parameter.type for parameter in parameters)
-        self.decode_packed: Callable[[bytes], tuple[Any, ...]] = msgspec.msgpack.Decoder(tuple[types] if types else tuple[()]).decode
+        values_type = GenericAlias(tuple, tuple(parameter.type for parameter in parameters))
+        self.decode_packed: Callable[[bytes], tuple[Any, ...]] = msgspec.msgpack.Decoder(values_type).decode
         self._defaults = [p.default for p in parameters if p.default is not MISSING]  # Python has them last
-        self.is_plain = all(_is_plain(kind) for kind in types)
+        self._kinds = tuple(_bare(parameter.type) for parameter in parameters)
+        self.is_plain = all(kind in PLAIN for kind in self._kinds)
 
     @classmethod
     def of(cls, what: str, function: Callable[..., Any], skip: int, local_names: dict[str, Any]) -> Signature:
         """The signature of a function without its first `skip` parameters; `DefinitionError` for what cannot travel."""
         hints = type_hints(what, function, local_names)
         parameters = []
-        for parameter in list(inspect.signature(function).parameters.values())[skip:]:
+        every = list(inspect.signature(function).parameters.values())
+        if any(parameter.kind in (parameter.VAR_POSITIONAL, parameter.KEYWORD_ONLY) for parameter in every[:skip]) or (
+            len(every) < skip
+        ):
+            raise DefinitionError(f"{what}: its parameters begin with {'self, ctx' if skip > 1 else 'self'}")
+        for parameter in every[skip:]:
             if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.POSITIONAL_ONLY):
                 raise DefinitionError(f"{what}: parameter {parameter.name!r} must be positional (no * or **)")
             if parameter.name not in hints:
@@ -58,7 +65,17 @@ class Signature:
             except DefinitionError as error:
                 raise DefinitionError(f"{what}: parameter {parameter.name!r}: {error}") from None
             parameters.append(Parameter(parameter.name, hints[parameter.name], parameter.default))
-        return cls(what, parameters)
+        signature = cls(what, parameters)
+        signature._check_defaults()
+        return signature
+
+    def _check_defaults(self) -> None:
+        for parameter in self.parameters:
+            if parameter.default is not MISSING:
+                try:
+                    Signature(f"{self.what}: the default of", [parameter]).bind((parameter.default,), {})
+                except InvalidCommand as error:
+                    raise DefinitionError(str(error)) from None
 
     def described(self) -> list[list[str]]:
         """[name, type] of every parameter, for schemas."""
@@ -76,17 +93,29 @@ class Signature:
                     values = self.fill(args, kwargs)  # says what is wrong
                 else:
                     values += self._defaults[-missing:]
+        given = values
         if not self.is_plain:
             values = self.plain(values)
         self.decode(self.encode(values))
+        if tuple(map(type, given)) != self._kinds:
+            self._refuse_lookalikes(given)
         return values
+
+    def _refuse_lookalikes(self, values: list[Any]) -> None:
+        # What would travel as the text or bytes that was asked for, but is something else: a date, a UUID, a buffer.
+        for name, kind, value in zip(self.names, self._kinds, values, strict=True):
+            if kind in PLAIN and not isinstance(value, kind):
+                raise InvalidCommand(
+                    f"{self.what}: {name}: Expected `{PLAIN[kind]}`, got `{type(value).__name__}`", name
+                )
 
     def plain(self, values: list[Any]) -> list[Any]:
         """Values with enums, structs and tuples turned into what they travel as."""
         try:
             return msgspec.to_builtins(values, builtin_types=(bytes,))  # type: ignore[no-any-return]  # a list stays one
         except (TypeError, ValueError, OverflowError) as error:
-            raise InvalidCommand(f"{self.what}: {error}") from None
+            name = next((name for name, value in zip(self.names, values, strict=False) if not _encodes(value)), None)
+            raise InvalidCommand(f"{self.what}: {name}: {error}", name) from None
 
     def fill(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Positional values for a call, defaults filled in, unchecked."""
@@ -104,7 +133,7 @@ class Signature:
         return values
 
     def encode(self, values: list[Any]) -> bytes:
-        """MessagePack of plain values; `InvalidCommand` for what cannot be encoded (an int of 65 bits, half a character)."""
+        """MessagePack of plain values; `InvalidCommand` for what has none (an int of 65 bits, half a character)."""
         try:
             return encode(values)
         except (OverflowError, TypeError, ValueError) as error:
@@ -142,14 +171,12 @@ def type_hints(what: str, annotated: Any, local_names: dict[str, Any]) -> dict[s
     """Resolved annotations; `DefinitionError` names the one that cannot be resolved."""
     try:
         return typing.get_type_hints(annotated, localns=local_names, include_extras=True)
-    except NameError as error:
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:
         raise DefinitionError(f"{what}: {error}; annotations must be resolvable where the class is created") from None
 
 
-def _is_plain(declared: Any) -> bool:
-    if typing.get_origin(declared) is typing.Annotated:
-        declared = typing.get_args(declared)[0]
-    return declared in PLAIN
+def _bare(declared: Any) -> Any:
+    return typing.get_args(declared)[0] if typing.get_origin(declared) is typing.Annotated else declared
 
 
 def _encodes(value: Any) -> bool:
