@@ -35,7 +35,7 @@ def exit_code(error: BaseException) -> int:
         return FOUND
     if isinstance(error, RsmError | click.ClickException | Unreadable | OSError):
         return WRONG
-    if isinstance(error, click.Abort):
+    if isinstance(error, click.Abort | KeyboardInterrupt):
         return INTERRUPTED
     return UNCHECKED
 
@@ -45,7 +45,7 @@ def line(error: BaseException, program: str) -> str:
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx is not None else program
         text = f"{path}: {error.format_message()} See {path} --help."
-    elif isinstance(error, click.Abort):
+    elif isinstance(error, click.Abort | KeyboardInterrupt):
         text = f"{program}: interrupted"
     elif isinstance(error, click.ClickException):
         text = f"{program}: {error.format_message()}"

@@ -46,8 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
     try:
-        code = cli.main(arguments, prog_name=PROGRAM, obj=session, standalone_mode=False)
+        # Not cli.main(), which has its own ideas of errors and exit codes.
+        with cli.make_context(PROGRAM, list(sys.argv[1:] if arguments is None else arguments), obj=session) as context:
+            code = cli.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as error:
+        return error.exit_code
     except BrokenPipeError:
         # The reader has seen enough. What is still buffered must not fail again when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -55,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return exit_code(error)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         if session.debug:
             traceback.print_exc()
         click.echo(line(error, PROGRAM), err=True)

@@ -77,9 +77,7 @@ def manifest_document(path: str) -> dict[str, Any]:
         "chain": manifest.chain.hex(),
         "roots": [{"index": index, "root": root.hex()} for index, root in manifest.roots],
         "events_newest": manifest.events_newest,
-        "commands": {
-            name: sorted(map(int, versions)) for name, versions in manifest.schema.get("commands", {}).items()
-        },
+        "schema": manifest.schema,
         "state": {
             name: {"kind": kind, "schema": schema, "buckets_used": buckets_used(sums)}
             for name, (kind, schema, sums) in manifest.state.items()

@@ -25,7 +25,12 @@ __all__ = ["DISK", "as_files", "file_bytes", "load_machine", "machine_directory"
 DISK: Final[Disk] = OsDisk()
 
 _DIFFERENT_BYTES_MAX: Final = 2
-_WHAT: Final = {RecordKind.SEGMENT: "a log", RecordKind.MANIFEST: "a snapshot", RecordKind.IDENTITY: "an identity"}
+_WHAT: Final = {
+    RecordKind.SEGMENT: "a log",
+    RecordKind.MANIFEST: "a snapshot",
+    RecordKind.IDENTITY: "the identity of a machine",
+    RecordKind.TERM: "a term file",
+}
 
 
 def require_kind(path: str, kind: RecordKind) -> None:
@@ -43,9 +48,8 @@ def require_kind(path: str, kind: RecordKind) -> None:
         if different > _DIFFERENT_BYTES_MAX:
             raise Unreadable(f"{path}: not {_WHAT[kind]}: it does not begin like a file of rsm") from None
     else:
-        if found != kind:
-            what = _WHAT.get(found, f"a file that begins with a {found.name} record")
-            raise Unreadable(f"{path}: not {_WHAT[kind]} but {what}")
+        if found != kind and found in _WHAT:
+            raise Unreadable(f"{path}: not {_WHAT[kind]} but {_WHAT[found]}")
 
 
 def require_log(path: str) -> None:
