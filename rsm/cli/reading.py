@@ -22,7 +22,7 @@ from rsm.node.segment import SegmentHead, TornTail
 from rsm.node.snapshots import read_snapshot
 from rsm.replica.snapshot import Manifest
 
-__all__ = ["LogReader", "is_in_use", "open_named"]
+__all__ = ["LogReader", "open_named"]
 
 LOOKS_MAX: Final = 5
 LOOK_AGAIN_SECONDS: Final = 0.05

@@ -179,5 +179,5 @@ def restore(file: str, directory: str, machine: str | None, new_cluster: bool, a
         print_json({"path": directory, **restored})
     else:
         leaves = sum(restored["leaves"].values())
-        print_line(f"{directory}: {restored['machine']} at index {restored['index']}, {count(leaves, 'leaf')}")
+        print_line(f"{directory}: {restored['machine']} at index {restored['index']}, {count(leaves, 'value')}")
     return FINE

@@ -8,7 +8,7 @@ from typing import Any
 
 from rsm.cli.decode import SYSTEM_PREFIX, Names, items_of
 from rsm.cli.output import count, iso_time, print_line, progress, table
-from rsm.cli.reading import LogReader, is_in_use, open_named
+from rsm.cli.reading import LogReader, open_named
 from rsm.cli.target import DISK, machine_directory
 from rsm.codec.record import HEADER_BYTES, decode_header
 from rsm.limits import CLI_COMMANDS_COUNTED_MAX, HASH_INTERVAL_ENTRIES
@@ -106,7 +106,6 @@ def _document(path: str, reader: LogReader, summary: Summary) -> dict[str, Any]:
         "machine_version": names.version,
         "cluster_id": reader.head.cluster_id.hex(),
         "group_id": reader.head.group_id,
-        "in_use": is_in_use(path),
         "first_index": reader.head.first_index,
         "last_index": reader.last_index,
         "first_term": None if summary.terms is None else summary.terms[0],
@@ -142,7 +141,7 @@ def print_summary(document: dict[str, Any]) -> None:
     if document["machine"] is not None:
         machine = f"{document['machine']}, version {document['machine_version'] or 'not declared here'}"
     rows = [
-        ("machine", machine + (", in use" if document["in_use"] else "")),
+        ("machine", machine),
         ("cluster", f"{document['cluster_id']}, group {document['group_id']}"),
         ("log", f"{count(len(document['segments']), 'segment')}, {count(entries, 'entry')}"),
     ]
