@@ -57,7 +57,6 @@ def order_misfit(
         or at_once == IOC | FOK
         or (flags & POST_ONLY and (at_once or trigger or price == MARKET))
         or not 0 <= trigger <= PRICE_MAX
-        or display < 0
         or (display and (at_once or price == MARKET or quantity > display * SLICES_MAX))
     ):
         return Reason.BAD_TERMS

@@ -86,16 +86,20 @@ def run_flow(book: Book, rows: Iterable[Row | Sequence[int]], instrument: int) -
 
 
 class Digest:
-    """SHA-256 of a report stream, fed line by line."""
+    """SHA-256 of a report stream, fed message by message."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self.lines = 0
 
-    def add(self, made: str) -> None:
-        """Add the next line."""
-        self._hash.update((("\n" if self.lines else "") + made).encode("ascii"))
-        self.lines += 1
+    def add(self, made: Sequence[str]) -> bytes:
+        """Add the next lines; returns the bytes by which the stream grows."""
+        if not made:
+            return b""
+        grown = (("\n" if self.lines else "") + "\n".join(made)).encode("ascii")
+        self._hash.update(grown)
+        self.lines += len(made)
+        return grown
 
     def hexdigest(self) -> str:
         """The digest of the lines so far, joined by newlines."""

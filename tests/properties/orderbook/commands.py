@@ -23,10 +23,8 @@ from tests.properties.orderbook.reference import PRICES_MAX, Reference
 
 Command = tuple[Any, ...]
 
-# Few ids and prices, so that orders meet: ids are used again, levels fill and empty, owners (1 and 2; an id belongs to
-# one of them, or to nobody) meet themselves.
-IDS_MAX = 24
-ids = st.integers(1, IDS_MAX)
+# Few prices, so that orders meet. An id belongs to nobody, 1 or 2 for good, so that owners meet themselves.
+IDS_MAX = 300
 sides = st.integers(0, 1)
 prices = st.integers(20, 26) | st.integers(1, 50)
 quantities = st.integers(1, 9) | st.integers(1, 60)
@@ -42,23 +40,19 @@ def owner_of(order_id: int) -> int:
     return order_id % 3
 
 
-def placed(
-    order_id: int, side: int, quantity: int, price: int, flags: int = 0, display: int = 0, trigger: int = 0
-) -> Command:
-    """The command that places an order of the id's owner."""
-    return ("place", order_id, side, quantity, price, owner_of(order_id), flags, display, trigger)
-
-
-limits = st.builds(placed, ids, sides, quantities, prices)
-protected = st.builds(placed, ids, sides, quantities, st.integers(20, 26), flags)
-icebergs = st.builds(placed, ids, sides, st.integers(5, 60), prices, st.sampled_from([0, 8]), st.integers(1, 8))
-stops = st.builds(
-    placed, ids, sides, quantities, prices | st.just(MARKET), flags, st.sampled_from([0, 0, 4]), st.integers(18, 28)
+# (side, quantity, price, flags, display, trigger) of orders of each kind
+limits = st.tuples(sides, quantities, prices, st.just(0), st.just(0), st.just(0))
+protected = st.tuples(sides, quantities, st.integers(20, 26), flags, st.just(0), st.just(0))
+icebergs = st.tuples(
+    sides, st.integers(5, 60), prices, st.sampled_from([0, CANCEL_NEWEST]), st.integers(1, 8), st.just(0)
 )
-markets = st.builds(placed, ids, sides, quantities, st.just(MARKET), st.sampled_from([0, 0, IOC, FOK, 16]))
-strange = st.builds(
-    placed,
-    ids,
+stops = st.tuples(
+    sides, quantities, prices | st.just(MARKET), flags, st.sampled_from([0, 0, 0, 4]), st.integers(18, 28)
+)
+markets = st.tuples(
+    sides, quantities, st.just(MARKET), st.sampled_from([0, 0, IOC, FOK, CANCEL_OLDEST]), st.just(0), st.just(0)
+)
+strange = st.tuples(
     sides,
     st.sampled_from([0, 5, 350]),
     st.integers(0, 50),
@@ -66,53 +60,69 @@ strange = st.builds(
     st.integers(0, 3),
     st.integers(0, 1),
 )
-modifications = st.builds(
-    lambda order_id, quantity, price: ("modify", order_id, quantity, price, owner_of(order_id)),
-    ids,
-    quantities | st.integers(0, 3) | st.just(900),
-    prices | prices | st.just(MARKET),
+ORDERS = (*[limits] * 5, *[protected] * 3, *[icebergs] * 3, *[stops] * 4, *[markets] * 2, strange)
+# How often each kind of command comes, of 20.
+COMMANDS = (
+    *["place"] * 12,
+    *["modify"] * 4,
+    *["cancel"] * 2,
+    "mass_cancel or stranger",
+    "phase",
 )
-cancellations = st.builds(lambda order_id: ("cancel", order_id, owner_of(order_id)), ids)
-strangers = st.builds(lambda order_id: ("cancel", order_id, 3), ids) | st.builds(
-    lambda order_id: ("modify", order_id, 1, 22, 3), ids
+PHASES = st.one_of(
+    st.sampled_from([("halt",), ("resume",), ("start_auction",), ("uncross", CONTINUOUS)]),
+    st.builds(lambda low, high: ("collar", low, high), st.integers(1, 22), st.integers(24, 50)),
+    st.builds(lambda price: ("reference", price), st.integers(0, 50)),
 )
-mass_cancellations = st.builds(lambda owner: ("mass_cancel", owner), st.integers(0, 2))
+changes = st.tuples(quantities | st.integers(0, 3) | st.just(900), prices | prices | st.just(MARKET))
 
 
-def weighted(*choices: tuple[int, st.SearchStrategy[Command]]) -> st.SearchStrategy[Command]:
-    """A choice of strategies, each as often as its weight says."""
-    return st.sampled_from([each for weight, each in choices for _ in range(weight)]).flatmap(lambda chosen: chosen)
+@st.composite
+def sessions(draw: st.DrawFn) -> list[Command]:
+    """A session of an exchange: stretches of continuous trading, of auctions, and now and then a halt."""
+    commands: list[Command] = []
+    known = [1]
+    for _ in range(draw(st.integers(1, 4))):
+        before, after = draw(
+            st.sampled_from(
+                [
+                    ((), ()),
+                    ((), ()),
+                    ((("start_auction",),), (("uncross", CONTINUOUS),)),
+                    ((("start_auction",),), (("uncross", CLOSED),)),
+                    ((("halt",),), (("resume",),)),
+                ]
+            )
+        )
+        commands += before
+        least, most = (0, 6) if before == (("halt",),) else (15, 40)
+        for kind in draw(st.lists(st.sampled_from(COMMANDS), min_size=least, max_size=most)):
+            commands.append(draw_command(draw, kind, known))
+        commands += after
+    return commands
 
 
-flow = weighted(
-    (8, limits),
-    (4, protected),
-    (4, icebergs),
-    (4, stops),
-    (2, markets),
-    (6, modifications),
-    (3, cancellations),
-    (1, mass_cancellations | strangers | strange),
-)
-phases = weighted(
-    (1, st.just(("halt",))),
-    (1, st.just(("resume",))),
-    (1, st.just(("start_auction",))),
-    (1, st.just(("uncross", CONTINUOUS))),
-    (1, st.builds(lambda low, high: ("collar", low, high), st.integers(1, 22), st.integers(24, 50))),
-    (1, st.builds(lambda price: ("reference", price), st.integers(0, 50))),
-)
-# A session of an exchange: stretches of continuous trading, auctions, and now and then a halt.
-stretches = st.lists(flow, min_size=10, max_size=50)
-auctions = st.builds(
-    lambda gathered, after: [("start_auction",), *gathered, ("uncross", after)],
-    st.lists(flow, min_size=5, max_size=25),
-    st.sampled_from([CONTINUOUS, CONTINUOUS, CONTINUOUS, CLOSED]),
-)
-halts = st.builds(lambda meanwhile: [("halt",), *meanwhile, ("resume",)], st.lists(flow, max_size=5))
-sessions = st.lists(
-    st.one_of(stretches, stretches, auctions, halts, st.lists(phases, max_size=2)), min_size=1, max_size=4
-).map(lambda parts: [command for part in parts for command in part])
+def draw_command(draw: st.DrawFn, kind: str, known: list[int]) -> Command:
+    """One command; `known` are the ids used so far, of which the last are the likeliest to be live."""
+    recent = st.sampled_from(known[-12:])
+    if kind == "place":
+        order_id = draw(recent) if draw(st.integers(0, 9)) == 9 else len(known) + 1
+        known.append(order_id)
+        side, quantity, price, *terms = draw(draw(st.sampled_from(ORDERS)))
+        return ("place", order_id, side, quantity, price, owner_of(order_id), *terms)
+    if kind == "modify":
+        order_id = draw(recent)
+        return ("modify", order_id, *draw(changes), owner_of(order_id))
+    if kind == "cancel":
+        order_id = draw(recent)
+        return ("cancel", order_id, owner_of(order_id))
+    if kind == "phase":
+        return draw(PHASES)
+    return draw(
+        st.sampled_from(
+            [("mass_cancel", draw(st.integers(0, 2))), ("cancel", draw(recent), 3), ("modify", draw(recent), 1, 22, 3)]
+        )
+    )
 
 
 def run(book: Book, command: Command) -> list[Report]:

@@ -24,7 +24,7 @@ from demos.orderbook.records import (
     Traded,
     Triggered,
 )
-from tests.properties.orderbook.commands import Command, limits, open_market, run, sessions
+from tests.properties.orderbook.commands import Command, open_market, run, sessions
 
 
 def contents(book: Book) -> list[object]:
@@ -35,7 +35,7 @@ def contents(book: Book) -> list[object]:
     return [levels, owned, *maps]
 
 
-@given(commands=sessions, requeue=st.booleans())
+@given(commands=sessions(), requeue=st.booleans())
 def test_the_containers_agree_with_each_other(commands: list[Command], requeue: bool) -> None:
     """Each order is in its level and its owner's queue, and nothing else is; levels are indexed; stops are counted."""
     book = open_market(new_book(), requeue)
@@ -50,7 +50,7 @@ def test_the_containers_agree_with_each_other(commands: list[Command], requeue: 
     assert all(order.quantity > 0 and order.hidden >= 0 for order in book.orders.values())
 
 
-@given(commands=sessions, requeue=st.booleans())
+@given(commands=sessions(), requeue=st.booleans())
 def test_the_book_is_crossed_only_in_auctions(commands: list[Command], requeue: bool) -> None:
     """Outside an auction the best bid is below the best ask, and no market order rests."""
     book = open_market(new_book(), requeue)
@@ -63,7 +63,7 @@ def test_the_book_is_crossed_only_in_auctions(commands: list[Command], requeue: 
         assert all(price_of(level) != MARKET for level in book.prices)
 
 
-@given(commands=sessions, requeue=st.booleans())
+@given(commands=sessions(), requeue=st.booleans())
 def test_quantity_is_conserved(commands: list[Command], requeue: bool) -> None:
     """What was accepted, or left by the last modification, has traded, was cancelled, or is open: shown or hidden."""
     book = open_market(new_book(), requeue)
@@ -87,7 +87,7 @@ def test_quantity_is_conserved(commands: list[Command], requeue: bool) -> None:
         assert book.tapes[1].volume == volume
 
 
-@given(commands=sessions, requeue=st.booleans())
+@given(commands=sessions(), requeue=st.booleans())
 def test_a_refusal_changes_nothing(commands: list[Command], requeue: bool) -> None:
     """After a refused command every container holds what it held, and the refusal is the only report."""
     book = open_market(new_book(), requeue)
@@ -99,7 +99,7 @@ def test_a_refusal_changes_nothing(commands: list[Command], requeue: bool) -> No
             assert contents(book) == before
 
 
-@given(commands=sessions, requeue=st.booleans())
+@given(commands=sessions(), requeue=st.booleans())
 def test_all_or_nothing_and_never_taking(commands: list[Command], requeue: bool) -> None:
     """A fill-or-kill order trades in full or not at all; a post-only order never takes in a continuous market."""
     book = open_market(new_book(), requeue)
@@ -124,18 +124,15 @@ def test_all_or_nothing_and_never_taking(commands: list[Command], requeue: bool)
         assert not any(kind_of(book.orders[i].level) < 2 for i in all_or_nothing if i in book.orders)
 
 
-@given(placed=st.lists(limits, max_size=60, unique_by=lambda command: command[1]), sweep=st.integers(1, 200))
-def test_first_come_first_served(placed: list[Command], sweep: int) -> None:
+@given(asks=st.lists(st.tuples(st.integers(1, 9), st.integers(20, 24)), max_size=40), sweep=st.integers(1, 250))
+def test_first_come_first_served(asks: list[tuple[int, int]], sweep: int) -> None:
     """One order that sweeps a side trades with its orders by price, and within a price by their time of entry."""
     book = open_market(new_book(), False)
-    entered = []
-    for command in placed:
-        if command[2] == 1:
-            run(book, command)
-            entered.append((command[4], len(entered), command[1], command[3]))
+    for order_id, (quantity, price) in enumerate(asks):
+        run(book, ("place", order_id, 1, quantity, price, 0, 0, 0, 0))
     reports = run(book, ("place", 99, 0, sweep, 50, 0, 0, 0, 0))
     expected, left = [], sweep
-    for price, _, order_id, quantity in sorted(entered):
+    for price, order_id, quantity in sorted((price, i, quantity) for i, (quantity, price) in enumerate(asks)):
         if left:
             expected.append((price, min(left, quantity), order_id))
             left -= min(left, quantity)

@@ -21,7 +21,7 @@ def live(book: Book, ids: range) -> dict[int, tuple[int, ...]]:
     return found
 
 
-@given(commands=sessions, requeue=st.booleans())
+@given(commands=sessions(), requeue=st.booleans())
 def test_reports_and_orders_equal_the_reference(commands: list[Command], requeue: bool) -> None:
     """Every command gives the reference's reports in its order, and leaves its orders, phase, depth and last price."""
     book = open_market(new_book(), requeue)

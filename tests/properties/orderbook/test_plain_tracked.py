@@ -38,7 +38,7 @@ def contents(book: Book) -> list[Any]:
     ]
 
 
-@given(commands=sessions, requeue=st.booleans(), undone=st.integers(1, 5))
+@given(commands=sessions(), requeue=st.booleans(), undone=st.integers(1, 5))
 def test_plain_and_tracked_books_are_equal(commands: list[Command], requeue: bool, undone: int) -> None:
     """Reports and contents are equal, also when every n-th command is undone and run again; the sums stay right."""
     machine = Tracked()

@@ -163,15 +163,32 @@ def test_a_waiting_stop_can_be_cancelled_but_not_modified(desk: Desk) -> None:
 
 
 def test_a_collar_that_moved_ends_a_stop_limit(desk: Desk) -> None:
-    """Elected outside the collar it is cancelled; a stop at market stays within the collar."""
-    desk.buy(1, 5, 104, trigger=101)
+    """Elected outside the collar it is cancelled, for this reason first; a stop at market stays within the collar."""
+    desk.buy(1, 99, 104, trigger=101, flags=FOK)
     desk.buy(2, 50, MARKET, trigger=101)
     desk.call("set_collar", 1, 95, 102)
     trade_at(desk, 101)
     assert desk.said(Cancelled) == [
-        (1, 1, BUY, 104, 5, Reason.OUTSIDE_COLLAR),
+        (1, 1, BUY, 104, 99, Reason.OUTSIDE_COLLAR),
         (2, 1, BUY, MARKET, 31, Reason.UNFILLED),
     ]
+
+
+def test_a_modification_that_trades_elects(desk: Desk) -> None:
+    """However a trade comes about, stops that it reaches are elected."""
+    desk.buy(1, 1, MARKET, trigger=101)
+    desk.call("modify", 201, 10, 101)
+    assert desk.trades() == [(101, 10, 101, 201), (102, 1, 102, 1)]
+
+
+def test_a_cancelled_stop_is_not_counted(desk: Desk) -> None:
+    """The tape counts the stops that wait."""
+    desk.buy(1, 1, MARKET, trigger=101)
+    desk.buy(2, 1, MARKET, trigger=101)
+    desk.call("cancel", 1)
+    tape = desk.book.statistics(1)
+    assert tape is not None
+    assert tape.stops == 1
 
 
 def test_no_stop_is_elected_while_a_market_gathers(desk: Desk) -> None:
