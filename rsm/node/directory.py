@@ -13,6 +13,7 @@ is damage, not a fresh start.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from types import TracebackType
 from typing import Any, Self
@@ -129,7 +130,7 @@ class MachineDirectory:
             _check_identity(path, identity, machine, cluster_id, group_id)
             # The process that made the directory may have died before its names were on the disk.
             disk.fsync_directory(path)
-            disk.fsync_directory(os.path.dirname(path) or ".")
+            _sync_parent(disk, path)
             return cls(disk, path, identity, lock)
         except BaseException:
             lock.release()
@@ -220,12 +221,19 @@ def _check_identity(
 
 
 def _make_directories(disk: Disk, path: str) -> None:
-    if disk.exists(path):
-        return
     parent = os.path.dirname(path) or "."
+    if disk.exists(path):
+        _sync_parent(disk, path)
+        return
     _make_directories(disk, parent)
     disk.mkdir(path)
     disk.fsync_directory(parent)
+
+
+def _sync_parent(disk: Disk, path: str) -> None:
+    # The parent may be somebody else's and closed to reading; then its owner made our name, and it is not ours to sync.
+    with contextlib.suppress(StorageError):
+        disk.fsync_directory(os.path.dirname(path) or ".")
 
 
 def _clear_unfinished(disk: Disk, path: str) -> None:
