@@ -6,9 +6,12 @@ A command in flight costs one small object: no lock and no event exist until som
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -19,6 +22,40 @@ from rsm.replica.answer import Answer, Status, raise_answer
 
 R = TypeVar("R")
 OK = int(Status.OK)
+
+
+class Mailbox:
+    """Wakes awaiters of one event loop from the runner's thread: once for all answers of a batch, not once each."""
+
+    _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = WeakKeyDictionary()
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._futures: deque[asyncio.Future[None]] = deque()
+        self._is_due = False
+
+    @classmethod
+    def of(cls, loop: asyncio.AbstractEventLoop) -> Mailbox:
+        """The mailbox of a loop; call it in the loop's own thread."""
+        mailbox = cls._of_loops.get(loop)
+        if mailbox is None:
+            mailbox = cls._of_loops[loop] = cls(loop)
+        return mailbox
+
+    def post(self, future: asyncio.Future[None]) -> None:
+        """From any thread: have the loop finish this future. A loop that has closed has nobody left to wake."""
+        self._futures.append(future)
+        if not self._is_due:
+            self._is_due = True
+            with contextlib.suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        self._is_due = False  # before looking: what is posted from here on asks for another delivery
+        while self._futures:
+            future = self._futures.popleft()
+            if not future.done():
+                future.set_result(None)
 
 
 class PendingAnswer(Submission, Pending[R], Generic[R]):
@@ -73,14 +110,9 @@ class PendingAnswer(Submission, Pending[R], Generic[R]):
 
     def __await__(self) -> Generator[Any, None, R]:
         if not self.done():
-            loop = asyncio.get_running_loop()
-            future: asyncio.Future[None] = loop.create_future()
-
-            def set_done() -> None:
-                if not future.done():
-                    future.set_result(None)
-
-            self._when_done(lambda: loop.call_soon_threadsafe(set_done))
+            mailbox = Mailbox.of(asyncio.get_running_loop())
+            future = mailbox.loop.create_future()
+            self._when_done(lambda: mailbox.post(future))
             yield from future
         return self._value()
 
