@@ -73,11 +73,15 @@ class InvalidCommand(CallerError):
 
 
 class Rejected(CallerError):
-    """The handler rejected the command with `reason`; nothing it did was kept, on any replica."""
+    """The handler rejected the command with `reason`; nothing it did was kept, on any replica.
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
+    `step`: which command of a pipeline it was, from 0; None outside pipelines.
+    """
+
+    def __init__(self, reason: str, step: int | None = None) -> None:
+        super().__init__(reason if step is None else f"step {step} of the pipeline: {reason}")
         self.reason = reason
+        self.step = step
 
 
 class HandlerFailed(Rejected):

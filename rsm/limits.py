@@ -16,6 +16,8 @@ COMMAND_BYTES_MAX: Final = 1024 * 1024
 # Nesting of values inside a command. No schema that msgspec validates needs more; 16 stops stack games
 # (facts/hardening).
 NESTING_DEPTH_MAX: Final = 16
+# Nesting of a batch: its own arrays, the item, the values as deep as they may be, and a pipeline's references in these.
+BATCH_DEPTH_MAX: Final = NESTING_DEPTH_MAX + 8
 
 # --- batches --------------------------------------------------------------------------------------------------------
 

@@ -88,11 +88,12 @@ def _check_keys(value: Mapping[Any, Any], _immutable: bool) -> Mapping[Any, Any]
 _PROBE: Final = msgspec.msgpack.Encoder()
 
 
-def decode(data: bytes | bytearray | memoryview, *, bytes_max: int) -> Any:
+def decode(data: bytes | bytearray | memoryview, *, bytes_max: int, depth_max: int = NESTING_DEPTH_MAX) -> Any:
     """Decode one CBOR item: None, bool, int, str, bytes, list, dict (keys int or str) or `Reference`, nested.
 
     Integers may be encoded longer than needed, and floats get through (see the module's docstring). Raises `BadBytes`
-    for anything else, among it more than `bytes_max` bytes (checked first) and bytes after the item.
+    for anything else, among it more than `bytes_max` bytes (checked first), nesting beyond `depth_max`, and bytes after
+    the item.
     """
     size = len(data)
     if size > bytes_max:
@@ -105,7 +106,7 @@ def decode(data: bytes | bytearray | memoryview, *, bytes_max: int) -> Any:
             object_hook=_check_keys,
             semantic_decoders=_SEMANTIC_DECODERS,
             str_errors="strict",
-            max_depth=NESTING_DEPTH_MAX,
+            max_depth=depth_max,
             allow_indefinite=False,
             allow_duplicate_keys=False,
         ).decode()

@@ -42,8 +42,8 @@ class Context:
     """The context of the command that runs now; good until its handler returns.
 
     `now`: log time, integer nanoseconds since 1970-01-01 UTC; never runs backwards, the same for all commands of a
-    batch. `index`: the log index. `position`: the command's place in its batch (timers and session ends count -1, -2,
-    ...). `step`: its place in a pipeline. `session`: the session's number, 0 for timers. `principal`: who sent it, as
+    batch. `index`: the log index. `position`: the command's place in its batch (below 0, rising, for timers and session
+    ends). `step`: its place in a pipeline. `session`: the session's number, 0 for timers. `principal`: who sent it, as
     authenticated.
     """
 

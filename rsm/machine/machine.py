@@ -106,12 +106,15 @@ def open_view(machine: StateMachine) -> tuple[StateMachine, Callable[[], None]]:
         observed.append((live._ledger.overlays, values[spec.name].overlay))
     view._set_up()
     for overlays, overlay in observed:
+        for closed in [other for other in overlays if other.is_broken]:
+            overlays.remove(closed)
         overlays.append(overlay)
 
     def close() -> None:
-        for overlays, overlay in observed:
-            if overlay in overlays:
-                overlays.remove(overlay)
+        # A view may be closed by the garbage collector, in any thread and at any moment: only mark it, and leave the
+        # ledgers' lists to whoever opens the next one.
+        for _, overlay in observed:
+            overlay.close()
 
     return view, close
 

@@ -1,7 +1,7 @@
 """The engine seam: what a shell sees of consensus, narrow enough that any engine can stand behind it.
 
-An engine decides, the shell does. The shell hands in what happened (a proposal, the disk's progress) and carries out what
-`ready` names, in the order its fields are written in.
+An engine decides, the shell does. The shell hands in what happened (a proposal, the disk's progress) and carries out
+what `ready` names, in the order its fields are written in.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class Status(enum.IntEnum):
 
     OK = 0  # body: the result
     REJECTED = 1  # body: [reason, step]
-    FAILED = 2  # body: [exception type, step]; the handler raised
+    FAILED = 2  # body: ["handler_failed", step]; the handler raised
     INVALID = 3  # body: [what, step]; unknown command, version or values
     SEQUENCE_REUSED = 4
     KEY_REUSED = 5
@@ -36,18 +36,22 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 decode: Final = msgspec.msgpack.Decoder(Any).decode
+decode_refusal: Final = msgspec.msgpack.Decoder(tuple[str, int]).decode
 
 
 def raise_answer(answer: Answer, what: str) -> NoReturn:
     """Raise the error that an answer other than OK stands for; `what` names the command."""
     status = answer.status
     if status in (Status.REJECTED, Status.FAILED, Status.INVALID):
-        text, step = decode(answer.body)
+        text, step = decode_refusal(answer.body)
         where = what if step < 0 else f"{what}, step {step}"
         if status == Status.REJECTED:
-            raise errors.Rejected(text)
+            raise errors.Rejected(text, None if step < 0 else step)
         if status == Status.FAILED:
-            raise errors.HandlerFailed(f"handler_failed: {where} ({text}); nothing it did was kept, the traceback is in the log")
+            raise errors.HandlerFailed(
+                f"handler_failed: {where}: nothing it did was kept; the traceback is in the local log",
+                None if step < 0 else step,
+            )
         raise errors.InvalidCommand(f"{where}: {text}")
     if status == Status.SEQUENCE_REUSED:
         raise errors.SequenceReused(f"{what}: its session and sequence number were used for another command")

@@ -1,9 +1,9 @@
 """Batches: one Raft entry of many commands, joined from the bytes their clients encoded.
 
-A batch is canonical CBOR `[1, machine version, stamp in nanoseconds, flags, [item, ...]]`; an item is
-`[session, sequence, lowest unanswered, name, version, [value, ...]]`, with an idempotency key as a seventh element where
-the client gave one. The leader never decodes and encodes again: it joins array heads and items, and what lies in the log
-is what the client sent. Names that begin with "rsm." are the system's own commands.
+A batch is canonical CBOR `[1, machine version, stamp in nanoseconds, flags, [item, ...]]`; an item is `[session,
+sequence, lowest unanswered, name, version, [value, ...]]`, with an idempotency key as a seventh element where the
+client gave one. The leader never decodes and encodes again: it joins array heads and items, and what lies in the log is
+what the client sent. Names that begin with "rsm." are the system's own commands.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from rsm.codec import cbor
 from rsm.errors import BadBytes, LimitExceeded
-from rsm.limits import BATCH_COMMANDS_MAX, ENTRY_BYTES_MAX
+from rsm.limits import BATCH_COMMANDS_MAX, BATCH_DEPTH_MAX, ENTRY_BYTES_MAX
 
 BATCH_FORMAT: Final = 1
 FLAG_HASH_POINT: Final = 1
@@ -90,7 +90,7 @@ def join_batch(machine_version: int, stamp: int, flags: int, items: list[bytes])
 
 def decode_batch(payload: bytes) -> Batch:
     """The batch in an entry's payload; `BadBytes` if it is not one. Decoding is bounded."""
-    decoded = cbor.decode(payload, bytes_max=ENTRY_BYTES_MAX)
+    decoded = cbor.decode(payload, bytes_max=ENTRY_BYTES_MAX, depth_max=BATCH_DEPTH_MAX)
     if type(decoded) is not list or len(decoded) != 5:
         raise BadBytes("a batch must be an array of five")
     batch_format, machine_version, stamp, flags, items = decoded

@@ -1,7 +1,8 @@
 """Whether a class may run a log: the schema the log declares against the class's own.
 
-Within one machine version, state must be declared as it was, and a command version keeps its fields for ever; new commands
-and new versions with upcasters may come. Anything else would replay to another state, so it is refused before it runs.
+Within one machine version, state must be declared as it was, and a command version keeps its fields for ever; new
+commands and new versions with upcasters may come. Anything else would replay to another state, so it is refused before
+it runs.
 """
 
 from __future__ import annotations

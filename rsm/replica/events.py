@@ -53,7 +53,8 @@ class EventRing:
         """Up to `limit` (number, event) pairs after `number`; `EventsGap` if some of those are gone."""
         if number + 1 < self.oldest:
             raise EventsGap(
-                f"events {number + 1} to {self.oldest - 1} are no longer kept; read the state, then go on from event {self.oldest}",
+                f"events {number + 1} to {self.oldest - 1} are no longer kept; "
+                f"read the state, then go on from event {self.oldest}",
                 self.oldest,
             )
         skip = number + 1 - self.oldest

@@ -1,15 +1,16 @@
 """Running one handler in its rollback scope, and everything that a context lets it reach.
 
-A handler either returns, and all it did stands, or it does not, and nothing stands: state, timers, ids and events are put
-back to the mark taken before it. `Reject` carries its reason to the caller; any other exception becomes "handler_failed"
-with the traceback in the local log only, since its text may differ between builds. `MemoryError`, `RecursionError` and what
-is not an `Exception` depend on the machine they happen on: they pass through and stop the node.
+A handler either returns, and all it did stands, or it does not, and nothing stands: state, timers, ids and events are
+put back to the mark taken before it. `Reject` carries its reason to the caller; any other exception becomes
+"handler_failed" with the traceback in the local log only, since its text may differ between builds. `MemoryError`,
+`RecursionError` and what is not an `Exception` depend on the machine they happen on: they pass through and stop the
+node.
 """
 
 from __future__ import annotations
 
 import traceback
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -33,7 +34,7 @@ FAILED: Final = int(Status.FAILED)
 INVALID: Final = int(Status.INVALID)
 
 
-class Failure(NamedTuple):
+class Failure(msgspec.Struct, frozen=True):
     """A handler that raised, for the local log: never part of the state."""
 
     index: int
@@ -72,6 +73,11 @@ class Executor:
             return Answer(INVALID, encode((spec.signature.explain(error).field or "values", step)))
         except InvalidCommand as error:
             return Answer(INVALID, encode((error.field or "values", step)))
+        except (MemoryError, RecursionError):
+            raise
+        except Exception:  # a struct of the user's may run code of its own when it is made
+            self._note_failure(spec.name)
+            return Answer(FAILED, encode(("handler_failed", step)))
         try:
             self.result = spec.handler(self.machine, self.context, *args)
             body = encode(self.result)
@@ -112,9 +118,14 @@ class Executor:
             return Answer(INVALID, encode((f"a pipeline has 1 to {PIPELINE_STEPS_MAX} steps", NO_STEP)))
         results: list[Any] = []
         bodies: list[bytes] = []
+        size = 0
         for number, step in enumerate(steps):
             self.context.step = number
             answer = self._step(number, step, results)
+            size += len(answer.body)
+            if size > RESULT_BYTES_MAX and answer.status == OK:
+                reason = f"the results of the pipeline exceed the bound of {RESULT_BYTES_MAX} bytes"
+                answer = Answer(REJECTED, encode((reason, number)))
             if answer.status != OK:
                 self.store.rollback(mark)
                 del self.events[events_mark:]
@@ -133,7 +144,9 @@ class Executor:
         try:
             values = [resolve(value, results) for value in values]
             packed = encode(values)
-        except (LookupError, AttributeError, TypeError, ValueError, OverflowError):
+        except (MemoryError, RecursionError):
+            raise
+        except Exception:  # there is no such result or field, or it is a property of the user's that raised
             return Answer(INVALID, encode(("reference", number)))
         return self.run(spec, version, values, packed, number)
 
@@ -152,7 +165,7 @@ class Executor:
                 continue
             timer = system.timers.pop(key)
             del system.timer_due[key[1]]
-            context.position -= 1
+            context.position += 1
             context.session, context.principal, context.step = 0, "", 0
             spec = self.definition.commands.get(timer.name)
             if spec is not None:
@@ -212,7 +225,10 @@ class Executor:
         if number >= EVENTS_PER_COMMAND_MAX:
             raise ValueError(f"a command may emit at most {EVENTS_PER_COMMAND_MAX} events")
         self._event_number = number + 1
-        self.events.append(RawEvent(context.index, context.position, context.step, number, encode(event)))
+        packed = encode(event)
+        if len(packed) > RESULT_BYTES_MAX:
+            raise ValueError(f"an event of {len(packed)} bytes exceeds the bound of {RESULT_BYTES_MAX}")
+        self.events.append(RawEvent(context.index, context.position, context.step, number, packed))
 
     def random_seed(self) -> bytes:
         return self.system.seed
@@ -223,7 +239,12 @@ def resolve(value: Any, results: list[Any]) -> Any:
     if isinstance(value, Reference):
         found = results[value.step]
         for part in value.path:
-            found = getattr(found, part) if isinstance(part, str) and not isinstance(found, dict) else found[part]
+            if not isinstance(part, str) or isinstance(found, dict):
+                found = found[part]
+            elif part.startswith("_"):
+                raise LookupError(part)
+            else:
+                found = getattr(found, part)
         return found
     if isinstance(value, list):
         return [resolve(item, results) for item in value]

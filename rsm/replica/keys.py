@@ -35,8 +35,8 @@ def run_once(system: System, principal: str, key: str, fingerprint: int, run: Ca
 def settle(system: System, principal: str, key: str, sent_after: int) -> Answer:
     """The outcome of a key: body [state, status, body of the answer].
 
-    "expired" when keys created at or after `sent_after` may have been dropped already, so that nothing can be said. With
-    `sent_after` 0 the caller vouches that the key was first sent within the window.
+    "expired" when keys created at or after `sent_after` may have been dropped already, so that nothing can be said.
+    With `sent_after` 0 the caller vouches that the key was first sent within the window.
     """
     since = sent_after or max(system.clock - WINDOW, 1)
     known = system.keys.get((principal, key))

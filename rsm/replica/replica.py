@@ -1,9 +1,10 @@
 """The replica: applies committed entries one after another, and decides everything that follows from them.
 
 Theory of operation. `apply(entry)` is a function of the state and the entry alone. A batch first moves the log's clock,
-then drops expired keys, ends expired sessions and fires due timers, then runs its commands in order. Each command runs in
-its own rollback scope. At a hash point (every `HASH_INTERVAL_ENTRIES` indexes, and where a batch asks for one) the replica
-computes its state root, scrubs a few buckets, and remembers the root for `rsm.confirmed` entries to compare with.
+then drops expired keys, ends expired sessions and fires due timers, then runs its commands in order. Each command runs
+in its own rollback scope. At a hash point (every `HASH_INTERVAL_ENTRIES` indexes, and where a batch asks for one) the
+replica computes its state root, scrubs a few buckets, and remembers the root for `rsm.confirmed` entries to compare
+with.
 
 The output record, `Applied`, names everything that the shell has to do: answer the callers, publish the events, log the
 failures. Nothing in it may be shown to anyone before the entry is committed and durable; the shell sees to that.
@@ -12,7 +13,9 @@ failures. Nothing in it may be shown to anyone before the entry is committed and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final
+
+import msgspec
 
 from rsm.codec.record import Entry, RecordKind
 from rsm.errors import BadBytes, DivergenceError, InvalidCommand
@@ -22,7 +25,7 @@ from rsm.machine.machine import StateMachine, containers_of, open_view
 from rsm.machine.values import fingerprint
 from rsm.replica import keys
 from rsm.replica.answer import Answer, Status
-from rsm.replica.batch import Batch, decode_batch
+from rsm.replica.batch import PIPELINE, Batch, decode_batch
 from rsm.replica.events import EventRing
 from rsm.replica.executor import Executor, Failure
 from rsm.replica.sessions import Session, SessionTable
@@ -31,12 +34,15 @@ from rsm.replica.system_commands import LEADER_COMMANDS, SESSION_COMMANDS
 from rsm.state.leaf import digest128, encode, hash64
 from rsm.state.store import Store
 
+# Session ends and timers of an entry take the positions before its commands, rising: identities of events rise too.
+POSITION_BEFORE: Final = -2 * TIMERS_PER_ENTRY_MAX - 1
+
 MALFORMED = Answer(Status.INVALID, encode(("malformed item", -1)))
 UNKNOWN_COMMAND = Answer(Status.INVALID, encode(("unknown command", -1)))
 NO_SESSION = Answer(Status.SESSION_EXPIRED, b"")
 
 
-class Applied(NamedTuple):
+class Applied(msgspec.Struct, frozen=True):
     """What one entry did. `answers` align with the batch's items; `root` is set at hash points.
 
     Publish nothing of it before the entry is committed and durable.
@@ -57,9 +63,7 @@ class Replica:
         self.system = System()
         self.sessions = SessionTable()
         self.ring = EventRing()
-        self.store = Store(
-            {**containers_of(self.machine), **containers_of(self.system), "rsm.sessions": self.sessions}
-        )
+        self.store = Store({**containers_of(self.machine), **containers_of(self.system), "rsm.sessions": self.sessions})
         self.executor = Executor(self.machine, self.system, self.store)
         self.index = 0
         self.term = 0
@@ -92,13 +96,14 @@ class Replica:
         system, executor, store = self.system, self.executor, self.store
         if system.machine_version and batch.machine_version != system.machine_version:
             raise DivergenceError(
-                f"entry {index} was written under machine version {batch.machine_version}, but {system.machine_version} is active"
+                f"entry {index} was written under machine version {batch.machine_version}, "
+                f"but {system.machine_version} is active"
             )
         context = executor.context
         store.begin()
         if batch.stamp > system.clock:
             system.clock = batch.stamp
-        context.index, context.now, context.position = index, system.clock, 0
+        context.index, context.now, context.position = index, system.clock, POSITION_BEFORE
         keys.expire(system)
         self._end_expired_sessions()
         executor.fire_due_timers()
@@ -115,14 +120,22 @@ class Replica:
 
     def _item(self, position: int, item: Any) -> Answer:
         """One command: find its session, run it if it is the session's next, remember the answer."""
+        if type(item) is not list or not 6 <= len(item) <= 7:
+            return MALFORMED
+        number, sequence, lowest, name, version, values = item if len(item) == 6 else item[:6]
+        if (
+            type(number) is not int
+            or type(sequence) is not int
+            or type(lowest) is not int
+            or type(name) is not str
+            or type(version) is not int
+        ):
+            return MALFORMED
         try:
-            number, sequence, lowest, name, version, values = item if len(item) == 6 else item[:6]
             packed = encode(values)
-            session = self.sessions.get(number)
         except (TypeError, ValueError, OverflowError):
             return MALFORMED
-        if type(sequence) is not int or type(lowest) is not int or type(name) is not str or type(version) is not int:
-            return MALFORMED
+        session = self.sessions.get(number)
         context = self.executor.context
         context.position, context.session, context.step = position, number, 0
         if session is None:
@@ -134,24 +147,26 @@ class Replica:
             mark = hash64(packed, spec.fingerprint_seed)
         else:
             mark = fingerprint(name, version, packed)
-        if sequence != session.next_sequence:
-            return session.earlier(sequence, mark)
         if session.touched_at != context.index:
             self.sessions.touch(session, context.index, context.now)
+        if sequence != session.next_sequence:
+            return session.earlier(sequence, mark)
         if len(item) == 6:
             if spec is not None:
                 answer = self.executor.run(spec, version, values, packed)
             else:
                 answer = self._run_system(session, name, values)
-        elif type(item[6]) is str and 0 < len(item[6]) <= KEY_LENGTH_MAX:
+        elif type(item[6]) is str and 0 < len(item[6]) <= KEY_LENGTH_MAX and (spec is not None or name == PIPELINE):
             answer = keys.run_once(
                 self.system,
                 session.principal,
                 item[6],
                 mark,
-                lambda: self._run_system(session, name, values)
-                if spec is None
-                else self.executor.run(spec, version, values, packed),
+                lambda: (
+                    self._run_system(session, name, values)
+                    if spec is None
+                    else self.executor.run(spec, version, values, packed)
+                ),
             )
         else:
             answer = MALFORMED
@@ -167,7 +182,7 @@ class Replica:
             number = self.sessions.expired(self.system.clock)
             if number is None:
                 return
-            self.executor.context.position -= 1
+            self.executor.context.position += 1
             self.end_session(number)
 
     def end_session(self, number: int) -> None:
@@ -193,7 +208,8 @@ class Replica:
         ours = self.roots.get(index)
         if ours is not None and ours != root:
             raise DivergenceError(
-                f"the state root at index {index} is {ours.hex()}, but the log says {root.hex()}: this replica has diverged"
+                f"the state root at index {index} is {ours.hex()}, but the log says {root.hex()}: "
+                f"this replica has diverged"
             )
 
     # --- reads ----------------------------------------------------------------------------------------------------
@@ -214,8 +230,8 @@ class Replica:
     def stream(self, name: str, values: list[Any]) -> Iterator[bytes]:
         """Run a generator query on the state as it is now: MessagePack of each item.
 
-        Entries may be applied between two items; all items come from the index at which the stream was opened. Close it,
-        or read it to its end. `LimitExceeded` if too much changes meanwhile.
+        Entries may be applied between two items; all items come from the index at which the stream was opened. Close
+        it, or read it to its end. `LimitExceeded` if too much changes meanwhile.
         """
         spec, args = self._query(name, values)
         machine, close = open_view(self.machine)

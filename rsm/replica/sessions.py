@@ -4,7 +4,8 @@ A session expects its sequence numbers one after another. The next one runs; an 
 cached answer; a later one means that a command got lost on the way, and is sent back for the client to start again from
 the gap. With every command the client says the lowest sequence that it still waits for; answers below that are dropped.
 Answers are also dropped, oldest first, when a session holds more than `SESSION_ANSWER_BYTES_MAX`; their retries get
-"outcome unknown". A session ends when it is closed, or when the log's clock says that it was silent for its time to live.
+"outcome unknown". A session ends when it is closed, or when the log's clock says that it was silent for its time to
+live.
 
 The table is one container of the store like any other (leaf key: session number, value: the whole record), but its
 ledger is brought up to date at hash points and cuts only: hashing an answer window after every batch would cost more
@@ -26,7 +27,7 @@ from rsm.state.types import Struct
 ANSWER_OVERHEAD_BYTES = 64  # what an answer costs in memory besides its body
 
 
-class SessionRecord(Struct):
+class SessionRecord(Struct, frozen=True):
     """A session as it lies in snapshots. `answers`: (sequence, fingerprint, status, body), by sequence."""
 
     principal: str
@@ -40,7 +41,17 @@ class SessionRecord(Struct):
 class Session:
     """One live session. Times in nanoseconds of log time; `ttl` 0 never expires."""
 
-    __slots__ = ("answer_bytes", "answers", "last_active", "lowest", "next_sequence", "number", "principal", "touched_at", "ttl")
+    __slots__ = (
+        "answer_bytes",
+        "answers",
+        "last_active",
+        "lowest",
+        "next_sequence",
+        "number",
+        "principal",
+        "touched_at",
+        "ttl",
+    )
 
     def __init__(self, number: int, principal: str, ttl: int, now: int) -> None:
         self.number = number

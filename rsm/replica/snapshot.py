@@ -34,13 +34,13 @@ class Manifest(NamedTuple):
 
     machine: str
     version: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides the method of tuples, which nobody calls
     term: int
     chain: bytes
     root: bytes
-    roots: list[list[Any]]
+    roots: list[tuple[int, bytes]]
     schema: dict[str, Any]
-    state: dict[str, list[Any]]
+    state: dict[str, tuple[str, str, bytes]]
     events_newest: int
 
     def encode(self) -> bytes:
@@ -55,7 +55,10 @@ def decode_manifest(payload: bytes) -> Manifest:
         raise BadBytes("a snapshot of a format that this release does not know")
     if set(fields) != set(Manifest._fields):
         raise BadBytes("a snapshot's manifest has the wrong fields")
-    return Manifest(**fields)
+    try:
+        return msgspec.convert([fields[name] for name in Manifest._fields], Manifest)
+    except msgspec.ValidationError as error:
+        raise BadBytes(f"a snapshot's manifest cannot be read: {error}") from error
 
 
 def parts(replica: Replica, chain: bytes) -> Iterator[tuple[RecordKind, bytes]]:
@@ -74,9 +77,9 @@ def parts(replica: Replica, chain: bytes) -> Iterator[tuple[RecordKind, bytes]]:
         term=replica.term,
         chain=chain,
         root=root,
-        roots=[[index, known] for index, known in sorted(replica.roots.items())],
+        roots=sorted(replica.roots.items()),
         schema=replica.schema or {},
-        state={name: [kind, schema, cut.sums[name]] for name, kind, schema, _ in cut.digests},
+        state={name: (kind, schema, cut.sums[name]) for name, kind, schema, _ in cut.digests},
         events_newest=replica.ring.newest,
     )
     events = list(replica.ring)
@@ -86,7 +89,8 @@ def parts(replica: Replica, chain: bytes) -> Iterator[tuple[RecordKind, bytes]]:
 def _parts(cut: Any, manifest: Manifest, events: list[RawEvent]) -> Iterator[tuple[RecordKind, bytes]]:
     try:
         yield RecordKind.MANIFEST, manifest.encode()
-        name, group, size = "", [], 0
+        name, size = "", 0
+        group: list[list[Any]] = []
         for container, bucket, _, leaves in cut.chunks():
             if group and (container != name or size + len(leaves) > SNAPSHOT_CHUNK_BYTES):
                 yield RecordKind.CHUNK, cbor.encode([name, group])
@@ -114,7 +118,10 @@ def decode_chunk(payload: bytes) -> tuple[str, list[list[Any]]]:
 
 
 def restore(replica: Replica, records: Iterable[tuple[RecordKind, bytes]]) -> Manifest:
-    """Load a snapshot into a replica, whatever it held. `WrongMachine` or `BadBytes`, and then the replica is unusable."""
+    """Load a snapshot into a replica, whatever it held.
+
+    `WrongMachine` or `BadBytes`, and then the replica is unusable.
+    """
     stream = iter(records)
     kind, payload = next(stream, (None, b""))
     if kind != RecordKind.MANIFEST:
@@ -135,7 +142,7 @@ def restore(replica: Replica, records: Iterable[tuple[RecordKind, bytes]]) -> Ma
                 store.load(name, leaves)
     replica.ring.restore(manifest.events_newest, events)
     replica.index, replica.term, replica.schema = manifest.index, manifest.term, manifest.schema
-    replica.roots = {index: root for index, root in manifest.roots}
+    replica.roots = dict(manifest.roots)
     _check_sums(replica, manifest)
     return manifest
 
@@ -152,7 +159,7 @@ def _check_machine(replica: Replica, manifest: Manifest) -> None:
     check_schema(ours, manifest.machine, manifest.version, manifest.schema)
     for name, kind, schema, _ in replica.store.digests():
         theirs = manifest.state.get(name)
-        if theirs is None or theirs[:2] != [kind, schema]:
+        if theirs is None or theirs[:2] != (kind, schema):
             raise WrongMachine(f"the snapshot's state schema of {name!r} is not that of this release")
     extra = set(manifest.state) - set(replica.store.ledgers)
     if extra:
@@ -160,6 +167,8 @@ def _check_machine(replica: Replica, manifest: Manifest) -> None:
 
 
 def _check_sums(replica: Replica, manifest: Manifest) -> None:
+    if manifest.events_newest != replica.system.event_count or replica.ring.oldest < 1:
+        raise BadBytes(f"the snapshot's events do not end at number {replica.system.event_count}")
     root = replica.root()
     for name, ledger in replica.store.ledgers.items():
         if ledger.sum_bytes() != manifest.state[name][2]:

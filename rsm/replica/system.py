@@ -1,7 +1,7 @@
 """The system's own replicated state, kept as a machine's: counters, clock, timers, idempotency keys, cursors.
 
-It lives in the same store as the user's containers, under names beginning with "rsm.", so rollback, roots, snapshots and
-differences work on it without another line.
+It lives in the same store as the user's containers, under names beginning with "rsm.", so rollback, roots, snapshots
+and differences work on it without another line.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from rsm.state.queues import Queue
 from rsm.state.types import Struct
 
 
-class Timer(Struct):
+class Timer(Struct, frozen=True):
     """A command that waits for its time. `packed`: its plain values in MessagePack."""
 
     name: str
@@ -20,7 +20,7 @@ class Timer(Struct):
     packed: bytes
 
 
-class KeyRecord(Struct):
+class KeyRecord(Struct, frozen=True):
     """The first answer under an idempotency key; `status` -1 marks a key settled as not applied."""
 
     created: int

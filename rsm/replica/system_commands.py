@@ -25,7 +25,11 @@ BAD_VALUES = Answer(Status.INVALID, encode(("values", -1)))
 
 def fits(values: Any, *types: type) -> bool:
     """Whether values are a list of exactly these types."""
-    return type(values) is list and len(values) == len(types) and all(type(v) is t for v, t in zip(values, types, strict=True))
+    return (
+        type(values) is list
+        and len(values) == len(types)
+        and all(type(v) is t for v, t in zip(values, types, strict=True))
+    )
 
 
 # --- session 0: the leader --------------------------------------------------------------------------------------------
@@ -104,6 +108,8 @@ def keep_alive(_: Replica, __: Session, ___: Any) -> Answer:
 def cursor(replica: Replica, _: Session, values: Any) -> Answer:
     """[name, event number]: a consumer has handled events up to this number. Cursors only move forward."""
     if not fits(values, str, int) or not 0 < len(values[0]) <= KEY_LENGTH_MAX:
+        return BAD_VALUES
+    if values[1] > replica.system.event_count:  # a cursor in the future would skip events unseen
         return BAD_VALUES
     if values[1] > replica.system.cursors.get(values[0], 0):
         replica.system.cursors[values[0]] = values[1]

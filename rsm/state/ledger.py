@@ -48,6 +48,10 @@ class Observer(Protocol):
     def note(self, bucket: int, leaf_key: Any, old: Any) -> None:
         """A leaf changed from `old` (ABSENT: was not there); told once a batch and leaf, when it has changed."""
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether it wants to know no more."""
+
 
 class Overlay:
     """What one open cut knows of one container: old values by bucket, for buckets that it has not read yet."""
@@ -57,6 +61,11 @@ class Overlay:
     def __init__(self) -> None:
         self.buckets: dict[int, dict[Any, Any]] = {}
         self.read_below = 0
+
+    @property
+    def is_broken(self) -> bool:
+        """Never: a cut is closed by who opened it."""
+        return False
 
     def note(self, bucket: int, leaf_key: Any, old: Any) -> None:
         """Keep the first old value of a leaf, unless its bucket has been read already."""

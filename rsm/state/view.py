@@ -40,6 +40,11 @@ class OldLeaves:
         self.values[leaf_key] = old
         self.added(leaf_key, old)
 
+    def close(self) -> None:
+        """Take no more; nothing is read from it any more."""
+        self.is_broken = True
+        self.values.clear()
+
     def added(self, leaf_key: Any, old: Any) -> None:
         """For kinds of views that keep more than the values."""
 
