@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import msgspec
 
@@ -30,7 +30,7 @@ class Mailbox:
     _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = WeakKeyDictionary()
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+        self._loop = ref(loop)  # weak, or the entry in `_of_loops` would keep its own key alive
         self._futures: deque[asyncio.Future[None]] = deque()
         self._is_due = False
 
@@ -47,8 +47,10 @@ class Mailbox:
         self._futures.append(future)
         if not self._is_due:
             self._is_due = True
+            loop = self._loop()
             with contextlib.suppress(RuntimeError):
-                self.loop.call_soon_threadsafe(self._deliver)
+                if loop is not None:
+                    loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
         self._is_due = False  # before looking: what is posted from here on asks for another delivery
@@ -110,8 +112,9 @@ class PendingAnswer(Submission, Pending[R], Generic[R]):
 
     def __await__(self) -> Generator[Any, None, R]:
         if not self.done():
-            mailbox = Mailbox.of(asyncio.get_running_loop())
-            future = mailbox.loop.create_future()
+            loop = asyncio.get_running_loop()
+            mailbox = Mailbox.of(loop)
+            future: asyncio.Future[None] = loop.create_future()
             self._when_done(lambda: mailbox.post(future))
             yield from future
         return self._value()
