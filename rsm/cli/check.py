@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from rsm.cli.contents import ContentsCheck
-from rsm.cli.decode import Names, items_of
+from rsm.cli.decode import batch_of
 from rsm.cli.errors import FINE, FOUND, UNCHECKED
 from rsm.cli.output import count, print_json, print_line, progress
 from rsm.cli.reading import LogReader
@@ -121,8 +121,7 @@ def _check_entries(report: Report, reader: LogReader, wanted: set[int]) -> dict[
     try:
         with progress("checking", reader.bytes_total) as advance:
             for scanned in reader:
-                for _ in items_of(scanned, Names()):
-                    pass
+                batch_of(scanned)
                 if scanned.entry.index in wanted:
                     chains[scanned.entry.index] = scanned.chain
                 advance(reader.bytes_done)

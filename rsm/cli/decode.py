@@ -17,7 +17,7 @@ from rsm.node.scan import Scanned
 from rsm.replica import batch
 from rsm.replica.batch import Batch, decode_batch
 
-__all__ = ["Call", "Item", "Names", "items_of"]
+__all__ = ["Call", "Item", "Names", "batch_of", "items_of"]
 
 SYSTEM_PREFIX: Final = "rsm."
 SYSTEM_FIELDS: Final = {
@@ -30,6 +30,8 @@ SYSTEM_FIELDS: Final = {
     batch.CONFIRMED: ("index", "root"),
     batch.CURSOR: ("cursor", "event"),
 }
+# Session, sequence, lowest unanswered, name, version.
+HEAD_TYPES: Final = [int, int, int, str, int]
 
 
 class Names:
@@ -73,10 +75,9 @@ class Names:
         if type(values) is not list:
             return {"values": plain(values)}
         names = SYSTEM_FIELDS.get(name) or self._fields.get((name, version), ())
-        return {
-            names[position] if position < len(names) else str(position): plain(value)
-            for position, value in enumerate(values)
-        }
+        if len(names) != len(values):
+            names = (*names, *map(str, range(len(names), len(values))))
+        return dict(zip(names, map(plain, values), strict=False))
 
 
 def _mapping(value: Any) -> dict[Any, Any]:
@@ -134,19 +135,27 @@ class Item(NamedTuple):
         return document | head | {"steps": [step.as_dict() for step in self.steps]}
 
 
+def batch_of(scanned: Scanned) -> Batch | None:
+    """The batch in an entry, None for an entry of another kind. `CorruptFile` if it should be one and is not."""
+    entry = scanned.entry
+    if entry.kind is not RecordKind.BATCH:
+        return None
+    try:
+        return decode_batch(entry.payload)
+    except BadBytes as error:
+        raise CorruptFile(scanned.path, scanned.offset, f"entry {entry.index}: {error}") from error
+
+
 def items_of(scanned: Scanned, names: Names) -> Iterator[Item]:
     """The items of an entry in order; one without a call for an entry that has none. Activations are taken over.
 
     `CorruptFile` if a batch is not one.
     """
     entry = scanned.entry
-    if entry.kind is not RecordKind.BATCH:
+    decoded = batch_of(scanned)
+    if decoded is None:
         yield Item(entry, None, None, None, None, None, None)
         return
-    try:
-        decoded = decode_batch(entry.payload)
-    except BadBytes as error:
-        raise CorruptFile(scanned.path, scanned.offset, f"entry {entry.index}: {error}") from error
     if not decoded.items:
         yield Item(entry, decoded, None, None, None, None, None)
     for position, item in enumerate(decoded.items):
@@ -170,10 +179,7 @@ def _item(entry: Entry, decoded: Batch, position: int, item: Any, names: Names) 
 def _is_well_formed(item: Any) -> bool:
     if type(item) is not list or len(item) not in (6, 7):
         return False
-    types = (int, int, int, str, int)
-    return all(type(value) is kind for value, kind in zip(item, types, strict=False)) and (
-        len(item) == 6 or type(item[6]) is str
-    )
+    return [type(value) for value in item[:5]] == HEAD_TYPES and (len(item) == 6 or type(item[6]) is str)
 
 
 def _step(step: Any, names: Names) -> Call:

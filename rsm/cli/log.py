@@ -10,7 +10,7 @@ from rsm.cli.check import check_log
 from rsm.cli.decode import Call, Item, items_of
 from rsm.cli.errors import FINE, FOUND
 from rsm.cli.options import Group, first_and_last, json_option, path_argument
-from rsm.cli.output import count, iso_time, print_json, print_line, progress, shown
+from rsm.cli.output import count, iso_time, print_json, print_json_line, print_line, progress, shown
 from rsm.cli.reading import LogReader, open_named
 from rsm.cli.selection import Condition, Selection, parse_conditions
 from rsm.cli.summary import print_summary, summarize
@@ -123,7 +123,7 @@ def report_torn(torn: TornTail | None) -> int:
 def print_item(item: Item, *, as_json: bool) -> None:
     """One line: JSON, or for people."""
     if as_json:
-        print_json(item.as_dict(), indent=None)
+        print_json_line(item.as_dict())
         return
     time = "" if item.batch is None else f"  {iso_time(item.batch.stamp)}"
     if item.call is None:
