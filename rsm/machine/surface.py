@@ -79,7 +79,7 @@ class ClientSurface:
         self._client_only("snapshot")
 
     def status(self) -> Status:
-        """Index, root, log time and sizes, as of now."""
+        """Index, root, log time and sizes, as of now; of a client that was closed, as they were then."""
         self._client_only("status")
 
     def close(self) -> None:

@@ -171,8 +171,9 @@ class Embedded:
         return self.replica.system.clock
 
     def status(self) -> Status:
-        """Where the machine stands."""
-        self._check_open()
+        """Where the machine stands, or where it stood when it was closed."""
+        if self._failure is not None:
+            raise self._closed()
         with self._state_lock:
             replica = self.replica
             root_index = max(replica.roots, default=0)
