@@ -45,8 +45,7 @@ def test_a_flow_gives_its_report_stream(flows: Path, name: str) -> None:
     recorded = gzip.decompress((flows / f"{name}.reports.txt.gz").read_bytes()).decode("ascii")
     assert made == recorded.split("\n")
     digest = Digest()
-    for line in made:
-        digest.add(line)
+    digest.add(made)
     assert (len(rows), len(made), digest.hexdigest()) == (expected.messages, expected.reports, expected.sha256)
 
 

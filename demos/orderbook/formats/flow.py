@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from demos.orderbook.formats.source import FormatError, Source, TornTail, quoted
@@ -75,8 +76,12 @@ def looks_like_cases(head: bytes) -> bool:
 
 
 def read(source: Source) -> Iterator[FlowRow]:
-    """The rows of a flow CSV in file order. Raises `FormatError` with the line, after all rows before it."""
+    """The rows of a flow CSV in file order, which is that of rising numbers.
+
+    Raises `FormatError` with the line, after all rows before it.
+    """
     match = _ROW.fullmatch
+    latest = -1
     for number, line in source.lines():
         if number == 1:
             if line != HEADER:
@@ -85,10 +90,14 @@ def read(source: Source) -> Iterator[FlowRow]:
         source.position = number
         found = match(line)
         if found is None:
-            yield _row(source, number, line)
-            continue
-        seq, kind, side, ioc, qty, order_id, price = found.groups()
-        yield FlowRow(int(seq), _TYPES[kind], int(side), int(ioc), int(qty), int(order_id), int(price))
+            row = _row(source, number, line)
+        else:
+            seq, kind, side, ioc, qty, order_id, price = found.groups()
+            row = FlowRow(int(seq), _TYPES[kind], int(side), int(ioc), int(qty), int(order_id), int(price))
+        if row.seq <= latest:
+            raise source.bad_line(number, f"seq must rise from row to row, not go from {latest} to {row.seq}")
+        latest = row.seq
+        yield row
 
 
 def read_reports(source: Source) -> Iterator[tuple[int, ...]]:
@@ -155,6 +164,8 @@ def _case(source: Source, name: str, case: Any) -> Case:
         problem = _problem(FlowRow(*order))
         if problem:
             raise FormatError(source.path, None, f"case {name!r}: {problem}")
+    if any(after[0] <= before[0] for before, after in pairwise(orders)):
+        raise FormatError(source.path, None, f"case {name!r}: seq must rise from order to order")
     return Case(name, tuple(FlowRow(*order) for order in orders), tuple(reports))
 
 

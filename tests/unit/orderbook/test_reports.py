@@ -78,10 +78,10 @@ def test_a_flow_runs_through_a_book() -> None:
 
 
 def test_the_digest_is_that_of_the_joined_lines() -> None:
-    """Fed line by line it equals the hash of the whole; an empty stream has the hash of nothing."""
+    """Fed message by message it equals the hash of the whole; an empty stream has the hash of nothing."""
     digest = Digest()
     assert digest.hexdigest() == hashlib.sha256(b"").hexdigest()
-    for made in ("4,1,1", "5,2,2"):
-        digest.add(made)
-    assert digest.hexdigest() == hashlib.sha256(b"4,1,1\n5,2,2").hexdigest()
-    assert digest.lines == 2
+    grown = [digest.add(made) for made in (["4,1,1"], [], ["5,2,2", "5,2,3"])]
+    assert grown == [b"4,1,1", b"", b"\n5,2,2\n5,2,3"]
+    assert digest.hexdigest() == hashlib.sha256(b"".join(grown)).hexdigest()
+    assert digest.lines == 3

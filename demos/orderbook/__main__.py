@@ -1,0 +1,35 @@
+"""`python -m demos.orderbook`: replay recorded markets, or watch the show."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+USAGE: Final = """\
+usage: python -m demos.orderbook COMMAND ...
+
+  replay FILE   run a recorded market through a durable machine, message by message, and check it
+  show          a generated market: killed half-way, recovered, drawn in the terminal
+
+python -m demos.orderbook COMMAND --help says more.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one of the commands; returns the exit code."""
+    name, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or [""]
+    if name in ("replay", "show"):
+        # Imported when called: each has dependencies of its own.
+        module = importlib.import_module(f"demos.orderbook.{name}")
+        return int(module.main(rest))
+    if name in ("-h", "--help"):
+        sys.stdout.write(USAGE)
+        return 0
+    sys.stderr.write(f"orderbook: no command {name!r}: replay or show (--help says more)\n" if name else USAGE)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
