@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from rsm.client.proxy import Proxy, open_session
 from rsm.errors import DefinitionError
@@ -44,6 +44,17 @@ def open(
     return cast(M, Proxy(runtime, machine.definition, session, owns_runtime=True))
 
 
-async def open_async(machine: type[M], path: str | os.PathLike[str], **options: Any) -> M:
+async def open_async(
+    machine: type[M],
+    path: str | os.PathLike[str],
+    *,
+    principal: str = "",
+    durability: Durability = "fsync",
+    snapshot_log_bytes: int = SNAPSHOT_LOG_BYTES,
+) -> M:
     """`open` for asyncio: opening does not block the event loop. Use `await client.command.send(...)` and `async with`."""
-    return await asyncio.to_thread(open, machine, path, **options)
+    return await asyncio.to_thread(
+        lambda: open(
+            machine, path, principal=principal, durability=durability, snapshot_log_bytes=snapshot_log_bytes
+        )
+    )

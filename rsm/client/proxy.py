@@ -216,7 +216,8 @@ def open_session(runtime: Embedded, principal: str, ttl: int) -> int:
     answer = runtime.call(OPEN_SESSION, [principal, ttl])
     if answer.status != AnswerStatus.OK:
         raise_answer(answer, "session")
-    return int(decode(answer.body))
+    number: int = decode(answer.body)
+    return number
 
 
 def close_session(runtime: Embedded, number: int) -> None:

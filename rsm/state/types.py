@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import types
 import typing
-from typing import Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, dataclass_transform
 
 import msgspec
 
@@ -24,13 +24,22 @@ PLAIN = {type(None): "null", bool: "bool", int: "int", str: "str", bytes: "bytes
 KEY_ATOMS = (int, str, bytes)
 
 
-class Struct(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Base of records kept in state: frozen, encoded as an array, out of the garbage collector's sight.
+if TYPE_CHECKING:
+    # A subclass of a frozen struct is frozen, but msgspec's own declaration makes type checkers ask each for frozen=True.
+    @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
+    class _Frozen(msgspec.StructMeta): ...
 
-    >>> class Order(Struct):
-    ...     order_id: int
-    ...     quantity: int
-    """
+    class Struct(msgspec.Struct, metaclass=_Frozen): ...
+
+else:
+
+    class Struct(msgspec.Struct, frozen=True, array_like=True, gc=False):
+        """Base of records kept in state: frozen, encoded as an array, out of the garbage collector's sight.
+
+        >>> class Order(Struct):
+        ...     order_id: int
+        ...     quantity: int
+        """
 
 
 def describe(declared: Any, *, parameter: bool = False) -> str:
