@@ -7,6 +7,7 @@ top of that goes to the local log.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -35,7 +36,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     body: bytes
 
 
-decode: Final = msgspec.msgpack.Decoder(Any).decode
+decode: Final[Callable[[bytes], Any]] = msgspec.msgpack.Decoder().decode
 decode_refusal: Final = msgspec.msgpack.Decoder(tuple[str, int]).decode
 
 
