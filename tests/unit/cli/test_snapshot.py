@@ -208,7 +208,8 @@ def test_contents_that_contradict_the_manifest_are_found(directory: Path) -> Non
         "second MANIFEST": [*kept, kept[0]],
         "have root": forged(manifest._replace(root=bytes(16)), kept),
         "is not that of index": forged(manifest._replace(index=index + 1), kept),
-        "not well-formed": forged(manifest._replace(roots=[[1, "x"]]), kept),
+        "manifest cannot be read": forged(manifest._replace(roots=[[1, "x"]]), kept),
+        "not well-formed": forged(manifest._replace(state={"stock": ("map", "", b"short")}), kept),
         "begin with its manifest": kept[1:],
     }
     for words, case in cases.items():
