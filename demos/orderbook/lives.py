@@ -1,0 +1,76 @@
+"""The exchange's process as its parent sees it: started, listened to, killed, and never left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from demos.orderbook.service import Said
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class ServiceFailed(Exception):
+    """The exchange's process ended on its own, and not well; what it said last."""
+
+
+class Life:
+    """One process of `demos.orderbook.service`, trading a flow file from command `first` on.
+
+    Iterating gives what it says, in order, until it ends. A line that was cut short was never said.
+    """
+
+    def __init__(self, machine: Path, flow: Path, first: int) -> None:
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the life is over
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "demos.orderbook.service", str(machine), str(flow), str(first)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._complaints,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+        self._decode = msgspec.json.Decoder(Said).decode
+
+    def __iter__(self) -> Iterator[Said]:
+        output = self.process.stdout
+        if output is None:
+            return
+        for line in output:
+            if line.endswith(b"\n"):
+                yield self._decode(line)
+
+    def kill(self) -> None:
+        """SIGKILL: it has no say in it."""
+        self.process.kill()
+
+    def wait(self) -> int:
+        """Its exit code, below zero for a signal."""
+        return self.process.wait()
+
+    def finish(self) -> None:
+        """Wait for its end; `ServiceFailed` with its last words if that was not a good one."""
+        code = self.wait()
+        if code:
+            self._complaints.seek(0)
+            lines = self._complaints.read().decode("utf-8", "replace").strip().splitlines()
+            raise ServiceFailed(lines[-1] if lines else f"the exchange's process ended with exit code {code}")
+
+    def __enter__(self) -> Life:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self._complaints.close()

@@ -1,0 +1,292 @@
+"""The show's screen: the stages of the run, figures, ladders side by side, depth and the last trades.
+
+A `Board` holds what is known and draws itself whenever it is asked, as large as the room allows. On a terminal it is
+redrawn in place while things happen; elsewhere each stage leaves its line when it is over, and the board is drawn once,
+at the end, without a control code. The board knows nothing of processes or logs: `show.py` tells it.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, Literal
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.live import Live
+from rich.text import Text
+
+from demos.orderbook.drawing import ASCII, UNICODE, Glyphs, depth, ladder, size, trade
+from demos.orderbook.flowgen import INSTRUMENTS
+from demos.orderbook.records import BUY, SELL, Traded
+from demos.orderbook.survey import MarketView
+
+WIDTH_MIN: Final = 60
+WIDTH_MAX: Final = 140
+LEVELS_MIN: Final = 2
+LEVELS_MAX: Final = 8
+DEPTH_LINES_MIN: Final = 5
+DEPTH_LINES_MAX: Final = 9
+# Frames a second: each costs a few milliseconds of the second core.
+FRAMES_PER_SECOND: Final = 8
+# Prices remembered for sparklines, and seconds over which the rate is taken.
+COURSE_MAX: Final = 64
+RATE_SECONDS: Final = 1.5
+
+State = Literal["waiting", "running", "held", "failed"]
+STATE_STYLES: Final = {"waiting": "dim", "running": "bold cyan", "held": "green", "failed": "bold red"}
+
+
+class Stage:
+    """One step of the show: what it is, how it stands, and what came of it."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.state: State = "waiting"
+        self.detail = ""
+        self.done = 0
+        self.total = 0
+        self.seconds = 0.0
+        self.began = 0.0
+
+
+class Board:
+    """Everything on the screen."""
+
+    def __init__(self, console: Console, heading: str, note: str, titles: Sequence[str]) -> None:
+        self.console = console
+        self.glyphs = UNICODE if console.encoding.lower().startswith("utf") else ASCII
+        self.heading = heading
+        self.note = note
+        self.stages = [Stage(title) for title in titles]
+        self.is_alive = False
+        self.acknowledged = 0
+        self.sent = 0
+        self.index = 0
+        self.root = ""
+        self.log_bytes = 0
+        self.markets: list[MarketView] = []
+        self.trades: deque[Traded] = deque(maxlen=DEPTH_LINES_MAX)
+        self._courses: list[deque[int]] = [deque(maxlen=COURSE_MAX) for _ in INSTRUMENTS]
+        self._pace: deque[tuple[float, int]] = deque()
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Draw while the block runs, if there is a terminal to draw on; then leave the terminal as it was."""
+        if not self.console.is_terminal:
+            self.console.print(self._header(self.width))
+            yield
+            return
+        with Live(
+            self,
+            console=self.console,
+            refresh_per_second=FRAMES_PER_SECOND,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ):
+            yield
+
+    @contextmanager
+    def stage(self, number: int, total: int = 0) -> Iterator[Stage]:
+        """Run a stage: it is held when the block ends, failed when the block raises."""
+        stage = self.stages[number]
+        stage.state, stage.total, stage.began = "running", total, time.monotonic()
+        try:
+            yield stage
+        except BaseException:
+            stage.state = "failed"
+            raise
+        else:
+            stage.state = "held"
+        finally:
+            stage.seconds = time.monotonic() - stage.began
+            stage.total = 0
+            if not self.console.is_terminal:
+                self.console.print(self._stages([stage], self.width))
+
+    def look(self, markets: list[MarketView]) -> None:
+        """Take in how the books stand now."""
+        for instrument, course, before, view in zip(
+            INSTRUMENTS, self._courses, [*self.markets, *[None] * len(markets)], markets, strict=False
+        ):
+            tape = view.tape
+            if tape is None or not tape.last:
+                continue
+            if before is None or before.tape is None or before.tape.trades != tape.trades:
+                side = SELL if course and tape.last < course[-1] else BUY
+                self.trades.append(Traded(instrument.number, tape.last, tape.last_quantity, 0, 0, side))
+            course.append(tape.last)
+        self.markets = markets
+
+    def pace(self, acknowledged: int, sent: int) -> None:
+        """Take in how far the flow has come."""
+        self.acknowledged, self.sent = acknowledged, sent
+        now = time.monotonic()
+        self._pace.append((now, acknowledged))
+        while now - self._pace[0][0] > RATE_SECONDS:
+            self._pace.popleft()
+
+    def rate(self) -> int:
+        """Commands acknowledged a second, lately."""
+        if not self.is_alive or len(self._pace) < 2:
+            return 0
+        (first, before), (last, after) = self._pace[0], self._pace[-1]
+        return int((after - before) / max(last - first, 1e-3))
+
+    # --- the picture --------------------------------------------------------------------------------------------------
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = self.width
+        # One line less than the terminal has, so that nothing scrolls.
+        room = console.height - 1
+        yield self._header(width)
+        yield self._stages(self.stages, width)
+        yield from self._books(width, room - 4 - len(self.stages))
+
+    def final(self) -> Group:
+        """The board as it is left behind: without stages, as tall as it likes."""
+        return Group(*self._books(self.width, 2 * LEVELS_MAX + DEPTH_LINES_MAX + 8))
+
+    @property
+    def width(self) -> int:
+        """Cells a line has."""
+        return max(WIDTH_MIN, min(self.console.width, WIDTH_MAX))
+
+    def _header(self, width: int) -> RenderableType:
+        line = Text(f" {self.heading}", "bold")
+        line.append(self.note.rjust(max(0, width - len(line) - 1)), "dim")
+        line.truncate(width)
+        return Group(line, Text(self.glyphs.line * width, "dim"))
+
+    def _stages(self, stages: Sequence[Stage], width: int) -> Text:
+        titles = max(len(stage.title) for stage in self.stages)
+        cells = width - titles - 13
+        lines = []
+        for stage in stages:
+            running = stage.state == "running"
+            seconds = time.monotonic() - stage.began if running else stage.seconds
+            line = Text(self._mark(stage).rjust(2) + " ", STATE_STYLES[stage.state])
+            line.append(stage.title.ljust(titles + 1), {"waiting": "dim", "running": "bold"}.get(stage.state, ""))
+            detail = self._progress(stage, cells) if stage.total else Text(stage.detail, "dim")
+            detail.truncate(cells, pad=True)
+            line.append_text(detail)
+            line.append(f"{seconds:.1f} s".rjust(8) if stage.began else "", "dim")
+            lines.append(line)
+        return Text("\n").join(lines)
+
+    def _mark(self, stage: Stage) -> str:
+        glyphs = self.glyphs
+        if stage.state == "running":
+            turn = int(time.monotonic() * FRAMES_PER_SECOND) if self.console.is_terminal else 0
+            return glyphs.running[turn % len(glyphs.running)]
+        return {"held": glyphs.held, "failed": glyphs.failed}.get(stage.state, glyphs.waiting)
+
+    def _progress(self, stage: Stage, cells: int) -> Text:
+        count = f" {stage.done:,} of {stage.total:,}"
+        cells -= len(count)
+        full = min(cells, stage.done * cells // stage.total)
+        line = Text(self.glyphs.done * full, "cyan")
+        line.append(self.glyphs.line * (cells - full), "dim")
+        line.append(count)
+        return line
+
+    def _books(self, width: int, room: int) -> Iterator[RenderableType]:
+        if not self.markets:
+            return
+        yield Text(self.glyphs.line * width, "dim")
+        yield self._figures(width)
+        room -= 5
+        levels = max(LEVELS_MIN, min(LEVELS_MAX, (room - 2) // 2))
+        if room - 2 - 2 * levels < DEPTH_LINES_MIN + 1 and room >= 2 * LEVELS_MIN + DEPTH_LINES_MIN + 3:
+            levels = max(LEVELS_MIN, (room - DEPTH_LINES_MIN - 3) // 2)
+        yield Text("")
+        yield self._ladders(width, levels)
+        lines = min(room - 3 - 2 * levels, DEPTH_LINES_MAX)
+        if lines >= DEPTH_LINES_MIN:
+            yield Text("")
+            yield self._depths(width, lines)
+
+    def _figures(self, width: int) -> Text:
+        figures = {
+            "acknowledged": f"{self.acknowledged:,}",
+            "in flight": f"{self.sent - self.acknowledged:,}",
+            "commands/s": f"{self.rate():,}" if self.is_alive else self.glyphs.line,
+            "log index": f"{self.index:,}",
+            "log": size(self.log_bytes),
+            "state root": f"{self.root[:12]}{self.glyphs.dots}" if self.root else self.glyphs.line,
+        }
+        style = "bold" if self.is_alive else "dim"
+        columns = [[Text(name, "dim"), Text(value, style)] for name, value in figures.items()]
+        taken = sum(max(len(line) for line in column) for column in columns)
+        return beside(columns, max(2, (width - 2 - taken) // (len(columns) - 1)))
+
+    def _ladders(self, width: int, levels: int) -> Text:
+        gap = 2 if width < 100 else 4
+        cells = (width - 2 - gap * (len(INSTRUMENTS) - 1)) // len(INSTRUMENTS)
+        return beside(
+            [
+                ladder(instrument, view, course, cells, levels, self.glyphs)
+                for instrument, view, course in zip(INSTRUMENTS, self.markets, self._courses, strict=True)
+            ],
+            gap,
+        )
+
+    def _depths(self, width: int, lines: int) -> Text:
+        """Depth of the busiest markets, as many as have room, and the last trades."""
+        taken = 25
+        charts = 1 if width < 120 else 2
+        cells = (width - 2 - taken) // charts - 3
+        columns = [
+            [Text(f"{instrument.symbol} depth", "dim"), *depth(instrument, view, cells, lines - 1, self.glyphs)]
+            for instrument, view in list(zip(INSTRUMENTS, self.markets, strict=True))[:charts]
+        ]
+        by_number = {instrument.number: instrument for instrument in INSTRUMENTS}
+        tape = [trade(by_number[made.instrument], made, self.glyphs) for made in reversed(self.trades)]
+        columns.append([Text("last trades", "dim"), *tape, *[Text("")] * lines][:lines])
+        return beside(columns, 3)
+
+
+def beside(columns: Sequence[Sequence[Text]], gap: int) -> Text:
+    """Columns of equally many lines, side by side, one cell from the left edge."""
+    widths = [max(len(line) for line in column) for column in columns]
+    lines = []
+    for row in zip(*columns, strict=True):
+        line = Text(" ")
+        for cell, width in zip(row, widths, strict=True):
+            line.append_text(cell)
+            line.append(" " * (width - len(cell) + gap))
+        line.rstrip()
+        lines.append(line)
+    return Text("\n").join(lines)
+
+
+def verdicts(rows: Sequence[tuple[bool, str, str]], glyphs: Glyphs, width: int) -> Text:
+    """Checks with their marks: (held, name, what was found)."""
+    titles = max((len(name) for _, name, _ in rows), default=0)
+    lines = []
+    for held, name, found in rows:
+        head = Text((glyphs.held if held else glyphs.failed).rjust(2) + " ", "bold green" if held else "bold red")
+        head.append(name.ljust(titles + 2), "bold")
+        lines.append(_hanging(head, found, width, "" if held else "red"))
+    return Text("\n").join(lines)
+
+
+def figures(rows: Sequence[tuple[str, str]], width: int) -> Text:
+    """Names and values, under one another."""
+    titles = max((len(name) for name, _ in rows), default=0)
+    return Text("\n").join(
+        _hanging(Text("   " + name.ljust(titles + 2), "dim"), value, width, "") for name, value in rows
+    )
+
+
+def _hanging(head: Text, text: str, width: int, style: str) -> Text:
+    """A text behind its head, and as many lines below as it needs."""
+    indent = len(head)
+    for number, line in enumerate(textwrap.wrap(text, max(20, width - indent - 1)) or [""]):
+        head.append(("\n" + " " * indent if number else "") + line, style)
+    return head
