@@ -189,8 +189,7 @@ class MachineDirectory:
             file.fdatasync()
         finally:
             file.close()
-        # The other names first: an identity promises that they are there.
-        self._disk.fsync_directory(self.path)
+        # The other names are durable since log, term and snapshots were opened: what an identity promises is there.
         self._disk.rename(path + ".tmp", path)
         self._disk.fsync_directory(self.path)
 

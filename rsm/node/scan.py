@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 import msgspec
 
-from rsm.codec.chain import next_chain
 from rsm.codec.record import Entry
 from rsm.errors import CallerError, StorageError
 from rsm.node.disk import Disk
@@ -144,8 +143,7 @@ def export(disk: Disk, source: str, target: str, first: int | None = None, last:
                 head = encode_head(SegmentHead(log.cluster_id, log.group_id, start, term, chain, True))
                 file.pwrite(head, 0)
                 offset = len(head)
-            chain = next_chain(chain, entry.index, entry.term, entry.kind, entry.payload)
-            record = encode_entry(entry, chain, log.group_id, compress=True)
+            record = encode_entry(entry, scanned.chain, log.group_id, compress=True)
             file.pwrite(record, offset)
             offset += len(record)
             count += 1

@@ -45,6 +45,8 @@ def test_two_clusters_have_two_ids() -> None:
     given = MachineDirectory.create(disk, "d", machine="bank", cluster_id=b"x" * 16, group_id=9)
     assert given.identity.cluster_id == b"x" * 16
     assert given.open_journal().group_id == 9
+    for name, machine_id in (("a", None), ("d", b"x" * 16)):
+        MachineDirectory.open(disk.restart(Survival.NOTHING), name, cluster_id=machine_id)
 
 
 def test_another_machine_is_refused() -> None:

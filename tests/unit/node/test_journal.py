@@ -125,6 +125,20 @@ def test_outside_the_log_is_an_error() -> None:
         journal.reset(first - 2, 1, bytes(16))
 
 
+def test_terms_after_a_truncation() -> None:
+    """A term that began behind the cut begins anew where its next entry is written."""
+    journal = Journal.open(FaultDisk(), "log")
+    journal.append(entries(1, 3) + entries(4, 6, term=2) + entries(7, 8, term=3))
+    journal.truncate_from(2)
+    assert journal.last_term == 1
+    journal.append(entries(2, 5, term=2))
+    assert [journal.term_at(index) for index in range(6)] == [0, 1, 2, 2, 2, 2]
+    journal.truncate_from(1)
+    assert (journal.last_index, journal.last_term, journal.last_chain) == (0, 0, ZERO_CHAIN)
+    journal.append(entries(1, 2, term=2))
+    assert [journal.term_at(index) for index in range(3)] == [0, 2, 2]
+
+
 def test_a_truncation_during_a_read_is_noticed() -> None:
     """A reader gets what it was promised or an error, never entries of two histories."""
     journal = Journal.open(FaultDisk(), "log", segment_bytes=300)

@@ -106,6 +106,7 @@ def test_an_export_is_a_log(first: int | None, last: int | None) -> None:
     assert [item.chain for item in scanned] == [journal.chain_at(item.entry.index) for item in scanned]
     assert log.torn is None
     assert count == len(scanned)
+    assert disk.restart().contents("exported") == disk.contents("exported")
     export(disk, "exported", "again")
     assert disk.contents("again") == disk.contents("exported")
     assert "exported.tmp" not in disk.paths()

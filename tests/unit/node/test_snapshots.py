@@ -117,6 +117,7 @@ def test_missing_doubled_and_swapped_records() -> None:
             parts[:position] + parts[position + 1 :],
             parts[: position + 1] + parts[position:],
             parts[:position] + parts[position + 1 :] + [parts[position]],
+            parts[:position] + parts[position : position + 2][::-1] + parts[position + 2 :],
         ):
             if changed != parts:
                 disk.put("changed", b"".join(changed))
