@@ -96,23 +96,28 @@ def check_log(path: str) -> Report:
     report = Report(path)
     is_machine = machine_directory(path) == os.path.abspath(path)
     identity = _check_identity(report, path) if is_machine else None
+    # Where the log begins is read before the snapshots: a machine in use removes its beginning after taking one.
+    reader = _open(report, path, is_machine=is_machine)
     snapshots = snapshot_paths(path) if is_machine and os.path.isdir(os.path.join(path, "snapshots")) else []
     manifests = [(file, manifest) for file in snapshots if (manifest := check_snapshot(report, file)) is not None]
+    if reader is not None:
+        chains = _check_entries(report, reader, {manifest.index for _, manifest in manifests})
+        if identity is not None:
+            _check_owner(report, reader, identity)
+            _check_fit(report, reader, manifests, chains)
+    return report
+
+
+def _open(report: Report, path: str, *, is_machine: bool) -> LogReader | None:
     try:
-        reader = LogReader(path)
+        return LogReader(path)
     except CorruptFile as error:
         report.findings.append(Finding.of(error))
-        return report
     except StorageError as error:
         if not is_machine or not os.access(path, os.R_OK):
             raise
         report.findings.append(Finding("corrupt", os.path.join(path, "log"), 0, f"the log cannot be read: {error}"))
-        return report
-    chains = _check_entries(report, reader, {manifest.index for _, manifest in manifests})
-    if identity is not None:
-        _check_owner(report, reader, identity)
-        _check_fit(report, reader, manifests, chains)
-    return report
+    return None
 
 
 def _check_entries(report: Report, reader: LogReader, wanted: set[int]) -> dict[int, bytes]:
@@ -196,7 +201,10 @@ def _check_fit(
 
 
 def check_snapshot(report: Report, path: str) -> Manifest | None:
-    """Check one snapshot file, noting it in the report; returns its manifest if it is whole."""
+    """Check one snapshot file, noting it in the report; returns its manifest if it is whole.
+
+    One that vanished is passed over: a machine in use removes old snapshots.
+    """
     check = ContentsCheck()
     bytes_total, bytes_done = file_bytes([path]), 0
     try:
@@ -217,6 +225,10 @@ def check_snapshot(report: Report, path: str) -> Manifest | None:
         return None
     except BadBytes as error:
         report.findings.append(Finding("corrupt", path, 0, str(error)))
+        return None
+    except StorageError:
+        if os.path.exists(path):
+            raise
         return None
     report.unchecked += [f"{path}: {reason}" for reason in unchecked]
     report.snapshots.append(

@@ -1,7 +1,8 @@
 """Reading a log that its machine may be writing at this moment.
 
-A scan takes no lock, so the end of a log in use can look unfinished, or even damaged, while a write is under way. Where
-a process has the directory open, what looks wrong in the last segment is looked at again before it is believed.
+A scan takes no lock, so the end of a log in use can look unfinished, or even damaged, while a write is under way. What
+looks wrong in the last segment is therefore looked at again before it is believed; if by then it is the next record,
+whole and chained, the reading ends before it, as of a moment ago.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from rsm.cli.contents import read_manifest
 from rsm.cli.decode import Names
 from rsm.cli.errors import Unreadable
 from rsm.cli.target import DISK, file_bytes, machine_directory, require_log, snapshot_paths
-from rsm.errors import CorruptFile, MediumError
+from rsm.codec.chain import next_chain
+from rsm.codec.record import HEADER_BYTES, decode_header, decode_payload
+from rsm.errors import BadBytes, CorruptFile, MediumError
 from rsm.node.scan import Scanned, scan
-from rsm.node.segment import SegmentHead, TornTail
+from rsm.node.segment import END_MARK, SegmentHead, TornTail
 from rsm.node.snapshots import read_snapshot
 from rsm.replica.snapshot import Manifest
 
@@ -50,30 +53,44 @@ class LogReader:
         self._file = self.paths[0]
 
     def __iter__(self) -> Iterator[Scanned]:
-        for look in range(LOOKS_MAX):
-            is_final = look == LOOKS_MAX - 1 or not is_in_use(self.path)
-            try:
-                yield from self._new_entries()
-                self.torn = self._scan.torn
-                if self.torn is None or is_final:
-                    return
-            except CorruptFile as error:
-                if is_final or error.path != self._scan.paths[-1]:
-                    raise
-            time.sleep(LOOK_AGAIN_SECONDS)
-            self._scan = scan(DISK, self.path, first=self.last_index + 1)
-            self._bytes_before, self._file = self.bytes_done, self._scan.paths[0]
-
-    def _new_entries(self) -> Iterator[Scanned]:
-        for scanned in self._scan:
-            if scanned.path != self._file:
-                self._bytes_before += file_bytes([self._file])
-                self._file = scanned.path
-            self.bytes_done = self._bytes_before + scanned.offset
-            entry = scanned.entry
-            if entry.index > self.last_index:
+        try:
+            for scanned in self._scan:
+                if scanned.path != self._file:
+                    self._bytes_before += file_bytes([self._file])
+                    self._file = scanned.path
+                self.bytes_done = self._bytes_before + scanned.offset
+                entry = scanned.entry
                 self.last_index, self.last_term, self.last_chain = entry.index, entry.term, scanned.chain
                 yield scanned
+        except CorruptFile as error:
+            if error.path != self.paths[-1] or not self._is_under_way(error.path, error.offset):
+                raise
+        torn = self._scan.torn
+        if torn is not None and not self._is_under_way(torn.path, torn.offset):
+            self.torn = torn
+
+    def _is_under_way(self, path: str, offset: int) -> bool:
+        """Whether what looked wrong there was a write under way: by now a whole record that continues what was read."""
+        for _ in range(LOOKS_MAX):
+            if self._continues(path, offset):
+                return True
+            if not is_in_use(self.path):
+                return False
+            time.sleep(LOOK_AGAIN_SECONDS)
+        return False
+
+    def _continues(self, path: str, offset: int) -> bool:
+        file = DISK.open(path, writable=False)
+        try:
+            header = decode_header(file.pread(HEADER_BYTES, offset))
+            data = file.pread(header.stored_bytes + len(END_MARK), offset + HEADER_BYTES)
+            payload = decode_payload(header, data[: header.stored_bytes])
+        except BadBytes:
+            return False
+        finally:
+            file.close()
+        chain = next_chain(self.last_chain, self.last_index + 1, header.term, header.kind, payload)
+        return data.endswith(END_MARK) and header.index == self.last_index + 1 and header.chain == chain
 
     def check_range(self, first: int | None, last: int | None) -> None:
         """After the log was read, or read up to `last`: `Unreadable` if it does not hold where the range begins."""

@@ -164,7 +164,7 @@ def test_a_log_that_begins_late_needs_a_snapshot(log: Path) -> None:
 
 
 def test_a_write_under_way_is_no_damage(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What looks torn while a process has the log open is looked at again, and read on when the write is there."""
+    """What looks torn while a process has the log open is looked at again, and the reading ends before it."""
     segment = segments(log)[0]
     whole = segment.read_bytes()
     segment.write_bytes(whole[: offsets(segment)[6] + 20])
@@ -177,6 +177,8 @@ def test_a_write_under_way_is_no_damage(log: Path, monkeypatch: pytest.MonkeyPat
             segment.write_bytes(whole)
 
     monkeypatch.setattr(reading.time, "sleep", finish_the_write)
+    code, document = verify(log)
+    assert (code, document["log"]["last_index"], len(looks)) == (0, 5, 2)
     assert verify(log)[1]["log"]["last_index"] == 8
     segment.write_bytes(whole[:-5])
     code, document = verify(log)
