@@ -26,9 +26,10 @@ import msgspec
 from rsm.codec.chain import CHAIN_BYTES, ZERO_CHAIN, next_chain
 from rsm.codec.record import Entry
 from rsm.errors import CallerError, Closed, CorruptFile, LimitExceeded, StorageError, WrongMachine
-from rsm.limits import APPEND_BYTES_MAX, PREALLOCATION_BYTES, READ_BYTES, SEGMENT_BYTES
-from rsm.node.disk import Disk, File
+from rsm.limits import APPEND_BYTES_MAX, READ_BYTES, SEGMENT_BYTES
+from rsm.node.disk import Disk
 from rsm.node.log_index import LogIndex, Segment
+from rsm.node.log_tail import LogTail
 from rsm.node.segment import (
     SegmentHead,
     SegmentReader,
@@ -66,13 +67,9 @@ class Journal:
         self._segment_bytes = segment_bytes
         self._index = LogIndex(path)
         self._durable_index = 0
-        self._file: File | None = None
-        self._file_bytes = 0
-        # Guards the active file against being closed or exchanged during a sync in another thread.
+        self._tail = LogTail(disk, path)
+        # Guards the tail against being closed or exchanged during a sync in another thread.
         self._sync_lock = threading.Lock()
-        self._failure: str | None = None
-        # Stays true when a sync failed.
-        self._sync_pending = False
         self._closed = False
         self._truncations = 0
 
@@ -97,7 +94,7 @@ class Journal:
         try:
             journal._recover(create)
         except BaseException:
-            journal._close_file()
+            journal._tail.close()
             raise
         return journal
 
@@ -131,13 +128,16 @@ class Journal:
         torn = None
         for path in paths[start:]:
             torn = self._load(path, last=path == paths[-1])
-        self._activate(torn)
+        if torn is not None:
+            self._tail.cut(torn.offset)
+        else:
+            # What we read may be in the page cache only, if just the process had died.
+            self._tail.sync()
+        self._durable_index = self.last_index
         self.recovery = Recovery(self.last_index - self.first_index + 1, (torn,) if torn else ())
 
     def _load(self, path: str, *, last: bool) -> TornTail | None:
-        file = self._disk.open(path, writable=last)
-        if last:
-            self._file = file
+        file = self._tail.open(path) if last else self._disk.open(path, writable=False)
         try:
             reader = SegmentReader(file, last=last)
             if self._index.segments:
@@ -149,15 +149,6 @@ class Journal:
         finally:
             if not last:
                 file.close()
-
-    def _activate(self, torn: TornTail | None) -> None:
-        file = self._active_file()
-        if torn is not None:
-            file.truncate(torn.offset)
-        # What we read may be in the page cache only, if just the process had died.
-        file.fdatasync()
-        self._file_bytes = file.size()
-        self._durable_index = self.last_index
 
     # --- state ------------------------------------------------------------------------------------------------------
 
@@ -194,7 +185,7 @@ class Journal:
     @property
     def is_usable(self) -> bool:
         """Whether it takes entries: it is open, and nothing happened that only reopening can judge."""
-        return not self._closed and self._failure is None
+        return not self._closed and self._tail.failure is None
 
     def term_at(self, index: int) -> int:
         """The term of an entry, also of the one just before `first_index`. `CallerError` outside the log."""
@@ -208,26 +199,8 @@ class Journal:
     def _check_usable(self) -> None:
         if self._closed:
             raise Closed(f"{self.path}: the journal is closed")
-        if self._failure is not None:
-            raise StorageError(f"{self.path}: the journal stopped after a failure: {self._failure}")
-
-    def _fail(self, error: BaseException) -> None:
-        if self._failure is None:
-            self._failure = str(error) or type(error).__name__
-
-    @contextlib.contextmanager
-    def _fatal(self) -> Iterator[None]:
-        """Whatever is raised inside leaves the disk in a state that only reopening can tell."""
-        try:
-            yield
-        except BaseException as error:
-            self._fail(error)
-            raise
-
-    def _active_file(self) -> File:
-        if self._file is None:
-            raise Closed(f"{self.path}: the journal is closed")
-        return self._file
+        if self._tail.failure is not None:
+            raise StorageError(f"{self.path}: the journal stopped after a failure: {self._tail.failure}")
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
@@ -261,41 +234,22 @@ class Journal:
         if segment.offsets and segment.end + total > self._segment_bytes:
             self._roll()
             segment = self._index.segments[-1]
-        file, start = self._active_file(), segment.end
+        start = end = segment.end
         try:
-            file.pwrite(b"".join(records), start)
-            end = start
+            self._tail.write(b"".join(records), start)
             for entry, chain, record in zip(entries, chains, records, strict=True):
                 end += len(record)
                 self._index.add_entry(entry.index, entry.term, chain, end)
         except BaseException as error:
             if not isinstance(error, StorageError):
                 # An interrupt from outside: what memory holds may be half of it.
-                self._fail(error)
-            self._cut_back(file, start)
+                self._tail.fail(error)
+            with self._sync_lock:
+                # The cut also gives back the space written ahead, which is just what a full disk needs.
+                self._tail.cut(start)
             raise
-        if end > self._file_bytes:
-            self._write_ahead(file, end)
+        self._tail.write_ahead(end, self._segment_bytes)
         return index
-
-    def _cut_back(self, file: File, end: int) -> None:
-        with self._sync_lock, self._fatal():
-            # The cut also gives back the space written ahead, which is just what a full disk needs.
-            file.truncate(end)
-            self._sync_active()
-            self._file_bytes = end
-
-    def _write_ahead(self, file: File, end: int) -> None:
-        """Extend the file with zeros behind `end`. A convenience: if the disk has no room for it, it is left out."""
-        target = min(-(-end // PREALLOCATION_BYTES) * PREALLOCATION_BYTES, max(end, self._segment_bytes))
-        try:
-            if target > end:
-                file.pwrite(bytes(target - end), end)
-            self._file_bytes = target
-        except StorageError:
-            # Some of the zeros may be there. They do no harm: the rest of the file is zero all the same.
-            with self._fatal():
-                self._file_bytes = file.size()
 
     def sync(self) -> int:
         """Make everything appended so far durable with one fdatasync; return the new `durable_index`.
@@ -307,15 +261,9 @@ class Journal:
             self._check_usable()
             index = self.last_index
             if index > self._durable_index:
-                self._sync_active()
+                self._tail.sync()
                 self._durable_index = index
             return self._durable_index
-
-    def _sync_active(self) -> None:
-        with self._fatal():
-            self._sync_pending = True
-            self._active_file().fdatasync()
-            self._sync_pending = False
 
     def _roll(self) -> None:
         """Seal the active segment and go on in a new one."""
@@ -327,11 +275,7 @@ class Journal:
             self._start_segment(head)
 
     def _seal(self) -> None:
-        file, end = self._active_file(), self._index.segments[-1].end
-        with self._fatal():
-            file.truncate(end)
-            self._sync_active()
-        self._file_bytes = end
+        self._tail.cut(self._index.segments[-1].end)
         self._durable_index = self.last_index
 
     def _start_segment(self, head: SegmentHead) -> None:
@@ -351,28 +295,26 @@ class Journal:
                 self._disk.unlink(temporary)
             raise
         try:
-            with self._fatal():
+            with self._tail.fatal():
                 file.fdatasync()
                 self._disk.rename(temporary, path)
                 self._disk.fsync_directory(self.path)
         finally:
             file.close()
-        with self._fatal():
-            self._close_file()
-            self._file = self._disk.open(path)
-            self._file_bytes = len(data)
+        with self._tail.fatal():
+            self._tail.open(path)
             self._index.add_segment(Segment(path, head, len(data)))
 
     # --- removing ---------------------------------------------------------------------------------------------------
 
     def _unlink(self, path: str) -> None:
         # One directory sync for each name: were several pending, a crash could keep one removal and lose another.
-        with self._fatal():
+        with self._tail.fatal():
             self._disk.unlink(path)
             self._disk.fsync_directory(self.path)
 
     def _drop_newest(self) -> None:
-        self._close_file()
+        self._tail.close()
         self._unlink(self._index.segments[-1].path)
         self._index.segments.pop()
 
@@ -387,16 +329,14 @@ class Journal:
             return
         target = self._index.segment_of(index)
         term, chain = self.term_at(index - 1), self.chain_at(index - 1)
-        with self._sync_lock, self._fatal():
+        with self._sync_lock, self._tail.fatal():
             self._truncations += 1
             while self._index.segments[-1] is not target:
                 self._drop_newest()
-            if self._file is None:
-                self._file = self._disk.open(target.path)
+            if not self._tail.is_open:
+                self._tail.open(target.path)
             self._index.cut_entries(index, term, chain)
-            self._file.truncate(target.end)
-            self._file.fdatasync()
-            self._file_bytes = target.end
+            self._tail.cut(target.end)
             self._durable_index = self.last_index
 
     def compact_to(self, index: int) -> int:
@@ -417,7 +357,7 @@ class Journal:
         self._check_usable()
         if index + 1 < self.first_index or len(chain) != CHAIN_BYTES:
             raise CallerError(f"{self.path}: cannot start after index {index}: the log starts at {self.first_index}")
-        with self._sync_lock, self._fatal():
+        with self._sync_lock, self._tail.fatal():
             self._truncations += 1
             # Segments behind the new one would be taken for its successors.
             while self._index.segments[-1].first_index > index + 1:
@@ -465,11 +405,6 @@ class Journal:
 
     # --- closing ----------------------------------------------------------------------------------------------------
 
-    def _close_file(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
-
     def close(self) -> None:
         """Sync and trim the active segment and close it. After a failure nothing more is made durable."""
         with self._sync_lock:
@@ -477,22 +412,18 @@ class Journal:
                 return
             self._closed = True
             try:
-                if self._failure is None:
+                if self._tail.failure is None:
                     self._seal()
             finally:
-                if self._sync_pending:
-                    self._forget_unsynced()
-                self._close_file()
+                if self._tail.sync_failed:
+                    self._tail.forget_unsynced(self._durable_end())
+                self._tail.close()
 
-    def _forget_unsynced(self) -> None:
-        """After a failed sync the kernel may show bytes that are not on the disk: whoever opens the log next must not
-        believe them. They were never acknowledged.
-        """
+    def _durable_end(self) -> int:
+        """The offset behind the last durable entry in the active segment."""
         segment = self._index.segments[-1]
         kept = self._durable_index + 1 - segment.first_index
-        if self._file is not None and 0 <= kept < len(segment.offsets):
-            with contextlib.suppress(StorageError):
-                self._file.truncate(segment.offsets[kept])
+        return segment.offsets[kept] if 0 <= kept < len(segment.offsets) else segment.end
 
     def __enter__(self) -> Self:
         return self
