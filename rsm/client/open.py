@@ -25,13 +25,13 @@ def open(
 ) -> M:
     """Open (or create) a machine in a directory; returns a client that type checkers see as the machine.
 
-    A command returns when it is on the disk and applied. `durability="os"` leaves syncing to the operating system: a killed
-    process loses nothing, a power cut may. A snapshot is written, and the log before it dropped, whenever the log has grown
-    by `snapshot_log_bytes`.
+    A command returns when it is on the disk and applied. `durability="os"` leaves syncing to the operating system: a
+    killed process loses nothing, a power cut may. A snapshot is written, and the log before it dropped, whenever the
+    log has grown by `snapshot_log_bytes`.
 
-    Raises `DirectoryInUse` if another process has the directory, `WrongMachine` if it belongs to another machine or version,
-    `CorruptFile` with file and offset if bytes are not what was written, `DivergenceError` if the replay of the log does not
-    give the recorded state roots, `StorageError` for what the disk refuses.
+    Raises `DirectoryInUse` if another process has the directory, `WrongMachine` if it belongs to another machine or
+    version, `CorruptFile` with file and offset if bytes are not what was written, `DivergenceError` if the replay of
+    the log does not give the recorded state roots, `StorageError` for what the disk refuses.
     """
     if not (isinstance(machine, type) and issubclass(machine, StateMachine) and "definition" in vars(machine)):
         raise DefinitionError(f"{machine!r} is not a machine: class X(rsm.StateMachine, name=..., version=...)")
@@ -52,9 +52,7 @@ async def open_async(
     durability: Durability = "fsync",
     snapshot_log_bytes: int = SNAPSHOT_LOG_BYTES,
 ) -> M:
-    """`open` for asyncio: opening does not block the event loop. Use `await client.command.send(...)` and `async with`."""
+    """`open` for asyncio: does not block the event loop. Use `await client.command.send(...)` and `async with`."""
     return await asyncio.to_thread(
-        lambda: open(
-            machine, path, principal=principal, durability=durability, snapshot_log_bytes=snapshot_log_bytes
-        )
+        lambda: open(machine, path, principal=principal, durability=durability, snapshot_log_bytes=snapshot_log_bytes)
     )

@@ -10,7 +10,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 from weakref import WeakKeyDictionary, ref
 
 import msgspec
@@ -27,7 +27,7 @@ OK = int(Status.OK)
 class Mailbox:
     """Wakes awaiters of one event loop from the runner's thread: once for all answers of a batch, not once each."""
 
-    _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = WeakKeyDictionary()
+    _of_loops: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox]] = WeakKeyDictionary()
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = ref(loop)  # weak, or the entry in `_of_loops` would keep its own key alive
@@ -65,7 +65,9 @@ class PendingAnswer(Submission, Pending[R], Generic[R]):
 
     __slots__ = ("_answer", "_decode", "_error", "_waiters", "_what")
 
-    def __init__(self, what: str, decode: Callable[[bytes], R], session: int = 0, call: bytes = b"", key: str | None = None) -> None:
+    def __init__(
+        self, what: str, decode: Callable[[bytes], R], session: int = 0, call: bytes = b"", key: str | None = None
+    ) -> None:
         self.session = session
         self.call = call
         self.key = key
@@ -120,8 +122,8 @@ class PendingAnswer(Submission, Pending[R], Generic[R]):
         return self._value()
 
     def _when_done(self, wake: Callable[[], None]) -> None:
-        # The waiter is listed before we look again, and the runtime looks for waiters after it has set the answer: one of
-        # the two always sees the other. `list.pop` hands each waiter to exactly one side.
+        # The waiter is listed before we look again, and the runtime looks for waiters after it has set the answer: one
+        # of the two always sees the other. `list.pop` hands each waiter to exactly one side.
         waiters = self._waiters
         if waiters is None:
             waiters = self._waiters = []
@@ -145,4 +147,6 @@ class PendingAnswer(Submission, Pending[R], Generic[R]):
         try:
             return self._decode(answer.body)
         except msgspec.ValidationError as error:
-            raise CallerError(f"{self._what}: took effect, but its result is not what its annotation says: {error}") from None
+            raise CallerError(
+                f"{self._what}: took effect, but its result is not what its annotation says: {error}"
+            ) from None

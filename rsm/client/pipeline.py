@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from rsm.client.pending import PendingAnswer
-
 from rsm.codec.cbor import Reference
 from rsm.errors import CallerError, LimitExceeded
 from rsm.limits import PIPELINE_STEPS_MAX
@@ -23,7 +22,7 @@ decode_bodies = msgspec.msgpack.Decoder(list[bytes]).decode
 
 
 class Result:
-    """The result of a pipeline's step, or a field or element of it, before it exists. Type checkers see the real type."""
+    """The result of a pipeline's step, or a field or element of it, before it exists. Type checkers see its type."""
 
     def __init__(self, scope: PipelineScope, step: int, path: tuple[str | int, ...] = ()) -> None:
         self._scope = scope
@@ -101,7 +100,9 @@ class PipelineScope:
     def __getattr__(self, name: str) -> PipelineCommand:
         spec = self._proxy._definition.commands.get(name)
         if spec is None:
-            raise AttributeError(f"{name} is not a command of {self._proxy._definition.name}; a pipeline takes only commands")
+            raise AttributeError(
+                f"{name} is not a command of {self._proxy._definition.name}; a pipeline takes only commands"
+            )
         return PipelineCommand(self, spec)
 
     def _send(self) -> PendingAnswer[list[bytes]]:
@@ -113,14 +114,18 @@ class PipelineScope:
     def __enter__(self) -> PipelineScope:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None and self._steps:
             self._keep(self._send().result())
 
     async def __aenter__(self) -> PipelineScope:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None and self._steps:
             self._keep(await self._send())
 
@@ -137,5 +142,3 @@ def _referred(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_referred(item) for item in value]
     return msgspec.to_builtins(value, builtin_types=(bytes,))
-
-

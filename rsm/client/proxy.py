@@ -1,7 +1,7 @@
 """The typed proxy: what `rsm.open(Bank, path)` gives, seen by type checkers as a `Bank`.
 
-Commands are methods that are sent through the log, queries are methods that read. A proxy stands for one session; `once`
-gives views of it with an idempotency key, `session` gives others beside it.
+Commands are methods that are sent through the log, queries are methods that read. A proxy stands for one session;
+`once` gives views of it with an idempotency key, `session` gives others beside it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ SECOND = 10**9
 class ClientCommand(BoundCommand[Any, Any]):
     """A command of a proxy."""
 
-
     def __init__(self, proxy: Proxy, spec: CommandSpec) -> None:
         self._proxy = proxy
         self._spec = spec
@@ -59,7 +58,9 @@ class ClientCommand(BoundCommand[Any, Any]):
 class Proxy:
     """One session with a machine. Thread-safe; commands of a session take effect in the order they were sent."""
 
-    def __init__(self, runtime: Embedded, definition: Definition, session: int, *, owns_runtime: bool, key: str | None = None) -> None:
+    def __init__(
+        self, runtime: Embedded, definition: Definition, session: int, *, owns_runtime: bool, key: str | None = None
+    ) -> None:
         self._runtime = runtime
         self._definition = definition
         self._session = session
@@ -92,7 +93,9 @@ class Proxy:
         read.__name__, read.__doc__ = spec.name, spec.handler.__doc__
         return read
 
-    def _send(self, what: str, name: str, values: list[Any], decode_body: Callable[[bytes], Any] = decode) -> PendingAnswer[Any]:
+    def _send(
+        self, what: str, name: str, values: list[Any], decode_body: Callable[[bytes], Any] = decode
+    ) -> PendingAnswer[Any]:
         """Send one of the system's own commands in this session."""
         call = encode_call(name, 1, values)
         if len(call) > COMMAND_BYTES_MAX:
@@ -136,15 +139,15 @@ class Proxy:
         number = self._runtime.cursor(cursor)
         while True:
             chunk = self._runtime.events_after(number, EVENTS_PER_READ)
-            for number, event in chunk:
+            for _, event in chunk:
                 yield self._event(event)
             if chunk:
+                number = chunk[-1][0]
                 self._advance(cursor, number)
             elif not follow:
                 return
             else:
-                waiter: PendingAnswer[None] = PendingAnswer("events", lambda _: None)
-                self._runtime.when_events(lambda: waiter.complete(Answer(0, b"")))  # noqa: B023  # used before it is rebound
+                waiter = self._event_waiter()
                 if not self._runtime.events_after(number, 1):
                     waiter.result()
 
@@ -152,16 +155,22 @@ class Proxy:
         number = self._runtime.cursor(cursor)
         while True:
             chunk = self._runtime.events_after(number, EVENTS_PER_READ)
-            for number, event in chunk:
+            for _, event in chunk:
                 yield self._event(event)
             if chunk:
+                number = chunk[-1][0]
                 if cursor is not None:
                     await self._moved(cursor, number)
                 continue
-            waiter: PendingAnswer[None] = PendingAnswer("events", lambda _: None)
-            self._runtime.when_events(lambda: waiter.complete(Answer(0, b"")))  # noqa: B023  # used before it is rebound
+            waiter = self._event_waiter()
             if not self._runtime.events_after(number, 1):
                 await waiter
+
+    def _event_waiter(self) -> PendingAnswer[None]:
+        """Done when there are new events after now, or the machine stops."""
+        waiter: PendingAnswer[None] = PendingAnswer("events", lambda _: None)
+        self._runtime.when_events(lambda: waiter.complete(Answer(0, b"")))
+        return waiter
 
     def _event(self, event: Any) -> Event:
         return Event(event.index, event.position, event.step, event.number, self._definition.decode_event(event.packed))
@@ -193,13 +202,17 @@ class Proxy:
     def __enter__(self) -> Proxy:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     async def __aenter__(self) -> Proxy:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await asyncio.to_thread(self.close)
 
     def __repr__(self) -> str:

@@ -180,7 +180,9 @@ def encode(value: Any) -> bytes:
 
 
 def encode_plain(values: list[Any]) -> bytes:
-    """`encode` for a list of None, bool, int, str and bytes that a typed decoder has accepted: nothing is left to check."""
+    """`encode` for a list of None, bool, int, str and bytes that a typed decoder has accepted: nothing is left to
+    check.
+    """
     return cbor2.dumps(values, canonical=True)
 
 

@@ -91,7 +91,7 @@ class Query(Generic[P, R]):
     def __get__(self, instance: object | None, owner: Any) -> Query[P, R] | Callable[P, R]:
         if instance is None:
             return self
-        return self.handler.__get__(instance, owner)  # type: ignore[no-any-return]  # handlers may use their own queries
+        return self.handler.__get__(instance, owner)  # type: ignore[no-any-return]  # a handler's own read
 
     def __repr__(self) -> str:
         return f"<query {self.name}>"

@@ -112,7 +112,7 @@ class Signature:
     def plain(self, values: list[Any]) -> list[Any]:
         """Values with enums, structs and tuples turned into what they travel as."""
         try:
-            return msgspec.to_builtins(values, builtin_types=(bytes,))  # type: ignore[no-any-return]  # a list stays one
+            return msgspec.to_builtins(values, builtin_types=(bytes,))  # type: ignore[no-any-return]  # a list
         except (TypeError, ValueError, OverflowError) as error:
             name = next((name for name, value in zip(self.names, values, strict=False) if not _encodes(value)), None)
             raise InvalidCommand(f"{self.what}: {name}: {error}", name) from None

@@ -1,15 +1,17 @@
 """The embedded runtime: one machine, one process, durable, no network.
 
-Theory of operation. Callers encode their commands and queue them; one runner thread takes whatever waits, joins it into a
-batch, proposes it to the solo engine, appends it to the journal and syncs it, and only then applies it and gives the
+Theory of operation. Callers encode their commands and queue them; one runner thread takes whatever waits, joins it into
+a batch, proposes it to the solo engine, appends it to the journal and syncs it, and only then applies it and gives the
 answers. While one batch is being synced the next one collects: under load a single `fdatasync` carries a thousand
 commands, and a lone caller waits for one.
 
-The runner is a thread of its own so that nothing a caller does to its own thread (an interrupt from the keyboard, a deep
-stack, a locale) can reach into a handler. Queries run in the caller's thread, under the lock that also guards `apply`.
+The runner is a thread of its own so that nothing a caller does to its own thread (an interrupt from the keyboard, a
+deep stack, a locale) can reach into a handler. Queries run in the caller's thread, under the lock that also guards
+`apply`.
 
-Whatever goes wrong outside a handler is fatal: the runner stops, every waiting caller gets the cause, later ones `Closed`.
-Only a full disk at append is not: the journal takes the entry back, its callers get `StorageError`, and nothing was logged.
+Whatever goes wrong outside a handler is fatal: the runner stops, every waiting caller gets the cause, later ones
+`Closed`. Only a full disk at append is not: the journal takes the entry back, its callers get `StorageError`, and
+nothing was logged.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Literal
 
-from rsm.codec.record import RecordKind
 from rsm.errors import Closed, RsmError, StorageError
 from rsm.limits import BATCH_COMMANDS_MAX, IDLE_HASH_SECONDS, QUERY_SLICE_ITEMS, SNAPSHOT_LOG_BYTES
 from rsm.machine.machine import StateMachine
@@ -77,7 +78,7 @@ class Waiter(Submission):
 
 
 class Embedded:
-    """A machine opened in this process. Thread-safe; `close` it, or the lock on its directory stays with the process."""
+    """A machine opened in this process. Thread-safe; `close` it, or its directory stays locked with the process."""
 
     def __init__(
         self,
@@ -128,11 +129,12 @@ class Embedded:
             return self.replica.query(name, values)
 
     def stream(self, name: str, values: list[Any]) -> Iterator[list[bytes]]:
-        """Run a generator query on the latest applied state: slices of items, all from one index; commands go on between."""
+        """Run a generator query on the latest state: slices of items, all from one index; commands go on between."""
         self._check_open()
         with self._state_lock:
             items = self.replica.stream(name, values)
-            # The first slice at once: it fixes the index, and a stream that has begun closes its view when it is dropped.
+            # The first slice at once: it fixes the index, and a stream that has begun closes its view when it is
+            # dropped.
             first = list(islice(items, QUERY_SLICE_ITEMS))
         return self._slices(first, items)
 
@@ -210,7 +212,9 @@ class Embedded:
             raise self._closed()
 
     def _closed(self) -> BaseException:
-        error = Closed("the machine is closed" if self._failure is None else f"the machine has stopped: {self._failure}")
+        error = Closed(
+            "the machine is closed" if self._failure is None else f"the machine has stopped: {self._failure}"
+        )
         error.__cause__ = self._failure
         return error
 
@@ -266,7 +270,7 @@ class Embedded:
         return wait
 
     def _tend(self) -> None:
-        """Nothing to do for callers: let time pass in the log where something is due, and close an open hash interval."""
+        """Nobody waits: let time pass in the log where something is due, and close an open hash interval."""
         due = self.replica.next_due()
         if self._snapshotter.wants_hash_point or (self._dirty_since_hash and not self._snapshotter.is_producing):
             self._step([], FLAG_HASH_POINT)
@@ -316,7 +320,13 @@ class Embedded:
             for submission, answer in zip(taken, applied.answers[len(confirmations) :], strict=True):
                 submission.complete(answer)
             for failure in applied.failures:
-                logger.error("handler_failed", index=failure.index, position=failure.position, name=failure.name, traceback=failure.traceback)
+                logger.error(
+                    "handler_failed",
+                    index=failure.index,
+                    position=failure.position,
+                    name=failure.name,
+                    traceback=failure.traceback,
+                )
         if self._event_waiters:
             self._notify_events()
 

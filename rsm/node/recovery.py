@@ -1,8 +1,8 @@
 """From a directory to a running replica: lock, term, snapshot, the tail of the log, and proof that it replays.
 
-Every `rsm.confirmed` entry of the tail is compared with the replica's own root at that index, so a directory that opens has
-replayed to the roots it recorded. A snapshot that cannot be read is reported and the one before it is used, with the longer
-tail that is kept for it.
+Every `rsm.confirmed` entry of the tail is compared with the replica's own root at that index, so a directory that opens
+has replayed to the roots it recorded. A snapshot that cannot be read is reported and the one before it is used, with
+the longer tail that is kept for it.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def load_snapshot(machine: type[StateMachine], snapshots: SnapshotFiles, journal
     if first_index > 1:
         if failure is not None:
             raise failure
-        raise CorruptFile(snapshots.path, 0, f"the log begins at {first_index}, but there is no snapshot that it continues")
+        raise CorruptFile(
+            snapshots.path, 0, f"the log begins at {first_index}, but there is no snapshot that it continues"
+        )
     return Replica(machine)
 
 

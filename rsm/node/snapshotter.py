@@ -1,8 +1,8 @@
 """Taking snapshots while commands flow.
 
-The runner produces the snapshot's records a bucket at a time between batches (a cut of the state keeps the old values), and
-a thread of its own compresses, writes and syncs them. A bounded queue joins the two: when the disk is slow, the runner
-produces later and never waits.
+The runner produces the snapshot's records a bucket at a time between batches (a cut of the state keeps the old values),
+and a thread of its own compresses, writes and syncs them. A bounded queue joins the two: when the disk is slow, the
+runner produces later and never waits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from rsm.codec.record import RecordKind
-from rsm.errors import Closed, StorageError
+from rsm.errors import Closed
 from rsm.limits import SNAPSHOT_QUEUE_RECORDS, SNAPSHOT_SLICE_SECONDS, SNAPSHOTS_KEPT
 from rsm.node.journal import Journal
 from rsm.node.log import logger

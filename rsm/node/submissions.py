@@ -7,13 +7,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+
 from rsm.errors import Busy
 from rsm.limits import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMANDS_IN_FLIGHT_MAX
 from rsm.replica.answer import Answer
 
 
 class Submission:
-    """One command on its way into the log. `call` is name, version and values as encoded; session 0 is the leader's own.
+    """One command on its way into the log. `call` is name, version and values as encoded; session 0 is the leader's
+    own.
 
     Whoever waits for the answer derives from this class: one object a command, from the caller to the answer and back.
     """

@@ -178,6 +178,14 @@ class Ledger:
         seed = self.seed
         return sum(hash64(encode(leaf), seed) for leaf in self.leaves(bucket)) & SUM_MASK
 
+    def count(self, bucket: int) -> int:
+        """How many leaves one bucket holds."""
+        members = self.members[bucket] or ()
+        if self.nested:
+            queues: Any = self.container
+            return sum(len(queues.get(key, ())) for key in members)
+        return len(members)
+
     def leaves(self, bucket: int) -> Iterator[tuple[Any, Any]]:
         """The live leaves of one bucket, in no particular order."""
         for key in self.members[bucket] or ():

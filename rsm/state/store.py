@@ -85,7 +85,7 @@ class Store:
                 check_count(ledger)
             members = ledger.members[bucket]
             if members:
-                leaves += len(members)
+                leaves += ledger.count(bucket)
                 check_bucket(ledger, bucket)
             elif ledger.sums[bucket]:
                 check_bucket(ledger, bucket)

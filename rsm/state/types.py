@@ -25,7 +25,8 @@ KEY_ATOMS = (int, str, bytes)
 
 
 if TYPE_CHECKING:
-    # A subclass of a frozen struct is frozen, but msgspec's own declaration makes type checkers ask each for frozen=True.
+    # A subclass of a frozen struct is frozen, but msgspec's own declaration makes type checkers ask each for
+    # frozen=True.
     @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
     class _Frozen(msgspec.StructMeta): ...
 
