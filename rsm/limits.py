@@ -41,8 +41,8 @@ BUCKETS: Final = 1024
 HASH_INTERVAL_ENTRIES: Final = 64
 # Roots a replica keeps, and a manifest carries, for late comparison.
 ROOTS_KEPT: Final = 64
-# Leaves recomputed at every hash point: about a tenth of a millisecond. A state of n leaves is scrubbed once in
-# n / SCRUB_LEAVES_MIN hash points (the scrub period).
+# Leaves recomputed at every hash point: about a tenth of a millisecond. A state of n leaves is scrubbed within
+# n / SCRUB_LEAVES_MIN (rounded up) + 1 hash points: the scrub period.
 SCRUB_LEAVES_MIN: Final = 256
 
 # --- sessions, keys, timers, events ---------------------------------------------------------------------------------

@@ -138,7 +138,10 @@ BAD_KEYS = [
     (int, [True, 1.0, None, "1", BIG, 2**63, Number(1), Rank.LOW]),
     (str, [1, b"a", SURROGATE, Text("a"), None]),
     (bytes, ["a", None]),
-    (tuple[int, str], [(True, "a"), (1.0, "a"), (1, SURROGATE), (1,), (1, "a", 1), 1, (BIG, "a"), (2**63, "a"), (1, Text("a"))]),
+    (
+        tuple[int, str],
+        [(True, "a"), (1.0, "a"), (1, SURROGATE), (1,), (1, "a", 1), 1, (BIG, "a"), (2**63, "a"), (1, Text("a"))],
+    ),
     (tuple[int, int], [Pair(1, 2)]),
     (Annotated[int, rsm.Meta(gt=0)], [0, -1]),
 ]
@@ -146,7 +149,9 @@ BAD_KEYS = [
 
 def each(table: list[tuple[Any, list[Any]]]) -> list[Any]:
     """One parameter set for every value of a table."""
-    return [pytest.param(declared, value, id=f"{declared}: {value!r}") for declared, values in table for value in values]
+    return [
+        pytest.param(declared, value, id=f"{declared}: {value!r}") for declared, values in table for value in values
+    ]
 
 
 def machine_for(declared: Any) -> Any:

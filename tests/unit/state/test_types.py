@@ -197,9 +197,7 @@ REFUSED = [
 def test_what_state_may_hold_has_one_text(declared: Any, text: str) -> None:
     """The text is part of the schema, so of the root and the log: it never changes."""
     assert describe(declared) == text
-    machine_with(
-        map=rsm.Map[int, declared], queue=rsm.Queue[declared], table=rsm.Table[str, rsm.Queue[declared]]
-    )
+    machine_with(map=rsm.Map[int, declared], queue=rsm.Queue[declared], table=rsm.Table[str, rsm.Queue[declared]])
 
 
 @pytest.mark.parametrize(("declared", "named"), REFUSED, ids=lambda value: str(value)[:50])
