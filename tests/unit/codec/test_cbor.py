@@ -193,7 +193,7 @@ def test_text_must_be_utf_8(data: bytes) -> None:
         cbor2.undefined,
         frozenset({1}),
     ],
-    ids=repr,
+    ids=lambda value: repr(value).split(" at 0x")[0],
 )
 def test_encode_refuses_what_has_no_place(value: Any) -> None:
     """Alone, in a list, and as the value of a map."""
