@@ -320,7 +320,7 @@ def test_scalars_begin_with_their_default(declared: Any, default: Any, value: An
     [
         (Side, ..., "needs a default value"),
         (tuple[int, int], ..., "needs a default value"),
-        (tuple[int | None | str, int], ..., "needs a default value"),
+        (tuple[int | str | None, int], ..., "needs a default value"),
         (Order, ..., "needs a default value"),
         (Annotated[int, rsm.Meta(gt=0)], ..., "its default: Expected `int` >= 1"),
         (int, True, "its default: values are int"),
