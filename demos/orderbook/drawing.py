@@ -100,11 +100,12 @@ def ladder(
         line = Text()
         line.append(decimal(instrument, price).rjust(PRICE_CELLS), f"bold {style}" if is_best else style)
         line.append(short(quantity).rjust(QUANTITY_CELLS + 1) + " ")
-        line.append(bar(quantity, whole, width - len(line), glyphs), style)
+        line.append(bar(quantity, whole, width - len(line), glyphs), style if is_best else f"dim {style}")
         return line
 
-    name = Text(instrument.symbol.ljust(6), "bold")
-    name.append(sparkline(course, width - 6, glyphs), "cyan")
+    name = Text()
+    name.append(instrument.symbol.ljust(6), "bold")
+    name.append(sparkline(course, width - 6, glyphs), "dim cyan")
     lines = [name]
     padding: list[Level | None] = [None] * levels
     for number, level in reversed(list(enumerate([*asks, *padding][:levels]))):
@@ -167,7 +168,8 @@ def _within(levels: list[Level], middle: int, reach: int) -> int:
 def trade(instrument: Instrument, made: Traded, glyphs: Glyphs) -> Text:
     """One trade on the tape."""
     mark, style = (glyphs.falling, ASK_STYLE) if made.side == SELL else (glyphs.rising, BID_STYLE)
-    line = Text(instrument.symbol.ljust(6), "bold")
+    line = Text()
+    line.append(instrument.symbol.ljust(6), "bold")
     line.append(decimal(instrument, made.price).rjust(PRICE_CELLS + 1))
     line.append(f" {glyphs.times} ", "dim")
     line.append(short(made.quantity).ljust(QUANTITY_CELLS))

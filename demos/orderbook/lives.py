@@ -14,6 +14,8 @@ import msgspec
 
 from demos.orderbook.service import Said
 
+# What lies unread between the processes: so little that the one cannot run far ahead of what the other knows of it.
+PIPE_BYTES = 8 * 1024
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -35,6 +37,7 @@ class Life:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
+            pipesize=PIPE_BYTES,
             env=os.environ | {"PYTHONPATH": path},
         )
         self._decode = msgspec.json.Decoder(Said).decode

@@ -31,8 +31,8 @@ from demos.orderbook.terminal import Board, figures, verdicts
 from demos.orderbook.trial import STAGES, Trial
 
 COMMANDS_DEFAULT: Final = 80_000
-# Fewer would be over before the first frame; more would be a benchmark.
-COMMANDS_MIN, COMMANDS_MAX = 2_000, 1_000_000
+# With fewer the first process might be done before word of the middle arrives; more would be a benchmark.
+COMMANDS_MIN, COMMANDS_MAX = 5_000, 1_000_000
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -55,6 +55,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if not COMMANDS_MIN <= options.commands <= COMMANDS_MAX:
         parser.error(f"--commands must be {COMMANDS_MIN:,} to {COMMANDS_MAX:,}")
+    if not 0 <= options.seed < 2**63:
+        parser.error("--seed must be 0 to 2**63 - 1")
     if options.dir is not None:
         try:
             options.dir.mkdir(parents=True, exist_ok=True)
@@ -89,7 +91,7 @@ def closing(trial: Trial, reason: str, kept: Path | None) -> None:
                     f"{facts['commands_per_second_after']:,} after: one client, {IN_FLIGHT} commands in flight, "
                     "sessions, keys and state roots on",
                 ),
-                ("durability", f"fsync: a command is answered when its batch is on the disk{where}"),
+                ("durability", f"fsync: answered when the batch is on the disk{where}"),
                 ("recovery", f"{facts['recovered']:,} commands replayed in {facts['recovery_seconds']:.2f} s"),
                 ("state root", f"{facts['root']} at log index {facts['log_index']:,}"),
                 ("look inside", f"rsm log info {kept}" if kept else "run it with --dir DIR, then: rsm log info DIR"),

@@ -16,6 +16,7 @@ from typing import Final, Literal
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
+from rich.styled import Styled
 from rich.text import Text
 
 from demos.orderbook.drawing import ASCII, UNICODE, Glyphs, depth, ladder, size, trade
@@ -26,6 +27,8 @@ from demos.orderbook.survey import MarketView
 WIDTH_MIN: Final = 60
 WIDTH_MAX: Final = 140
 LEVELS_MIN: Final = 2
+# Rather more levels than a depth curve beside fewer.
+LEVELS_WITH_DEPTH_MIN: Final = 5
 LEVELS_MAX: Final = 8
 DEPTH_LINES_MIN: Final = 5
 DEPTH_LINES_MAX: Final = 9
@@ -57,6 +60,7 @@ class Board:
 
     def __init__(self, console: Console, heading: str, note: str, titles: Sequence[str]) -> None:
         self.console = console
+        self.is_live = console.is_terminal and not console.is_dumb_terminal
         self.glyphs = UNICODE if console.encoding.lower().startswith("utf") else ASCII
         self.heading = heading
         self.note = note
@@ -76,20 +80,25 @@ class Board:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Draw while the block runs, if there is a terminal to draw on; then leave the terminal as it was."""
-        if not self.console.is_terminal:
+        """Draw while the block runs, if there is a terminal to draw on; the stages stay behind."""
+        if not self.is_live:
             self.console.print(self._header(self.width))
             yield
             return
-        with Live(
+        live = Live(
             self,
             console=self.console,
             refresh_per_second=FRAMES_PER_SECOND,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
-        ):
-            yield
+        )
+        try:
+            with live:
+                yield
+        finally:
+            self.console.print(self._header(self.width))
+            self.console.print(self._stages(self.stages, self.width))
 
     @contextmanager
     def stage(self, number: int, total: int = 0) -> Iterator[Stage]:
@@ -106,7 +115,7 @@ class Board:
         finally:
             stage.seconds = time.monotonic() - stage.began
             stage.total = 0
-            if not self.console.is_terminal:
+            if not self.is_live:
                 self.console.print(self._stages([stage], self.width))
 
     def look(self, markets: list[MarketView]) -> None:
@@ -146,11 +155,13 @@ class Board:
         room = console.height - 1
         yield self._header(width)
         yield self._stages(self.stages, width)
-        yield from self._books(width, room - 4 - len(self.stages))
+        # Books of a process that is no more are drawn dimly.
+        style = "" if self.is_alive else "dim"
+        yield from self._books(width, room - 2 - len(self.stages), style)
 
     def final(self) -> Group:
         """The board as it is left behind: without stages, as tall as it likes."""
-        return Group(*self._books(self.width, 2 * LEVELS_MAX + DEPTH_LINES_MAX + 8))
+        return Group(*self._books(self.width, 2 * LEVELS_MAX + DEPTH_LINES_MAX + 8, ""))
 
     @property
     def width(self) -> int:
@@ -158,7 +169,8 @@ class Board:
         return max(WIDTH_MIN, min(self.console.width, WIDTH_MAX))
 
     def _header(self, width: int) -> RenderableType:
-        line = Text(f" {self.heading}", "bold")
+        line = Text()
+        line.append(f" {self.heading}", "bold")
         line.append(self.note.rjust(max(0, width - len(line) - 1)), "dim")
         line.truncate(width)
         return Group(line, Text(self.glyphs.line * width, "dim"))
@@ -170,7 +182,8 @@ class Board:
         for stage in stages:
             running = stage.state == "running"
             seconds = time.monotonic() - stage.began if running else stage.seconds
-            line = Text(self._mark(stage).rjust(2) + " ", STATE_STYLES[stage.state])
+            line = Text()
+            line.append(self._mark(stage).rjust(2) + " ", STATE_STYLES[stage.state])
             line.append(stage.title.ljust(titles + 1), {"waiting": "dim", "running": "bold"}.get(stage.state, ""))
             detail = self._progress(stage, cells) if stage.total else Text(stage.detail, "dim")
             detail.truncate(cells, pad=True)
@@ -182,34 +195,35 @@ class Board:
     def _mark(self, stage: Stage) -> str:
         glyphs = self.glyphs
         if stage.state == "running":
-            turn = int(time.monotonic() * FRAMES_PER_SECOND) if self.console.is_terminal else 0
-            return glyphs.running[turn % len(glyphs.running)]
+            return glyphs.running[int(time.monotonic() * FRAMES_PER_SECOND) % len(glyphs.running)]
         return {"held": glyphs.held, "failed": glyphs.failed}.get(stage.state, glyphs.waiting)
 
     def _progress(self, stage: Stage, cells: int) -> Text:
         count = f" {stage.done:,} of {stage.total:,}"
         cells -= len(count)
         full = min(cells, stage.done * cells // stage.total)
-        line = Text(self.glyphs.done * full, "cyan")
+        line = Text()
+        line.append(self.glyphs.done * full, "cyan")
         line.append(self.glyphs.line * (cells - full), "dim")
         line.append(count)
         return line
 
-    def _books(self, width: int, room: int) -> Iterator[RenderableType]:
+    def _books(self, width: int, room: int, style: str) -> Iterator[RenderableType]:
         if not self.markets:
             return
         yield Text(self.glyphs.line * width, "dim")
         yield self._figures(width)
-        room -= 5
-        levels = max(LEVELS_MIN, min(LEVELS_MAX, (room - 2) // 2))
-        if room - 2 - 2 * levels < DEPTH_LINES_MIN + 1 and room >= 2 * LEVELS_MIN + DEPTH_LINES_MIN + 3:
-            levels = max(LEVELS_MIN, (room - DEPTH_LINES_MIN - 3) // 2)
         yield Text("")
-        yield self._ladders(width, levels)
+        # Ladders first: they take 2 lines besides their levels. Depth needs an empty line and enough height to be read.
+        room -= 4
+        levels = max(LEVELS_MIN, min(LEVELS_MAX, (room - 2) // 2))
+        if room >= 2 * LEVELS_WITH_DEPTH_MIN + DEPTH_LINES_MIN + 3:
+            levels = max(LEVELS_WITH_DEPTH_MIN, min(levels, (room - DEPTH_LINES_MIN - 3) // 2))
+        yield Styled(self._ladders(width, levels), style)
         lines = min(room - 3 - 2 * levels, DEPTH_LINES_MAX)
         if lines >= DEPTH_LINES_MIN:
             yield Text("")
-            yield self._depths(width, lines)
+            yield Styled(self._depths(width, lines), style)
 
     def _figures(self, width: int) -> Text:
         figures = {
@@ -270,7 +284,8 @@ def verdicts(rows: Sequence[tuple[bool, str, str]], glyphs: Glyphs, width: int) 
     titles = max((len(name) for _, name, _ in rows), default=0)
     lines = []
     for held, name, found in rows:
-        head = Text((glyphs.held if held else glyphs.failed).rjust(2) + " ", "bold green" if held else "bold red")
+        head = Text()
+        head.append((glyphs.held if held else glyphs.failed).rjust(2) + " ", "bold green" if held else "bold red")
         head.append(name.ljust(titles + 2), "bold")
         lines.append(_hanging(head, found, width, "" if held else "red"))
     return Text("\n").join(lines)
@@ -280,7 +295,7 @@ def figures(rows: Sequence[tuple[str, str]], width: int) -> Text:
     """Names and values, under one another."""
     titles = max((len(name) for name, _ in rows), default=0)
     return Text("\n").join(
-        _hanging(Text("   " + name.ljust(titles + 2), "dim"), value, width, "") for name, value in rows
+        _hanging(Text.assemble(("   " + name.ljust(titles + 2), "dim")), value, width, "") for name, value in rows
     )
 
 

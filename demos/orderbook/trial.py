@@ -142,9 +142,8 @@ class Trial:
                 audit.answered([*self._answers[:first], *again])
                 ended = self._next(life, messages, Found)
                 digest = audit.ended(ended.reports, ended.repeated, ended.survey)
-                closing = self._next(life, messages, Closing)
+                self._next(life, messages, Closing)
                 board.trades.extend([report for report in ended.reports if isinstance(report, Trade)][-9:])
-                board.index, board.root, board.log_bytes = closing.index, closing.root, closing.log_bytes
                 board.is_alive = False
                 life.finish()
                 stage.detail = f"{rate:,} commands/s, {recovered - first:,} sent twice"
@@ -155,8 +154,6 @@ class Trial:
             "reports": len(audit.story.reports),
             "trades": ended.survey.trades,
             "digest": digest,
-            "log_index": closing.index,
-            "root": closing.root,
         }
 
     def _third_life(self) -> None:
@@ -166,10 +163,15 @@ class Trial:
             opened = self._next(life, messages, Opened)
             found = self._next(life, messages, Found)
             self.audit.reopened(found.reports, found.survey, opened.seconds)
-            self._next(life, messages, Closing)
+            closing = self._next(life, messages, Closing)
             life.finish()
+            self.board.is_alive = False
             stage.detail = f"in {opened.seconds:.1f} s, with the same books"
-            self.facts |= {"snapshot_open_seconds": round(opened.seconds, 3)}
+        self.facts |= {
+            "snapshot_open_seconds": round(opened.seconds, 3),
+            "log_index": closing.index,
+            "root": closing.root,
+        }
 
     # --- listening ----------------------------------------------------------------------------------------------------
 
@@ -182,15 +184,16 @@ class Trial:
         elif isinstance(said, Acknowledged):
             stage.done = said.first + len(said.answers)
             board.pace(stage.done, said.sent)
-        elif isinstance(said, Looked):
+        elif isinstance(said, Looked | Closing):
             board.index, board.root, board.log_bytes = said.index, said.root, said.log_bytes
-            board.look(said.markets)
+            if isinstance(said, Looked):
+                board.look(said.markets)
 
     def _next(self, life: Life, messages: Iterator[Said], kind: type[M]) -> M:
-        """The next message of a kind; what comes before it is listened to."""
+        """The next message of a kind; the board is told of it, and of what comes before."""
         for said in messages:
+            self._listen(said, Stage(""))
             if isinstance(said, kind):
                 return said
-            self._listen(said, Stage(""))
         life.finish()
         raise ServiceFailed(f"the exchange's process ended without a word of {kind.__name__}")
