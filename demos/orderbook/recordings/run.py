@@ -69,14 +69,16 @@ def run(
         began = time.perf_counter()
         try:
             recording.begin(client, done)
-            pump.run(records)
+            try:
+                pump.run(records)
+            finally:
+                recording.finish(client)
         except CheckFailed as error:
             failure = str(error)
         except Unreadable:
             raise
         except FormatError as error:
             failure = described(error, pump.read)
-        recording.finish(client)
         seconds = time.perf_counter() - began
         checks, book = recording.checks(pump.applied, pump.read), recording.book(client)
     return Replayed(pump.read, pump.applied, pump.applied - done, seconds, checks, book, client.status(), failure)
