@@ -110,6 +110,8 @@ class Definition:
         self.version = version
         self.event = event
         self.prefix = prefix  # before the names of its containers in a store
+        if event is not None:
+            _check_event(owner, event)
         self.decode_event = msgspec.msgpack.Decoder(Any if event is None else event).decode
         self.commands: dict[str, CommandSpec] = {}
         self.queries: dict[str, QuerySpec] = {}
@@ -117,10 +119,9 @@ class Definition:
         self.scalars: dict[str, tuple[Any, Any]] = {}
         self.session_end: Any = None
         # As a method body would see them, with types that are declared inside the class.
-        inner = {name: member for name, member in vars(owner).items() if isinstance(member, type)}
-        self._local_names = {**local_names, **inner}
-        if event is not None:
-            describe(event, parameter=True)
+        self._local_names = dict(local_names)
+        for base in reversed(owner.__mro__):
+            self._local_names.update((name, member) for name, member in vars(base).items() if isinstance(member, type))
         self._read_state()
         self._read_handlers()
 
@@ -266,6 +267,13 @@ class Definition:
         state = {spec.name: [spec.kind, spec.schema] for spec in self.containers}
         state.update({name: ["scalar", describe(declared)] for name, (declared, _) in self.scalars.items()})
         return dict(sorted(state.items()))
+
+
+def _check_event(owner: type, event: Any) -> None:
+    try:
+        describe(event, parameter=True)
+    except DefinitionError as error:
+        raise DefinitionError(f"{owner.__name__}: its event: {error}") from None
 
 
 def _context_type(handler: Any, local_names: dict[str, Any]) -> Any:
