@@ -10,6 +10,7 @@ from typing import Final
 USAGE: Final = """\
 usage: python -m demos.orderbook COMMAND ...
 
+Commands:
   replay FILE   run a recorded market through a durable machine, message by message, and check it
   show          a generated market: killed half-way, recovered, drawn in the terminal
 

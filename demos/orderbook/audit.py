@@ -95,18 +95,19 @@ class Audit:
         """Compare what was recovered with the flow's beginning; returns how many commands that is."""
         story = self.story
         candidates = self._places(reports)
+        if not candidates:
+            strange = self._first_strange(reports) or "its reports are those of no beginning of the flow"
+            self.check("nothing lost or doubled", False, strange)
         self.check(
             "nothing was lost",
-            any(count >= acknowledged for count in candidates) or not candidates,
+            candidates[-1] >= acknowledged,
             f"all {acknowledged:,} acknowledged commands were recovered",
-            f"what was recovered ends after command {max(candidates, default=0):,} of the flow, "
+            f"what was recovered ends after command {candidates[-1]:,} of the flow, "
             f"but {acknowledged:,} were acknowledged",
         )
-        count, where = 0, "its reports are those of no beginning of the flow" + self._first_strange(reports)
+        # More than one only where commands make no report: then the books decide.
         for count in candidates:
-            if count < acknowledged:
-                continue
-            where = difference(held, replay.survey_after(count))
+            where = difference(held, replay.survey_after(count)) if count >= acknowledged else "too early"
             if not where:
                 break
         self.check(
@@ -129,13 +130,13 @@ class Audit:
         ]
 
     def _first_strange(self, reports: Sequence[Report]) -> str:
-        """Where reports leave the story, as far as that can be told: when they begin with it."""
+        """Where reports leave the story, in words, as far as that can be told: when they begin with it."""
         story = self.story.reports
         if not reports or story[0] != reports[0]:
             return ""
         for number, (ours, its) in enumerate(zip(story, reports, strict=False)):
             if ours != its:
-                return f": report {number:,} is {its} where the flow makes {ours}"
+                return f"report {number:,} is {its} where the flow makes {ours}"
         return ""
 
     # --- at the end ---------------------------------------------------------------------------------------------------
