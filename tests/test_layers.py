@@ -37,8 +37,24 @@ IMPURE = frozenset(
 )
 # Built-in functions that read, write, or import what the rule on imports cannot see.
 IMPURE_CALLS = frozenset({"__import__", "input", "open", "print"})
-# Domain objects that know nothing of rsm: the thin adapter beside them does.
-DOMAIN = frozenset({"demos/orderbook/book.py", "demos/rts_lockstep/world.py"})
+# Domain modules know nothing of rsm, and import no module of a demo that does: the thin adapter beside them does.
+DOMAIN = frozenset(
+    {
+        "demos/orderbook/auction.py",
+        "demos/orderbook/book.py",
+        "demos/orderbook/checks.py",
+        "demos/orderbook/containers.py",
+        "demos/orderbook/keys.py",
+        "demos/orderbook/levels.py",
+        "demos/orderbook/markets.py",
+        "demos/orderbook/matching.py",
+        "demos/orderbook/plain.py",
+        "demos/orderbook/records.py",
+        "demos/orderbook/reference_book.py",
+        "demos/orderbook/stops.py",
+        "demos/rts_lockstep/world.py",
+    }
+)
 
 
 def imports(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[int, str, str | None]]:
@@ -97,12 +113,19 @@ def library_findings(name: str, tree: ast.Module, parts: tuple[str, ...]) -> Ite
                 yield f"{name}:{node.lineno}: {layer} calls {node.func.id}()"
 
 
+def module_file(module: str) -> str:
+    """The file of a module, from the root of the tree."""
+    return module.replace(".", "/") + ".py"
+
+
 def demo_findings(name: str, tree: ast.Module, package: tuple[str, ...], public: frozenset[str]) -> Iterator[str]:
     """Breaches in one module of a demo: it sees what `import rsm` gives, and `rsm.testing`."""
     for line, module, taken in imports(tree, package):
         top, *below = module.split(".")
         if top == "pysyncobj":
             yield f"{name}:{line}: only raft may import pysyncobj"
+        if top == "demos" and name in DOMAIN and not {module_file(module), module_file(f"{module}.{taken}")} & DOMAIN:
+            yield f"{name}:{line}: a domain object imports {module}, which is not of the domain"
         if top != "rsm":
             continue
         if name in DOMAIN:
@@ -147,6 +170,7 @@ def findings(root: Path) -> list[str]:
 def test_the_tree_keeps_the_map(root: Path) -> None:
     """The real tree has no breach."""
     assert len(list((root / "rsm").rglob("*.py"))) > 2
+    assert [name for name in DOMAIN if (root / name).parent.is_dir() and not (root / name).is_file()] == []
     assert findings(root) == []
 
 
@@ -162,7 +186,8 @@ SOUND = {
     "rsm/cli/main.py": '"""Line."""\nimport rsm.client, rsm.desync\n',
     "demos/orderbook/machine.py": '"""Adapter."""\nimport rsm\nimport rsm.testing\nfrom rsm import StateMachine\n'
     "from demos.orderbook import book\nBase = rsm.StateMachine\nrsm.testing.run\n",
-    "demos/orderbook/book.py": '"""Book."""\nimport time\n',
+    "demos/orderbook/book.py": '"""Book."""\nimport time\nimport demos.orderbook.keys\n'
+    "from demos.orderbook import keys\nfrom demos.orderbook.keys import ASK\nfrom .keys import BID\n",
 }
 
 
@@ -206,6 +231,9 @@ def test_a_sound_tree_has_no_findings(tmp_path: Path) -> None:
         ("demos/orderbook/x.py", "from rsm import errors", "rsm.errors is not public"),
         ("demos/orderbook/x.py", "import rsm\nrsm.node", "rsm.node is not public"),
         ("demos/orderbook/book.py", "import rsm", "a domain object knows nothing of rsm"),
+        ("demos/orderbook/keys.py", "def f():\n    from rsm import StateMachine", "a domain object knows nothing of rsm"),
+        ("demos/orderbook/stops.py", "from demos.orderbook import machine", "which is not of the domain"),
+        ("demos/orderbook/stops.py", "from .machine import OrderBook", "demos.orderbook.machine, which is not of the"),
     ],
 )
 def test_each_rule_bites(tmp_path: Path, name: str, code: str, finding: str) -> None:
