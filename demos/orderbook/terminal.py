@@ -26,6 +26,8 @@ from demos.orderbook.survey import MarketView
 
 WIDTH_MIN: Final = 60
 WIDTH_MAX: Final = 140
+# A ladder with its gap, when bars are still to be told apart.
+LADDER_CELLS_MIN: Final = 20
 LEVELS_MIN: Final = 2
 # Rather more levels than a depth curve beside fewer.
 LEVELS_WITH_DEPTH_MIN: Final = 5
@@ -236,19 +238,17 @@ class Board:
         }
         style = "bold" if self.is_alive else "dim"
         columns = [[Text(name, "dim"), Text(value, style)] for name, value in figures.items()]
-        taken = sum(max(len(line) for line in column) for column in columns)
+        # On a narrow screen the last ones give way.
+        while (taken := sum(max(map(len, column)) for column in columns)) + 2 * len(columns) > width:
+            columns.pop()
         return beside(columns, max(2, (width - 2 - taken) // (len(columns) - 1)))
 
     def _ladders(self, width: int, levels: int) -> Text:
         gap = 2 if width < 100 else 4
-        cells = (width - 2 - gap * (len(INSTRUMENTS) - 1)) // len(INSTRUMENTS)
-        return beside(
-            [
-                ladder(instrument, view, course, cells, levels, self.glyphs)
-                for instrument, view, course in zip(INSTRUMENTS, self.markets, self._courses, strict=True)
-            ],
-            gap,
-        )
+        shown = min(len(INSTRUMENTS), width // LADDER_CELLS_MIN)
+        cells = (width - 2 - gap * (shown - 1)) // shown
+        books = list(zip(INSTRUMENTS, self.markets, self._courses, strict=True))[:shown]
+        return beside([ladder(*book, cells, levels, self.glyphs) for book in books], gap)
 
     def _depths(self, width: int, lines: int) -> Text:
         """Depth of the busiest markets, as many as have room, and the last trades."""
