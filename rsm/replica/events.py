@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import islice
 
 import msgspec
 
@@ -57,8 +56,10 @@ class EventRing:
                 f"read the state, then go on from event {self.oldest}",
                 self.oldest,
             )
+        ring = self._ring
         skip = number + 1 - self.oldest
-        return list(enumerate(islice(self._ring, skip, skip + limit), number + 1))
+        # By position: a deque finds one from its nearer end, and most consumers have read almost everything.
+        return [(number + 1 + ahead, ring[skip + ahead]) for ahead in range(min(limit, len(ring) - skip))]
 
     def restore(self, newest: int, events: Iterable[RawEvent]) -> None:
         """Put back the ring of a snapshot."""
