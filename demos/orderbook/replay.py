@@ -105,7 +105,7 @@ def _flow(
 
 
 def document(path: str, kind: Format, parts: list[Part], failure: str | None) -> dict[str, Any]:
-    """The summary as one document; see the README for its fields."""
+    """The summary as one document; see `demos/orderbook/README.md` for its fields."""
     replays = [part.replayed for part in parts]
     seconds = sum(each.seconds for each in replays)
     commands = sum(each.commands for each in replays)

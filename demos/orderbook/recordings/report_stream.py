@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Final
 
 import rsm
@@ -97,15 +98,13 @@ class ReportGroups:
         self._client = client
         # Of the event handed out last.
         self._after = (0, 0, 0, 0)
+        # What the machine still had when it was opened; `take` gives what comes after.
         self.past: list[list[Report]] = []
-        """What the machine still had when it was opened; `take` gives what comes after."""
-        command = (0, 0)
-        for event in _reports(client.events()):
-            if event.identity[:2] != command:
-                command = event.identity[:2]
-                self.past.append([])
-            self.past[-1].append(event.value)
-            self._after = event.identity
+        for _, group in groupby(_reports(client.events()), key=_command):
+            self.past.append([])
+            for event in group:
+                self.past[-1].append(event.value)
+                self._after = event.identity
         self._stream = self._new_events()
         self._ahead: rsm.Event | None = None
 
@@ -115,7 +114,7 @@ class ReportGroups:
         group = [first.value]
         self._after = first.identity
         for event in self._stream:
-            if event.identity[:2] != first.identity[:2]:
+            if _command(event) != _command(first):
                 self._ahead = event
                 break
             group.append(event.value)
@@ -123,12 +122,19 @@ class ReportGroups:
         return group
 
     def take_last(self) -> list[Report]:
-        """The reports of the last command, which has been answered."""
-        return [event.value for event in _reports(self._client.events()) if event.identity > self._after]
+        """The reports of the next command, which has been answered, whether or not others came after it."""
+        new = (event for event in _reports(self._client.events()) if event.identity > self._after)
+        _, group = next(groupby(new, key=_command), (None, ()))
+        return [event.value for event in group]
 
     def _new_events(self) -> Iterator[rsm.Event]:
         after = self._after
         return (event for event in _reports(self._client.events(follow=True)) if event.identity > after)
+
+
+def _command(event: rsm.Event) -> tuple[int, int]:
+    """Which command an event is of."""
+    return event.index, event.position
 
 
 def _reports(events: Iterator[rsm.Event]) -> Iterator[rsm.Event]:
