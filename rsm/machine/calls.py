@@ -152,6 +152,9 @@ def upcast(command_name: str, *, from_version: int) -> Callable[[Callable[..., t
             return to, dollars * 100
     """
 
+    if type(from_version) is not int:
+        raise DefinitionError(f"upcaster of {command_name}: from_version must be an int from 1, not {from_version!r}")
+
     def decorate(step: Callable[..., tuple[Any, ...]]) -> Any:
         return Upcaster(step, command_name, from_version)
 

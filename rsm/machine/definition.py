@@ -218,7 +218,7 @@ class Definition:
             spec = self.commands.get(upcaster.command)
             if spec is None:
                 raise DefinitionError(f"{upcaster}: there is no command {upcaster.command!r}")
-            if type(upcaster.from_version) is not int or not 1 <= upcaster.from_version < spec.version:
+            if not 1 <= upcaster.from_version < spec.version:
                 raise DefinitionError(f"{upcaster}: command {spec.name!r} is at version {spec.version}")
             if upcaster.from_version in spec.steps:
                 raise DefinitionError(f"{upcaster}: declared twice")
@@ -235,10 +235,10 @@ class Definition:
                     f"command {spec.name}: the chain of upcasters has a gap: "
                     f"nothing leads from version {version} to {version + 1}"
                 )
-            _, upcaster = spec.steps[version]
+        for version, (_, upcaster) in sorted(spec.steps.items()):
             result = type_hints(repr(upcaster), upcaster.step, self._local_names).get("return")
-            following = spec.signature_at(version + 1)
-            wanted = following.count if following else spec.signature.count
+            following = spec.steps.get(version + 1)
+            wanted = following[0].count if following else spec.signature.count
             parts = typing.get_args(result)
             if Ellipsis in parts or (typing.get_origin(result) is not tuple and result is not tuple):
                 raise DefinitionError(

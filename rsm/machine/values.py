@@ -11,15 +11,18 @@ import inspect
 import re
 import typing
 from collections.abc import Callable
-from types import GenericAlias
+from types import GenericAlias, UnionType
 from typing import Any
 
 import msgspec
 
 from rsm.errors import DefinitionError, InvalidCommand
+from rsm.state.checks import UINT64, within_64_bits
 from rsm.state.leaf import encode, hash64
-from rsm.state.types import PLAIN, describe
+from rsm.state.types import PLAIN, describe, field_types
 
+BYTES = (bytes, bytearray, memoryview)  # bytes stay bytes; the others are refused, not turned into base64
+UNIONS = (typing.Union, UnionType)
 MISSING: Any = inspect.Parameter.empty
 
 
@@ -96,9 +99,12 @@ class Signature:
         given = values
         if not self.is_plain:
             values = self.plain(values)
-        self.decode(self.encode(values))
+        packed = self.encode(values)
+        self.decode(packed)
         if tuple(map(type, given)) != self._kinds:
             self._refuse_lookalikes(given)
+        if UINT64 in packed:
+            self._refuse_wide(values)
         return values
 
     def _refuse_lookalikes(self, values: list[Any]) -> None:
@@ -109,11 +115,16 @@ class Signature:
                     f"{self.what}: {name}: Expected `{PLAIN[kind]}`, got `{type(value).__name__}`", name
                 )
 
+    def _refuse_wide(self, values: list[Any]) -> None:
+        for name, value in zip(self.names, values, strict=True):
+            if not within_64_bits(value):
+                raise InvalidCommand(f"{self.what}: {name}: Expected `int` of 64 bits with sign, got {value!r}", name)
+
     def plain(self, values: list[Any]) -> list[Any]:
         """Values with enums, structs and tuples turned into what they travel as."""
         try:
-            return msgspec.to_builtins(values, builtin_types=(bytes,))  # type: ignore[no-any-return]  # a list
-        except (TypeError, ValueError, OverflowError) as error:
+            return msgspec.to_builtins(values, builtin_types=BYTES)  # type: ignore[no-any-return]  # a list
+        except (OverflowError, TypeError, ValueError, RecursionError) as error:
             name = next((name for name, value in zip(self.names, values, strict=False) if not _encodes(value)), None)
             raise InvalidCommand(f"{self.what}: {name}: {error}", name) from None
 
@@ -136,7 +147,7 @@ class Signature:
         """MessagePack of plain values; `InvalidCommand` for what has none (an int of 65 bits, half a character)."""
         try:
             return encode(values)
-        except (OverflowError, TypeError, ValueError) as error:
+        except (OverflowError, TypeError, ValueError, RecursionError) as error:
             name = next((name for name, value in zip(self.names, values, strict=False) if not _encodes(value)), None)
             raise InvalidCommand(f"{self.what}: {name}: {error}", name) from None
 
@@ -153,8 +164,9 @@ class Signature:
         match = re.search(r" - at `\$\[(\d+)\](.*)`$", text)
         if match is None:
             return InvalidCommand(f"{self.what}: {text}")
-        name = self.names[int(match.group(1))]
-        return InvalidCommand(f"{self.what}: {name}{match.group(2)}: {text[: match.start()]}", name)
+        name, declared = self.parameters[int(match.group(1))][:2]
+        path = name + _named_path(declared, match.group(2))
+        return InvalidCommand(f"{self.what}: {path}: {text[: match.start()]}", name)
 
 
 def fingerprint(name: str, version: int, packed: bytes) -> int:
@@ -175,6 +187,30 @@ def type_hints(what: str, annotated: Any, local_names: dict[str, Any]) -> dict[s
         raise DefinitionError(f"{what}: {error}; annotations must be resolvable where the class is created") from None
 
 
+def _named_path(declared: Any, path: str) -> str:
+    """msgspec's path inside a value, with the names of fields where it counts the elements of a struct."""
+    named = ""
+    for token in re.findall(r"\[[\d.]+\]|\.\w+", path):
+        bare = _bare(declared)
+        parts = [_bare(part) for part in typing.get_args(bare)]
+        candidates = parts if typing.get_origin(bare) in UNIONS else [bare]
+        struct = next(
+            (kind for kind in candidates if isinstance(kind, type) and issubclass(kind, msgspec.Struct)), None
+        )
+        if struct is not None:
+            fields = field_types(struct)
+            if token[0] == "[":
+                tagged = struct.__struct_config__.tag is not None  # the tag comes before the fields
+                token = "." + fields[int(token[1:-1]) - tagged][0]
+            declared = dict(fields).get(token[1:], Any)
+        elif typing.get_origin(bare) is tuple and Ellipsis not in parts and token[1:-1].isdigit():
+            declared = parts[int(token[1:-1])]
+        else:  # elements of lists, tuples and the values of dicts
+            declared = next((part for part in reversed(parts) if part is not Ellipsis), Any)
+        named += token
+    return named
+
+
 def _bare(declared: Any) -> Any:
     return typing.get_args(declared)[0] if typing.get_origin(declared) is typing.Annotated else declared
 
@@ -182,6 +218,6 @@ def _bare(declared: Any) -> Any:
 def _encodes(value: Any) -> bool:
     try:
         encode(value)
-    except (OverflowError, TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError, RecursionError):
         return False
     return True

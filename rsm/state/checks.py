@@ -74,7 +74,7 @@ def _exact_check(where: str, what: str, declared: Any) -> Check:
                 decode(packed)
         except (ValueError, OverflowError) as error:
             raise TypeError(f"{where}: {error}") from None
-        if UINT64 in packed and not _within_64_bits(value):
+        if UINT64 in packed and not within_64_bits(value):
             raise TypeError(f"{where}: {what} hold int of 64 bits, got {value!r}")
 
     return check_any
@@ -161,11 +161,14 @@ def _is_constrained(declared: Any) -> bool:
     )
 
 
-def _within_64_bits(value: Any) -> bool:
+def within_64_bits(value: Any) -> bool:
+    """Whether every integer in a value, or in the parts of a command's value, is at most INT_MAX."""
     if isinstance(value, enum.Enum):
         value = value.value
     if isinstance(value, int):
         return value <= INT_MAX
     if isinstance(value, msgspec.Struct):
         value = msgspec.structs.astuple(value)
-    return not isinstance(value, tuple) or all(map(_within_64_bits, value))
+    if isinstance(value, dict):
+        value = (*value.keys(), *value.values())
+    return not isinstance(value, tuple | list) or all(map(within_64_bits, value))
