@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import groupby
 from typing import Final
 
@@ -51,19 +52,30 @@ class ReportStream:
 
     def add(self, lines: list[str]) -> None:
         """Add the lines of the next message."""
-        self._file.write(self._digest.add(lines))
+        with self._named():
+            self._file.write(self._digest.add(lines))
         if self.lines - self._synced >= SYNC_LINES:
             self.sync()
 
     def sync(self) -> None:
         """Have everything so far on the disk."""
-        self._file.flush()
-        os.fdatasync(self._file.fileno())
+        with self._named():
+            self._file.flush()
+            os.fdatasync(self._file.fileno())
         self._synced = self.lines
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with self._named():
+            self._file.close()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors of an open file do not say which one it is."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.path) from error
 
     def _read(self, path: str) -> None:
         """Take over what an earlier run left, without its last message."""
