@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cache
 from itertools import chain
 from types import TracebackType
 from typing import Any
@@ -35,7 +36,7 @@ class ClientCommand(BoundCommand[Any, Any]):
     def __init__(self, proxy: Proxy, spec: CommandSpec) -> None:
         self._proxy = proxy
         self._spec = spec
-        self._head = encode_call(spec.name, spec.version, [])[:-1]
+        self._head = call_head(spec.name, spec.version)
         self._encode = cbor.encode_plain if spec.signature.is_plain else cbor.encode
         self.__doc__ = spec.handler.__doc__
 
@@ -217,6 +218,12 @@ class Proxy:
 
     def __repr__(self) -> str:
         return f"<client of {self._definition.name}, session {self._session}>"
+
+
+@cache
+def call_head(name: str, version: int) -> bytes:
+    """What every encoded call of a command begins with. Kept, since `once` makes commands anew for every key."""
+    return encode_call(name, version, [])[:-1]
 
 
 def too_large(call: bytes) -> LimitExceeded:
