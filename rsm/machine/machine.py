@@ -85,6 +85,8 @@ class StateMachine(ClientSurface):
                 f"{type(self).__name__}.{name} is not declared state, so no snapshot would restore it; "
                 f"annotate it in the class, or build helpers in setup()"
             )
+        elif any(spec.name == name for spec in self.definition.containers):
+            raise AttributeError(f"{type(self).__name__}.{name} is a container: write into it, in a command")
         else:
             object.__setattr__(self, name, value)
 
