@@ -113,6 +113,8 @@ SNAPSHOT_SLICE_SECONDS: Final = 0.001
 COMMANDS_IN_FLIGHT_MAX: Final = 16_384
 # A machine that fell silent closes its hash interval after this long, so that its last commands get a root too.
 IDLE_HASH_SECONDS: Final = 1.0
+# After a full disk, timers and roots wait this long before the runner tries again; callers may try at once.
+FULL_DISK_RETRY_SECONDS: Final = 1.0
 # Events read at once by a consumer; a named cursor moves after each such chunk.
 EVENTS_PER_READ: Final = 256
 # Keys whose first use a client remembers, to tell `outcome` since when to look.

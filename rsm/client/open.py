@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TypeVar, cast
+import threading
+from typing import Generic, TypeVar, cast
 
 from rsm.client.proxy import Proxy, open_session
 from rsm.errors import DefinitionError
@@ -35,7 +36,9 @@ def open(
     """
     if not (isinstance(machine, type) and issubclass(machine, StateMachine) and "definition" in vars(machine)):
         raise DefinitionError(f"{machine!r} is not a machine: class X(rsm.StateMachine, name=..., version=...)")
-    runtime = Embedded(machine, os.fspath(path), durability=durability, snapshot_log_bytes=snapshot_log_bytes)
+    # A path that stays good when the process changes its working directory.
+    directory = os.path.abspath(os.fspath(path))
+    runtime = Embedded(machine, directory, durability=durability, snapshot_log_bytes=snapshot_log_bytes)
     try:
         session = open_session(runtime, principal, 0)
     except BaseException:
@@ -52,7 +55,44 @@ async def open_async(
     durability: Durability = "fsync",
     snapshot_log_bytes: int = SNAPSHOT_LOG_BYTES,
 ) -> M:
-    """`open` for asyncio: does not block the event loop. Use `await client.command.send(...)` and `async with`."""
-    return await asyncio.to_thread(
-        lambda: open(machine, path, principal=principal, durability=durability, snapshot_log_bytes=snapshot_log_bytes)
-    )
+    """`open` for asyncio: opening does not block the event loop.
+
+    Use `await client.command.send(...)` and `async with`. A task that is cancelled meanwhile leaves nothing open.
+    """
+    opening: Opening[M] = Opening()
+
+    def run() -> M:
+        client = open(machine, path, principal=principal, durability=durability, snapshot_log_bytes=snapshot_log_bytes)
+        return opening.finish(client)
+
+    try:
+        return await asyncio.to_thread(run)
+    except asyncio.CancelledError:
+        opening.cancel()
+        raise
+
+
+class Opening(Generic[M]):
+    """Settles whether the task that opens a machine in a thread still wants it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._client: M | None = None
+        self._is_cancelled = False
+
+    def finish(self, client: M) -> M:
+        """In the thread: hand the client over, or close it at once."""
+        with self._lock:
+            self._client = client
+            is_cancelled = self._is_cancelled
+        if is_cancelled:
+            client.close()
+        return client
+
+    def cancel(self) -> None:
+        """In the event loop: nobody will take the client any more."""
+        with self._lock:
+            self._is_cancelled = True
+            client = self._client
+        if client is not None:
+            threading.Thread(target=client.close, daemon=True).start()

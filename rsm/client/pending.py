@@ -22,6 +22,8 @@ from rsm.replica.answer import Answer, Status, raise_answer
 
 R = TypeVar("R")
 OK = int(Status.OK)
+# Two threads that are the first to wait for the same answer must share one list.
+_first_waiter = threading.Lock()
 
 
 class Mailbox:
@@ -108,7 +110,9 @@ class PendingAnswer(Submission, Pending[R], Generic[R]):
             lock = threading.Lock()
             lock.acquire()
             self._when_done(lock.release)
-            if not lock.acquire(timeout=-1 if timeout_seconds is None else timeout_seconds):
+            # A deadline that has passed already is no error; neither is one beyond what the platform can wait for.
+            longest = threading.TIMEOUT_MAX if timeout_seconds is None else timeout_seconds
+            if not lock.acquire(timeout=min(max(0.0, longest), threading.TIMEOUT_MAX)):
                 raise TimeoutError(f"{self._what}: no answer within {timeout_seconds} s; it may still take effect")
         return self._value()
 
@@ -124,9 +128,10 @@ class PendingAnswer(Submission, Pending[R], Generic[R]):
     def _when_done(self, wake: Callable[[], None]) -> None:
         # The waiter is listed before we look again, and the runtime looks for waiters after it has set the answer: one
         # of the two always sees the other. `list.pop` hands each waiter to exactly one side.
-        waiters = self._waiters
-        if waiters is None:
-            waiters = self._waiters = []
+        with _first_waiter:
+            waiters = self._waiters
+            if waiters is None:
+                waiters = self._waiters = []
         waiters.append(wake)
         if self.done():
             try:

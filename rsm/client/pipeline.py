@@ -9,7 +9,7 @@ import msgspec
 
 from rsm.client.pending import PendingAnswer
 from rsm.codec.cbor import Reference
-from rsm.errors import CallerError, LimitExceeded
+from rsm.errors import CallerError, InvalidCommand, LimitExceeded
 from rsm.limits import PIPELINE_STEPS_MAX
 from rsm.machine.definition import CommandSpec
 from rsm.replica.batch import PIPELINE
@@ -22,7 +22,7 @@ decode_bodies = msgspec.msgpack.Decoder(list[bytes]).decode
 
 
 class Result:
-    """The result of a pipeline's step, or a field or element of it, before it exists. Type checkers see its type."""
+    """The result of a pipeline's step (or a field or element of it) before it exists. Typed as the real one."""
 
     def __init__(self, scope: PipelineScope, step: int, path: tuple[str | int, ...] = ()) -> None:
         self._scope = scope
@@ -65,7 +65,7 @@ class PipelineCommand:
         values = signature.fill(args, kwargs)
         if any(_has_result(value) for value in values):
             # What a reference stands for is checked when it is resolved, on the replicas.
-            values = [_referred(value) for value in values]
+            values = [self._scope.referred(value) for value in values]
         else:
             values = signature.bind(tuple(values), {})
         return self._scope.add(self._spec, values)
@@ -79,14 +79,32 @@ class PipelineScope:
         self._steps: list[list[Any]] = []
         self._specs: list[CommandSpec] = []
         self._results: list[Any] | None = None
+        self._is_over = False
 
     def add(self, spec: CommandSpec, values: list[Any]) -> Result:
         """Add a step."""
+        if self._is_over:
+            raise CallerError("the pipeline's block has ended: begin another")
         if len(self._steps) == PIPELINE_STEPS_MAX:
             raise LimitExceeded(f"a pipeline takes at most {PIPELINE_STEPS_MAX} commands")
         self._steps.append([spec.name, spec.version, values])
         self._specs.append(spec)
         return Result(self, len(self._steps) - 1)
+
+    def referred(self, value: Any) -> Any:
+        """A plain value, with references in the place of results."""
+        if isinstance(value, Result):
+            if value._scope is not self:
+                raise InvalidCommand(
+                    "a result of another pipeline has no place here: use rsm.result(...) after it has run"
+                )
+            return value._reference
+        if isinstance(value, (list, tuple)):
+            return [self.referred(item) for item in value]
+        try:
+            return msgspec.to_builtins(value, builtin_types=(bytes,))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidCommand(f"{error}") from None
 
     def value(self, reference: Reference) -> Any:
         """What a reference stands for, after the pipeline has run."""
@@ -98,18 +116,24 @@ class PipelineScope:
         return found
 
     def __getattr__(self, name: str) -> PipelineCommand:
-        spec = self._proxy._definition.commands.get(name)
+        if name.startswith("_"):
+            raise AttributeError(name)
+        definition = self._proxy._definition
+        spec = definition.methods.get(name)
         if spec is None:
-            raise AttributeError(
-                f"{name} is not a command of {self._proxy._definition.name}; a pipeline takes only commands"
-            )
+            raise AttributeError(f"{name} is not a command of {definition.name}; a pipeline takes only commands")
         return PipelineCommand(self, spec)
 
     def _send(self) -> PendingAnswer[list[bytes]]:
-        return self._proxy._send("pipeline", PIPELINE, self._steps, decode_bodies)
+        return self._proxy._send("pipeline", PIPELINE, self._steps, decode_bodies, self._proxy._key)
 
     def _keep(self, bodies: list[bytes]) -> None:
-        self._results = [spec.decode_result(body) for spec, body in zip(self._specs, bodies, strict=True)]
+        try:
+            self._results = [spec.decode_result(body) for spec, body in zip(self._specs, bodies, strict=True)]
+        except msgspec.ValidationError as error:
+            raise CallerError(
+                f"the pipeline took effect, but a result is not what its annotation says: {error}"
+            ) from None
 
     def __enter__(self) -> PipelineScope:
         return self
@@ -117,6 +141,7 @@ class PipelineScope:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_over = True
         if kind is None and self._steps:
             self._keep(self._send().result())
 
@@ -126,6 +151,7 @@ class PipelineScope:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_over = True
         if kind is None and self._steps:
             self._keep(await self._send())
 
@@ -134,11 +160,3 @@ def _has_result(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return any(_has_result(item) for item in value)
     return isinstance(value, Result)
-
-
-def _referred(value: Any) -> Any:
-    if isinstance(value, Result):
-        return value._reference
-    if isinstance(value, (list, tuple)):
-        return [_referred(item) for item in value]
-    return msgspec.to_builtins(value, builtin_types=(bytes,))

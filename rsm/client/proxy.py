@@ -7,6 +7,7 @@ Commands are methods that are sent through the log, queries are methods that rea
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cache
@@ -14,10 +15,12 @@ from itertools import chain
 from types import TracebackType
 from typing import Any
 
+import msgspec
+
 from rsm.client.pending import PendingAnswer
 from rsm.client.pipeline import PipelineScope
 from rsm.codec import cbor
-from rsm.errors import CallerError, InvalidCommand, LimitExceeded
+from rsm.errors import CallerError, Closed, InvalidCommand, LimitExceeded, RsmError
 from rsm.limits import COMMAND_BYTES_MAX, EVENTS_PER_READ, KEY_LENGTH_MAX, KEYS_REMEMBERED, SESSION_TTL_SECONDS_MAX
 from rsm.machine.calls import BoundCommand
 from rsm.machine.definition import CommandSpec, Definition, QuerySpec
@@ -26,6 +29,7 @@ from rsm.node.embedded import Embedded
 from rsm.replica.answer import Answer, decode, raise_answer
 from rsm.replica.answer import Status as AnswerStatus
 from rsm.replica.batch import CLOSE_SESSION, CURSOR, OPEN_SESSION, OUTCOME, encode_call
+from rsm.replica.events import RawEvent
 
 SECOND = 10**9
 
@@ -71,12 +75,14 @@ class Proxy:
         self._key_times: OrderedDict[str, int] = OrderedDict()
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # nobody's command; and a proxy that is being copied has no definition to look in yet
+            raise AttributeError(name)
         definition = self._definition
         member: Any
-        if name in definition.commands:
-            member = ClientCommand(self, definition.commands[name])
+        if name in definition.methods:
+            member = ClientCommand(self, definition.methods[name])
         elif name in definition.queries:
-            member = self._reader(definition.queries[name])
+            member = self._reader(name, definition.queries[name])
         elif name in definition.state_schema():
             raise AttributeError(f"{name} is state of the machine; read it through a query")
         else:
@@ -84,38 +90,43 @@ class Proxy:
         setattr(self, name, member)
         return member
 
-    def _reader(self, spec: QuerySpec) -> Callable[..., Any]:
+    def _reader(self, name: str, spec: QuerySpec) -> Callable[..., Any]:
         def read(*args: Any, **kwargs: Any) -> Any:
             values = spec.signature.bind(args, kwargs)
             if spec.is_stream:
-                return map(spec.decode_result, chain.from_iterable(self._runtime.stream(spec.name, values)))
-            return spec.decode_result(self._runtime.query(spec.name, values))
+                return map(spec.decode_result, chain.from_iterable(self._runtime.stream(name, values)))
+            return spec.decode_result(self._runtime.query(name, values))
 
-        read.__name__, read.__doc__ = spec.name, spec.handler.__doc__
+        read.__name__, read.__doc__ = name, spec.handler.__doc__
         return read
 
     def _send(
-        self, what: str, name: str, values: list[Any], decode_body: Callable[[bytes], Any] = decode
+        self,
+        what: str,
+        name: str,
+        values: list[Any],
+        decode_body: Callable[[bytes], Any] = decode,
+        key: str | None = None,
     ) -> PendingAnswer[Any]:
         """Send one of the system's own commands in this session."""
         call = encode_call(name, 1, values)
         if len(call) > COMMAND_BYTES_MAX:
             raise too_large(call)
-        pending: PendingAnswer[Any] = PendingAnswer(what, decode_body, self._session, call, self._key)
+        pending: PendingAnswer[Any] = PendingAnswer(what, decode_body, self._session, call, key)
         self._runtime.submit(pending)
         return pending
 
     # --- what every client can do; documented in rsm.machine.surface ------------------------------------------------
 
     def once(self, key: str) -> Proxy:
-        if not 0 < len(key) <= KEY_LENGTH_MAX:
-            raise InvalidCommand(f"an idempotency key has 1 to {KEY_LENGTH_MAX} characters", "key")
+        check_name("an idempotency key", "key", key)
         self._key_times.setdefault(key, max(self._runtime.log_time(), 1))
         while len(self._key_times) > KEYS_REMEMBERED:
             self._key_times.popitem(last=False)
         return Proxy(self._runtime, self._definition, self._session, owns_runtime=False, key=key)
 
     def outcome(self, key: str, *, sent_at: int = 0) -> Outcome:
+        check_name("an idempotency key", "key", key)
         pending = self._send("outcome", OUTCOME, [key, sent_at or self._key_times.get(key, 0)])
         state, status, body = pending.result()
         if state != "applied":
@@ -130,21 +141,23 @@ class Proxy:
     def session(self, *, principal: str = "", ttl_seconds: float | None = None) -> Proxy:
         if ttl_seconds is not None and not 0 < ttl_seconds <= SESSION_TTL_SECONDS_MAX:
             raise InvalidCommand(f"ttl_seconds must be above 0 and at most {SESSION_TTL_SECONDS_MAX}", "ttl_seconds")
-        number = open_session(self._runtime, principal, 0 if ttl_seconds is None else int(ttl_seconds * SECOND))
+        ttl = 0 if ttl_seconds is None else max(1, int(ttl_seconds * SECOND))
+        number = open_session(self._runtime, principal, ttl)
         return Proxy(self._runtime, self._definition, number, owns_runtime=False)
 
     def pipeline(self) -> PipelineScope:
         return PipelineScope(self)
 
-    def events(self, cursor: str | None = None, *, follow: bool = False) -> Iterator[Event]:
-        number = self._runtime.cursor(cursor)
+    def events(self, cursor: str | None = None, *, follow: bool = False, skip_gap: bool = False) -> Iterator[Event]:
+        number = self._start(cursor, skip_gap)
         while True:
             chunk = self._runtime.events_after(number, EVENTS_PER_READ)
             for _, event in chunk:
                 yield self._event(event)
             if chunk:
                 number = chunk[-1][0]
-                self._advance(cursor, number)
+                if cursor is not None:
+                    self._moved(cursor, number).result()
             elif not follow:
                 return
             else:
@@ -152,8 +165,8 @@ class Proxy:
                 if not self._runtime.events_after(number, 1):
                     waiter.result()
 
-    async def events_async(self, cursor: str | None = None) -> AsyncIterator[Event]:
-        number = self._runtime.cursor(cursor)
+    async def events_async(self, cursor: str | None = None, *, skip_gap: bool = False) -> AsyncIterator[Event]:
+        number = self._start(cursor, skip_gap)
         while True:
             chunk = self._runtime.events_after(number, EVENTS_PER_READ)
             for _, event in chunk:
@@ -173,15 +186,21 @@ class Proxy:
         self._runtime.when_events(lambda: waiter.complete(Answer(0, b"")))
         return waiter
 
-    def _event(self, event: Any) -> Event:
-        return Event(event.index, event.position, event.step, event.number, self._definition.decode_event(event.packed))
+    def _start(self, cursor: str | None, skip_gap: bool) -> int:
+        if cursor is not None:
+            check_name("a cursor", "cursor", cursor)
+        return self._runtime.cursor(cursor, skip_gap=skip_gap)
+
+    def _event(self, event: RawEvent) -> Event:
+        try:
+            value = self._definition.decode_event(event.packed)
+        except msgspec.ValidationError as error:
+            where = f"event {event.number} of index {event.index}, position {event.position}"
+            raise CallerError(f"{where} is not what the machine's event type says: {error}") from None
+        return Event(event.index, event.position, event.step, event.number, value)
 
     def _moved(self, cursor: str, number: int) -> PendingAnswer[Any]:
         return self._send("events", CURSOR, [cursor, number])
-
-    def _advance(self, cursor: str | None, number: int) -> None:
-        if cursor is not None:
-            self._moved(cursor, number).result()
 
     def snapshot(self) -> int:
         return self._runtime.snapshot()
@@ -192,13 +211,12 @@ class Proxy:
     def close(self) -> None:
         if self._key is not None:
             raise CallerError("a view made by once() cannot be closed; close the client it came from")
-        if self._is_closed:
-            return
-        self._is_closed = True
         if self._owns_runtime:
             self._runtime.close(self._session)
-        elif self._runtime.is_open:
-            close_session(self._runtime, self._session)
+        elif not self._is_closed:
+            with contextlib.suppress(Closed):  # with the machine, or before: the session has ended or will
+                close_session(self._runtime, self._session)
+            self._is_closed = True
 
     def __enter__(self) -> Proxy:
         return self
@@ -206,7 +224,9 @@ class Proxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        # What went wrong inside the block is the better story.
+        with contextlib.suppress(*([] if error is None else [RsmError])):
+            self.close()
 
     async def __aenter__(self) -> Proxy:
         return self
@@ -214,7 +234,7 @@ class Proxy:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self.close)
+        await asyncio.to_thread(self.__exit__, kind, error, trace)
 
     def __repr__(self) -> str:
         return f"<client of {self._definition.name}, session {self._session}>"
@@ -229,6 +249,16 @@ def call_head(name: str, version: int) -> bytes:
 def too_large(call: bytes) -> LimitExceeded:
     """The error for a command that no log would take."""
     return LimitExceeded(f"a command of {len(call)} bytes exceeds the bound of {COMMAND_BYTES_MAX}")
+
+
+def check_name(what: str, field: str, name: str) -> None:
+    """`InvalidCommand` unless a key or cursor is text that the log can hold."""
+    if not isinstance(name, str) or not 0 < len(name) <= KEY_LENGTH_MAX:
+        raise InvalidCommand(f"{what} is text of 1 to {KEY_LENGTH_MAX} characters", field)
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidCommand(f"{what} is not valid Unicode: {error}", field) from None
 
 
 def open_session(runtime: Embedded, principal: str, ttl: int) -> int:

@@ -113,7 +113,8 @@ class Definition:
         if event is not None:
             _check_event(owner, event)
         self.decode_event = msgspec.msgpack.Decoder(Any if event is None else event).decode
-        self.commands: dict[str, CommandSpec] = {}
+        self.commands: dict[str, CommandSpec] = {}  # by the name in the log
+        self.methods: dict[str, CommandSpec] = {}  # by the name in the class
         self.queries: dict[str, QuerySpec] = {}
         self.containers: list[ContainerSpec] = []
         self.scalars: dict[str, tuple[Any, Any]] = {}
@@ -167,7 +168,7 @@ class Definition:
         for attribute, member in members.items():
             if isinstance(member, Command):
                 self._refuse_reserved(attribute)
-                self._add_command(member)
+                self._add_command(attribute, member)
             elif isinstance(member, Query):
                 self._refuse_reserved(attribute)
                 self._add_query(attribute, member)
@@ -180,7 +181,7 @@ class Definition:
                 self.session_end = member.handler
         self._link(upcasters)
 
-    def _add_command(self, command: Command[Any, Any]) -> None:
+    def _add_command(self, attribute: str, command: Command[Any, Any]) -> None:
         what = f"command {command.name}"
         if not command.name.isidentifier():
             raise DefinitionError(f"{what}: a command's name must be an identifier")
@@ -195,7 +196,8 @@ class Definition:
         signature = Signature.of(what, handler, 2, self._local_names)
         if _context_type(handler, self._local_names) not in (Context, Any):
             raise DefinitionError(f"{what}: the parameter after self is the context: ctx: rsm.Context")
-        self.commands[command.name] = CommandSpec(command, signature, self._result(what, command.handler))
+        spec = CommandSpec(command, signature, self._result(what, command.handler))
+        self.commands[command.name] = self.methods[attribute] = spec
 
     def _add_query(self, attribute: str, query: Query[Any, Any]) -> None:
         what = f"query {attribute}"

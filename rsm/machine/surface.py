@@ -63,14 +63,15 @@ class ClientSurface:
         """
         self._client_only("pipeline")
 
-    def events(self, cursor: str | None = None, *, follow: bool = False) -> Iterator[Event]:
+    def events(self, cursor: str | None = None, *, follow: bool = False, skip_gap: bool = False) -> Iterator[Event]:
         """Events in log order, each at least once; a named cursor remembers, in the log, how far it was read.
 
-        `follow` waits for more. `EventsGap` when the cursor is older than the oldest event kept.
+        `follow` waits for more, until the machine closes (`Closed`). `EventsGap` when the cursor is older than the
+        oldest event kept: read the state, then go on with `skip_gap`, which begins at the oldest event there is.
         """
         self._client_only("events")
 
-    def events_async(self, cursor: str | None = None) -> AsyncIterator[Event]:
+    def events_async(self, cursor: str | None = None, *, skip_gap: bool = False) -> AsyncIterator[Event]:
         """`events(cursor, follow=True)` for asyncio."""
         self._client_only("events_async")
 

@@ -16,20 +16,32 @@ nothing was logged.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from rsm.errors import Closed, RsmError, StorageError
-from rsm.limits import BATCH_COMMANDS_MAX, IDLE_HASH_SECONDS, QUERY_SLICE_ITEMS, SNAPSHOT_LOG_BYTES
+from rsm.codec.record import Entry
+from rsm.errors import CallerError, Closed, RsmError, StorageError
+from rsm.limits import (
+    BATCH_COMMANDS_MAX,
+    FULL_DISK_RETRY_SECONDS,
+    IDLE_HASH_SECONDS,
+    QUERY_SLICE_ITEMS,
+    SNAPSHOT_LOG_BYTES,
+)
 from rsm.machine.machine import StateMachine
 from rsm.machine.outcome import Status
 from rsm.node.clock import LogClock
+from rsm.node.directory import MachineDirectory
 from rsm.node.disk import Disk, OsDisk
-from rsm.node.log import logger
-from rsm.node.recovery import Recovered, recover
+from rsm.node.journal import Journal
+from rsm.node.log import describe, logger
+from rsm.node.recovery import recover
 from rsm.node.snapshotter import Snapshotter
 from rsm.node.submissions import Submission, Submissions
 from rsm.raft.engine import Ready
@@ -47,9 +59,12 @@ from rsm.replica.batch import (
     join_item,
 )
 from rsm.replica.events import RawEvent
+from rsm.replica.replica import Replica
 
 Durability = Literal["fsync", "os"]
 SECOND = 10**9
+IDLE_SECONDS_MAX = 3600.0  # a sleep ends early when anything happens; this is only its length when nothing does
+FIRST_COMMANDS_PER_BATCH = 1000
 
 
 class Waiter(Submission):
@@ -78,7 +93,14 @@ class Waiter(Submission):
 
 
 class Embedded:
-    """A machine opened in this process. Thread-safe; `close` it, or its directory stays locked with the process."""
+    """A machine opened in this process. Thread-safe. Its directory is locked until it is closed or the process ends."""
+
+    replica: Replica
+    journal: Journal
+    directory: MachineDirectory
+    _engine: SoloEngine
+    _clock: LogClock
+    _snapshotter: Snapshotter
 
     def __init__(
         self,
@@ -89,26 +111,34 @@ class Embedded:
         snapshot_log_bytes: int = SNAPSHOT_LOG_BYTES,
         disk: Disk | None = None,
     ) -> None:
-        recovered: Recovered = recover(machine, path, OsDisk() if disk is None else disk)
-        self.replica = recovered.replica
-        self.journal = recovered.journal
-        self.directory = recovered.directory
+        if durability not in get_args(Durability):
+            raise CallerError(f"durability must be one of {', '.join(get_args(Durability))}, not {durability!r}")
+        if type(snapshot_log_bytes) is not int or snapshot_log_bytes < 1:
+            raise CallerError(f"snapshot_log_bytes must be an int from 1, not {snapshot_log_bytes!r}")
         self.submissions = Submissions()
         self._durability = durability
-        self._engine = SoloEngine(recovered.term, self.journal.last_index)
-        self._clock = LogClock(self.replica.system.clock)
+        self._snapshot_log_bytes = snapshot_log_bytes
         self._state_lock = threading.Lock()
         self._event_waiters: list[Callable[[], None]] = []
         self._failure: BaseException | None = None
         self._closing = False
         self._unconfirmed: list[tuple[int, bytes]] = []
-        self._dirty_since_hash = False
-        self._snapshotter = Snapshotter(
-            self.replica, self.journal, recovered.snapshots, snapshot_log_bytes, self._state_lock, self.submissions.wake
+        self._hash_by: float | None = None  # when an open hash interval is closed at the latest, if nothing happens
+        self._retry_at = 0.0  # the disk was full: not before this does the runner write of its own accord
+        opened: Future[None] = Future()
+        self._thread = threading.Thread(
+            target=self._run,
+            args=(machine, path, OsDisk() if disk is None else disk, opened),
+            name=f"rsm-{machine.definition.name}",
+            daemon=True,
         )
-        self._run_first(recovered)
-        self._thread = threading.Thread(target=self._run, name=f"rsm-{self.replica.definition.name}", daemon=True)
         self._thread.start()
+        try:
+            opened.result()
+        except BaseException:
+            self._closing = True  # an interrupt of this thread: have the runner stop where it is
+            self._thread.join()
+            raise
 
     # --- for callers ----------------------------------------------------------------------------------------------
 
@@ -124,14 +154,14 @@ class Embedded:
 
     def query(self, name: str, values: list[Any]) -> bytes:
         """Run a query on the latest applied state: MessagePack of the result."""
-        self._check_open()
-        with self._state_lock:
+        with self._reading():
             return self.replica.query(name, values)
 
     def stream(self, name: str, values: list[Any]) -> Iterator[list[bytes]]:
-        """Run a generator query on the latest state: slices of items, all from one index; commands go on between."""
-        self._check_open()
-        with self._state_lock:
+        """Run a generator query on the latest applied state: slices of items, all from one index; commands go on
+        between.
+        """
+        with self._reading():
             items = self.replica.stream(name, values)
             # The first slice at once: it fixes the index, and a stream that has begun closes its view when it is
             # dropped.
@@ -146,15 +176,18 @@ class Embedded:
 
     def events_after(self, number: int, limit: int) -> list[tuple[int, RawEvent]]:
         """Up to `limit` events after `number`; `EventsGap` if some are gone."""
-        self._check_open()
-        with self._state_lock:
+        with self._reading():
             return self.replica.ring.after(number, limit)
 
-    def cursor(self, name: str | None) -> int:
-        """The number of the last event that a named cursor has handled; for no name, the last one that is gone."""
-        with self._state_lock:
-            oldest = self.replica.ring.oldest - 1
-            return oldest if name is None else self.replica.system.cursors.get(name, 0)
+    def cursor(self, name: str | None, *, skip_gap: bool = False) -> int:
+        """The number of the last event that a named cursor has handled; for no name, the last one that is gone.
+
+        With `skip_gap`, a cursor that points before the oldest event kept is moved there.
+        """
+        with self._reading():
+            gone = self.replica.ring.oldest - 1
+            handled = gone if name is None else self.replica.system.cursors.get(name, 0)
+            return max(handled, gone) if skip_gap else handled
 
     def when_events(self, notify: Callable[[], None]) -> None:
         """Call `notify` once, from the runner's thread, when there are new events or the machine stops."""
@@ -176,7 +209,7 @@ class Embedded:
         """Where the machine stands, or where it stood when it was closed."""
         if self._failure is not None:
             raise self._closed()
-        with self._state_lock:
+        with self._locked():
             replica = self.replica
             root_index = max(replica.roots, default=0)
             return Status(
@@ -193,14 +226,23 @@ class Embedded:
             )
 
     def close(self, session: int = 0) -> None:
-        """End the session, take a last root, make everything durable, let go of the directory. May be called twice."""
-        if self._thread.is_alive() and not self._closing:
-            if session:
+        """End the session, take a last root, make everything durable, let go of the directory. May be called twice.
+
+        Commands that were sent before are answered, later ones get `Closed`. If the machine fails while it closes, so
+        does this, with `Closed`.
+        """
+        if threading.current_thread() is self._thread:
+            raise CallerError("a handler cannot close its own machine")
+        was_open = self.is_open
+        if was_open and session:
+            # Where it fails, the session is ended when the directory is opened next.
+            with contextlib.suppress(Closed, StorageError):
                 self.call(CLOSE_SESSION, [session])
-            self._closing = True
-            self.submissions.wake()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        self._closing = True
+        self.submissions.wake()
+        self._thread.join()
+        if was_open and self._failure is not None:
+            raise self._closed()
 
     @property
     def is_open(self) -> bool:
@@ -211,36 +253,43 @@ class Embedded:
         if not self.is_open:
             raise self._closed()
 
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """The state stands still inside."""
+        if threading.get_ident() == self._thread.ident:
+            raise CallerError("a handler cannot ask its own machine through a client: read its state directly")
+        with self._state_lock:
+            yield
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """The state stands still inside, and is whole."""
+        with self._locked():
+            self._check_open()  # once it has the lock: a failure may have left the state half changed
+            yield
+
     def _closed(self) -> BaseException:
-        error = Closed(
-            "the machine is closed" if self._failure is None else f"the machine has stopped: {self._failure}"
-        )
-        error.__cause__ = self._failure
+        failure = self._failure
+        error = Closed("the machine is closed" if failure is None else f"the machine has stopped: {describe(failure)}")
+        error.__cause__ = failure
         return error
 
     # --- the runner -----------------------------------------------------------------------------------------------
 
-    def _run_first(self, recovered: Recovered) -> None:
-        """Before anyone else: announce schema and version where the log does not know them, end dead sessions."""
-        replica, definition = self.replica, self.replica.definition
-        first: list[Submission] = []
-        schema = definition.schema()
-        if replica.schema != schema or replica.system.machine_version != definition.version:
-            seed = replica.system.seed or secrets.token_bytes(16)
-            values = [definition.name, definition.version, schema, seed]
-            first.append(Submission(0, encode_call(ACTIVATE, 1, values)))
-        # Sessions without a time to live belong to the process that opened them, and that process is gone.
-        for number in sorted(number for number, session in replica.sessions.items() if session.ttl == 0):
-            first.append(Submission(0, encode_call(CLOSE_SESSION, 1, [number])))
+    def _run(self, machine: type[StateMachine], path: str, disk: Disk, opened: Future[None]) -> None:
         try:
-            while first:
-                self._step(first[:1000], 0)
-                del first[:1000]
-        except BaseException:
-            self._release()
-            raise
-
-    def _run(self) -> None:
+            self._open(machine, path, disk)
+        except (KeyboardInterrupt, SystemExit) as error:
+            # From a handler, since signals reach the main thread only: not to be taken for one of the caller's.
+            closed = Closed(f"{path}: could not be opened: {describe(error)}")
+            closed.__cause__ = error
+            opened.set_exception(closed)
+            return
+        except BaseException as error:
+            opened.set_exception(error)
+            return
+        self.submissions.consumer_ident = threading.get_ident()
+        opened.set_result(None)
         try:
             while not self._closing:
                 taken = self.submissions.take(self._idle_seconds(), BATCH_COMMANDS_MAX - len(self._unconfirmed))
@@ -252,83 +301,157 @@ class Embedded:
             self._finish()
         except BaseException as error:
             self._failure = error
-            logger.critical("the machine has stopped", error=str(error), exc_info=not isinstance(error, RsmError))
+            logger.critical(
+                "the machine has stopped",
+                error=describe(error),
+                exc_info=None if isinstance(error, RsmError) else error,
+            )
         finally:
             self._closing = True
-            for submission in self.submissions.refuse(self._closed):
-                submission.fail(self._closed())
+            self.submissions.refuse(self._closed)
             self._release()
+            while taken := self.submissions.take(0):
+                self._fail(taken, self._closed())
             self._notify_events()
 
+    def _open(self, machine: type[StateMachine], path: str, disk: Disk) -> None:
+        """Recover; then, before anyone else, announce schema and version where the log lacks them and end dead
+        sessions.
+        """
+        recovered = recover(machine, path, disk, lambda: self._closing)
+        self.replica, self.journal, self.directory = recovered.replica, recovered.journal, recovered.directory
+        self._engine = SoloEngine(recovered.term, self.journal.last_index)
+        self._clock = LogClock(self.replica.system.clock)
+        self._snapshotter = Snapshotter(
+            self.replica,
+            self.journal,
+            recovered.snapshots,
+            log_bytes=self._snapshot_log_bytes,
+            tail_bytes=recovered.tail_bytes,
+            wake=self.submissions.wake,
+        )
+        try:
+            first = self._first_commands()
+            for start in range(0, len(first), FIRST_COMMANDS_PER_BATCH):
+                refused = self._step(first[start : start + FIRST_COMMANDS_PER_BATCH], 0)
+                if refused is not None:
+                    raise refused
+        except BaseException:
+            self._release()
+            raise
+
+    def _first_commands(self) -> list[Submission]:
+        replica, definition = self.replica, self.replica.definition
+        first: list[Submission] = []
+        schema = definition.schema()
+        if replica.schema != schema or replica.system.machine_version != definition.version:
+            seed = replica.system.seed or secrets.token_bytes(16)
+            values = [definition.name, definition.version, schema, seed]
+            first.append(Submission(0, encode_call(ACTIVATE, 1, values)))
+        # Sessions without a time to live belong to the process that opened them, and that process is gone.
+        for number in sorted(number for number, session in replica.sessions.items() if session.ttl == 0):
+            first.append(Submission(0, encode_call(CLOSE_SESSION, 1, [number])))
+        return first
+
     def _idle_seconds(self) -> float:
+        """How long nothing needs to be done if nobody asks for anything."""
         if self._snapshotter.is_producing:
             return 0.0
-        wait = IDLE_HASH_SECONDS if self._dirty_since_hash else 3600.0
+        now = time.monotonic()
+        wait = 0.0 if self._snapshotter.wants_hash_point else IDLE_SECONDS_MAX
+        if self._hash_by is not None:
+            wait = min(wait, self._hash_by - now)
         due = self.replica.next_due()
         if due is not None:
-            wait = min(wait, max(0.0, (due - self._clock.now()) / SECOND))
-        return wait
+            wait = min(wait, (due - self._clock.now()) / SECOND)
+        return max(wait, self._retry_at - now, 0.0)
 
     def _tend(self) -> None:
-        """Nobody waits: let time pass in the log where something is due, and close an open hash interval."""
+        """Nothing to do for callers: let time pass in the log where something is due, close an open hash interval."""
+        now = time.monotonic()
+        if now < self._retry_at:
+            return
         due = self.replica.next_due()
-        if self._snapshotter.wants_hash_point or (self._dirty_since_hash and not self._snapshotter.is_producing):
+        is_hash_due = self._hash_by is not None and self._hash_by <= now and not self._snapshotter.is_producing
+        if is_hash_due or self._snapshotter.wants_hash_point:
             self._step([], FLAG_HASH_POINT)
             if self._unconfirmed:
                 self._step([], 0)
         elif due is not None and due <= self._clock.now():
             self._step([], 0)
-            self._dirty_since_hash = not self._unconfirmed
+            if not self._unconfirmed:
+                self._begin_hash_interval()
+
+    def _begin_hash_interval(self) -> None:
+        if self._hash_by is None:
+            self._hash_by = time.monotonic() + IDLE_HASH_SECONDS
 
     def _finish(self) -> None:
         """The last words: what still waits, then a hash point, and its confirmation."""
+        self.submissions.refuse(self._closed)
         while taken := self.submissions.take(0, BATCH_COMMANDS_MAX - len(self._unconfirmed)):
             self._step(taken, 0)
         self._step([], FLAG_HASH_POINT)
         self._step([], 0)
         self._snapshotter.stop()
 
-    def _step(self, taken: list[Submission], flags: int) -> None:
-        """One batch, from bytes to answers."""
-        if self._snapshotter.wants_hash_point:
-            flags |= FLAG_HASH_POINT
-        confirmations = [join_item(0, 0, 0, encode_call(CONFIRMED, 1, list(root))) for root in self._unconfirmed]
-        items = confirmations + self._join(taken)
-        payload = join_batch(self.replica.definition.version, self._clock.now(), flags, items)
-        self._engine.propose(payload)
+    def _step(self, taken: list[Submission], flags: int) -> StorageError | None:
+        """One batch, from bytes to answers. Returns why, if the disk would not take it: then nothing was logged."""
         try:
-            ready = self._persist()
-        except BaseException as error:
-            self._fail(taken, error)
-            if isinstance(error, StorageError) and self.journal.is_usable:
-                logger.error("commands were refused, nothing was logged", error=str(error))
-                return
-            raise
-        self._unconfirmed.clear()
-        for entry in ready.committed:
+            if self._snapshotter.wants_hash_point:
+                flags |= FLAG_HASH_POINT
+            confirmations = [join_item(0, 0, 0, encode_call(CONFIRMED, 1, list(root))) for root in self._unconfirmed]
+            items = confirmations + self._join(taken)
+            payload = join_batch(self.replica.definition.version, self._clock.now(), flags, items)
+            self._engine.propose(payload)
             try:
-                with self._state_lock:
-                    applied = self.replica.apply(entry)
-            except BaseException as error:
-                self._fail(taken, error)
-                raise
-            self._dirty_since_hash = bool(taken) or (self._dirty_since_hash and applied.root is None)
-            if applied.root is not None:
-                self._dirty_since_hash = False
-                self._unconfirmed.append((applied.index, applied.root))
-                self._snapshotter.at_hash_point()
-            for submission, answer in zip(taken, applied.answers[len(confirmations) :], strict=True):
-                submission.complete(answer)
-            for failure in applied.failures:
-                logger.error(
-                    "handler_failed",
-                    index=failure.index,
-                    position=failure.position,
-                    name=failure.name,
-                    traceback=failure.traceback,
-                )
+                ready = self._persist()
+            except StorageError as error:
+                if not self.journal.is_usable:
+                    raise
+                self._refuse(taken, error)
+                return error
+            self._unconfirmed.clear()
+            for entry in ready.committed:
+                self._apply(entry, taken, len(confirmations))
+        except BaseException as error:
+            # Those who have their answers keep them.
+            self._fail(taken, error)
+            raise
         if self._event_waiters:
             self._notify_events()
+        return None
+
+    def _apply(self, entry: Entry, taken: list[Submission], confirmations: int) -> None:
+        with self._state_lock:
+            try:
+                applied = self.replica.apply(entry)
+            except BaseException as error:
+                self._failure = error  # before the lock is free: no query may see what is half done
+                raise
+        for submission, answer in zip(taken, applied.answers[confirmations:], strict=True):
+            submission.complete(answer)
+        for failure in applied.failures:
+            logger.error(
+                "handler_failed",
+                index=failure.index,
+                position=failure.position,
+                name=failure.name,
+                traceback=failure.traceback,
+            )
+        if applied.root is not None:
+            self._hash_by = None
+            self._unconfirmed.append((applied.index, applied.root))
+            self._snapshotter.at_hash_point()
+        elif taken:
+            self._begin_hash_interval()
+
+    def _refuse(self, taken: list[Submission], error: StorageError) -> None:
+        """The disk is full: say so to whoever waits, and let some time pass before writing of our own accord."""
+        logger.error("commands were refused, nothing was logged", error=str(error))
+        self._retry_at = time.monotonic() + FULL_DISK_RETRY_SECONDS
+        self._fail(taken, error)
+        self._snapshotter.refuse(error)
 
     def _join(self, taken: list[Submission]) -> list[bytes]:
         """Items for submissions. A session's numbers go on from where the log stands; all before them are answered."""
@@ -367,6 +490,10 @@ class Embedded:
         return self._engine.ready()
 
     def _fail(self, taken: list[Submission], error: BaseException) -> None:
+        if not isinstance(error, RsmError):
+            # A KeyboardInterrupt in a handler must not become one of its caller's.
+            failure, error = error, Closed(f"the machine has stopped: {describe(error)}")
+            error.__cause__ = failure
         for submission in taken:
             submission.fail(error)
 
@@ -382,5 +509,6 @@ class Embedded:
         for close in (self.journal.close, self.directory.close):
             try:
                 close()
-            except RsmError as error:
-                logger.error("while closing", error=str(error))
+            except BaseException as error:  # whatever it is, the rest is closed too
+                logger.error("while closing", error=describe(error))
+                self._failure = self._failure or error

@@ -10,6 +10,16 @@ from typing import Any
 
 import structlog
 
+from rsm.errors import RsmError
+
+
+def describe(error: BaseException) -> str:
+    """One line about an error: its text if it is ours, else with the name of its type, which may be all there is."""
+    if isinstance(error, RsmError):
+        return str(error)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
 logger: Any = structlog.wrap_logger(
     logging.getLogger("rsm"),
     wrapper_class=structlog.stdlib.BoundLogger,

@@ -1,37 +1,46 @@
 """From a directory to a running replica: lock, term, snapshot, the tail of the log, and proof that it replays.
 
 Every `rsm.confirmed` entry of the tail is compared with the replica's own root at that index, so a directory that opens
-has replayed to the roots it recorded. A snapshot that cannot be read is reported and the one before it is used, with
-the longer tail that is kept for it.
+has replayed to the roots it recorded. A snapshot that cannot be read is reported and set aside, and the one before it
+is used, with the longer tail that is kept for it.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from typing import NamedTuple
 
-from rsm.errors import BadBytes, CorruptFile
+from rsm.codec.record import HEADER_BYTES
+from rsm.errors import BadBytes, Closed, CorruptFile, DivergenceError, RsmError, StorageError, WrongMachine
 from rsm.machine.machine import StateMachine
 from rsm.node.directory import MachineDirectory
 from rsm.node.disk import Disk
 from rsm.node.journal import Journal
-from rsm.node.log import logger
+from rsm.node.log import describe, logger
 from rsm.node.snapshots import SnapshotFiles
 from rsm.replica.replica import Replica
 from rsm.replica.snapshot import restore
 
 
 class Recovered(NamedTuple):
-    """An open directory. `term` is new: one more than any term in it."""
+    """An open directory. `term` is new: one more than any term in it. `tail_bytes`: the log after the snapshot."""
 
     directory: MachineDirectory
     journal: Journal
     snapshots: SnapshotFiles
     replica: Replica
     term: int
+    tail_bytes: int
 
 
-def recover(machine: type[StateMachine], path: str, disk: Disk) -> Recovered:
-    """Open a machine's directory, creating it if there is none; see `rsm.open` for what it raises."""
+def recover(
+    machine: type[StateMachine], path: str, disk: Disk, is_cancelled: Callable[[], bool] = lambda: False
+) -> Recovered:
+    """Open a machine's directory, creating it if there is none; see `rsm.open` for what it raises.
+
+    `is_cancelled` is asked between entries; when it says so, `Closed` is raised.
+    """
     directory = MachineDirectory.open_or_create(disk, path, machine=machine.definition.name)
     try:
         snapshots = directory.open_snapshots()
@@ -39,8 +48,11 @@ def recover(machine: type[StateMachine], path: str, disk: Disk) -> Recovered:
         try:
             for torn in journal.recovery.torn:
                 logger.warning("cut a torn tail", path=torn.path, offset=torn.offset, bytes=torn.bytes)
-            replica = load_snapshot(machine, snapshots, journal)
-            replay(replica, journal)
+            try:
+                replica = load_snapshot(machine, snapshots, journal)
+                tail_bytes = replay(replica, journal, is_cancelled)
+            except (WrongMachine, DivergenceError) as error:
+                raise type(error)(f"{path}: {error}") from error
             term = _next_term(directory, journal)
         except BaseException:
             journal.close()
@@ -48,7 +60,7 @@ def recover(machine: type[StateMachine], path: str, disk: Disk) -> Recovered:
     except BaseException:
         directory.close()
         raise
-    return Recovered(directory, journal, snapshots, replica, term)
+    return Recovered(directory, journal, snapshots, replica, term, tail_bytes)
 
 
 def load_snapshot(machine: type[StateMachine], snapshots: SnapshotFiles, journal: Journal) -> Replica:
@@ -56,38 +68,66 @@ def load_snapshot(machine: type[StateMachine], snapshots: SnapshotFiles, journal
 
     A log that ends before the snapshot (a power cut under `durability="os"`) starts anew behind it.
     """
-    failure: BadBytes | None = None
-    first_index = journal.first_index
+    unreadable: dict[int, BadBytes] = {}
+    loaded: Replica | None = None
     for index in reversed(snapshots.indexes()):
-        if index + 1 < first_index:
+        if index + 1 < journal.first_index:
             break
-        replica = Replica(machine)
         try:
-            manifest = restore(replica, snapshots.read(index))
+            loaded = _load(machine, snapshots, journal, index)
+            break
         except BadBytes as error:
-            failure = failure or error
+            unreadable[index] = error
             logger.error("a snapshot cannot be read, trying the one before", index=index, error=str(error))
-            continue
-        if journal.last_index < index:
-            logger.warning("the log ends before the snapshot", last_index=journal.last_index, snapshot_index=index)
-            journal.reset(index, manifest.term, manifest.chain)
-        return replica
-    if first_index > 1:
-        if failure is not None:
-            raise failure
+    if loaded is None and journal.first_index > 1:
+        for newest in unreadable.values():
+            raise newest
         raise CorruptFile(
-            snapshots.path, 0, f"the log begins at {first_index}, but there is no snapshot that it continues"
+            snapshots.path, 0, f"the log begins at {journal.first_index}, but there is no snapshot that it continues"
         )
-    return Replica(machine)
+    for index in unreadable:
+        # Only now, and not if the disk minds: what is left is enough without it, and it must not count as a snapshot
+        # that old ones and the log may be dropped for.
+        with contextlib.suppress(StorageError):
+            logger.warning("set aside", path=snapshots.set_aside(index))
+    return Replica(machine) if loaded is None else loaded
 
 
-def replay(replica: Replica, journal: Journal) -> None:
-    """Apply what the log has beyond the replica; every recorded root is compared on the way."""
+def _load(machine: type[StateMachine], snapshots: SnapshotFiles, journal: Journal, index: int) -> Replica:
+    replica = Replica(machine)
+    manifest = restore(replica, snapshots.read(index))
+    path = snapshots.path_of(index)
+    if manifest.index != index:
+        raise CorruptFile(path, 0, f"its manifest is of index {manifest.index}")
+    if journal.last_index < index:
+        logger.warning("the log ends before the snapshot", last_index=journal.last_index, snapshot_index=index)
+        journal.reset(index, manifest.term, manifest.chain)
+    elif journal.chain_at(index) != manifest.chain:
+        raise CorruptFile(path, 0, f"it continues another log: the chains at index {index} differ")
+    return replica
+
+
+def replay(replica: Replica, journal: Journal, is_cancelled: Callable[[], bool] = lambda: False) -> int:
+    """Apply what the log has beyond the replica, in bytes; every recorded root is compared on the way.
+
+    An entry that cannot be applied at all is a `DivergenceError` too: this state is not the one that the log says.
+    """
+    size = 0
     if journal.last_index <= replica.index:
-        return
+        return size
     for entry in journal.read(replica.index + 1):
-        for failure in replica.apply(entry).failures:
+        if is_cancelled():
+            raise Closed("opening was interrupted")
+        size += HEADER_BYTES + len(entry.payload)
+        try:
+            applied = replica.apply(entry)
+        except RsmError:
+            raise
+        except Exception as error:
+            raise DivergenceError(f"entry {entry.index} cannot be applied: {describe(error)}") from error
+        for failure in applied.failures:
             logger.debug("handler_failed", index=failure.index, position=failure.position, name=failure.name)
+    return size
 
 
 def _next_term(directory: MachineDirectory, journal: Journal) -> int:

@@ -26,6 +26,7 @@ __all__ = ["SnapshotFiles", "SnapshotWriter", "read_snapshot", "snapshot_positio
 
 SUFFIX: Final = ".snapshot"
 TEMPORARY_SUFFIX: Final = ".tmp"
+UNREADABLE_SUFFIX: Final = ".unreadable"
 _CONTENT_KINDS: Final = frozenset({RecordKind.MANIFEST, RecordKind.CHUNK})
 
 
@@ -144,6 +145,13 @@ class SnapshotFiles:
     def read(self, index: int) -> Iterator[tuple[RecordKind, bytes]]:
         """Stream the records of a snapshot; see `read_snapshot`."""
         return read_snapshot(self._disk, self.path_of(index), index=index, group_id=self._group_id)
+
+    def set_aside(self, index: int) -> str:
+        """Give a snapshot that cannot be read another name, so that it counts no longer; return its new path."""
+        target = self.path_of(index) + UNREADABLE_SUFFIX
+        self._disk.rename(self.path_of(index), target)
+        self._disk.fsync_directory(self.path)
+        return target
 
     def remove_older(self, keep: int) -> list[int]:
         """Remove all but the newest `keep` snapshots (at least one is kept); return the removed indexes."""

@@ -2,7 +2,8 @@
 
 The runner produces the snapshot's records a bucket at a time between batches (a cut of the state keeps the old values),
 and a thread of its own compresses, writes and syncs them. A bounded queue joins the two: when the disk is slow, the
-runner produces later and never waits.
+runner produces later and never waits. The writer reads the queue to its end whatever happens to it, so the runner may
+always put the end in; how the file went, it leaves in `_result` and wakes the runner, which does everything else.
 """
 
 from __future__ import annotations
@@ -10,59 +11,84 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from typing import Any
+from enum import Enum
+from typing import NamedTuple
 
 from rsm.codec.record import RecordKind
-from rsm.errors import Closed
+from rsm.errors import Closed, StorageError
 from rsm.limits import SNAPSHOT_QUEUE_RECORDS, SNAPSHOT_SLICE_SECONDS, SNAPSHOTS_KEPT
 from rsm.node.journal import Journal
-from rsm.node.log import logger
+from rsm.node.log import describe, logger
 from rsm.node.snapshots import SnapshotFiles
 from rsm.replica.replica import Replica
 from rsm.replica.snapshot import parts
 
-END: Any = None
+Part = tuple[RecordKind, bytes]
+
+
+class Last(Enum):
+    """What follows the last record that the writer gets."""
+
+    COMMIT = 1
+    ABANDON = 2
+
+
+class Written(NamedTuple):
+    """How writing a file ended."""
+
+    at_index: int
+    error: BaseException | None
 
 
 class Snapshotter:
-    """Snapshots of one replica. Everything but `request` belongs to the runner's thread."""
+    """Snapshots of one replica. Everything but `request` belongs to the runner's thread.
+
+    One is due when the log has grown by `log_bytes`; `tail_bytes` is how much there is already since the last one.
+    """
 
     def __init__(
         self,
         replica: Replica,
         journal: Journal,
         files: SnapshotFiles,
+        *,
         log_bytes: int,
-        state_lock: threading.Lock,
+        tail_bytes: int,
         wake: Callable[[], None],
     ) -> None:
         self._replica = replica
         self._journal = journal
         self._files = files
         self._log_bytes = log_bytes
-        self._state_lock = state_lock
+        self._counted_from = journal.stored_bytes - tail_bytes
         self._wake = wake
-        self._records: queue.Queue[Any] = queue.Queue(SNAPSHOT_QUEUE_RECORDS)
-        self._parts: Iterator[tuple[RecordKind, bytes]] | None = None
+        self._records: queue.Queue[Part | Last] = queue.Queue(SNAPSHOT_QUEUE_RECORDS)
+        self._parts: Generator[Part, None, None] | None = None
+        self._held: Part | None = None
         self._writer: threading.Thread | None = None
+        self._writer_failed = False
+        self._result: Written | None = None
+        self._requests = threading.Lock()
         self._waiting: list[Future[int]] = []  # asked for, not begun
         self._served: list[Future[int]] = []  # get the index of the one being taken
-        self._held: tuple[RecordKind, bytes] | None = None
-        self._bytes_at_last = journal.stored_bytes
+        self._is_abandoned = False
         self.last_index = max(files.indexes(), default=0)
 
     def request(self) -> int:
         """From any thread: have a snapshot taken and wait for it; returns its index."""
         wanted: Future[int] = Future()
-        self._waiting.append(wanted)
+        with self._requests:
+            if self._is_abandoned:
+                raise Closed("the machine is closed")
+            self._waiting.append(wanted)
         self._wake()
         return wanted.result()
 
     @property
     def is_producing(self) -> bool:
-        """Whether there is work for idle moments: records to produce, or a finished file to account for."""
+        """Whether there are records to produce in idle moments."""
         return self._parts is not None
 
     @property
@@ -75,15 +101,25 @@ class Snapshotter:
         self._reap()
         if self._writer is not None:
             return
-        is_due = self._journal.stored_bytes - self._bytes_at_last >= self._log_bytes
+        is_due = self._journal.stored_bytes - self._counted_from >= self._log_bytes
         if not self._waiting and not is_due:
             return
         index, term = self._replica.index, self._replica.term
-        self._served, self._waiting = self._waiting, []
+        with self._requests:
+            self._served, self._waiting = self._waiting, []
         self._records = queue.Queue(SNAPSHOT_QUEUE_RECORDS)
+        self._writer_failed = False
         self._parts = parts(self._replica, self._journal.chain_at(index))
+        self._held = next(self._parts)  # a generator that has begun closes its cut when it is closed
         self._writer = threading.Thread(target=self._write, args=(index, term), name="rsm-snapshot", daemon=True)
         self._writer.start()
+
+    def refuse(self, error: BaseException) -> None:
+        """No hash point could be logged: whoever waits for a snapshot gets the reason."""
+        with self._requests:
+            refused, self._waiting = self._waiting, []
+        for wanted in refused:
+            wanted.set_exception(error)
 
     def advance(self, *, is_idle: bool) -> None:
         """Produce some records: a short slice between batches, more when nobody waits."""
@@ -92,12 +128,13 @@ class Snapshotter:
             return
         deadline = time.monotonic() + SNAPSHOT_SLICE_SECONDS
         while time.monotonic() < deadline:
+            if self._writer_failed:
+                self._end(Last.ABANDON)
+                return
             if self._held is None:
-                self._held = next(self._parts, END)
-                if self._held is END:
-                    self._parts = None
-                    self._held = None
-                    self._records.put(END)  # the writer empties the queue, so this cannot last
+                self._held = next(self._parts, None)
+                if self._held is None:
+                    self._end(Last.COMMIT)
                     return
             try:
                 # Idle, the runner may as well wait for room; busy, it goes back to its callers.
@@ -106,58 +143,79 @@ class Snapshotter:
                 return
             self._held = None
 
+    def _end(self, last: Last) -> None:
+        if self._parts is not None:
+            self._parts.close()
+        self._parts = self._held = None
+        self._records.put(last)
+
     def _write(self, index: int, term: int) -> None:
+        error: BaseException | None = None
+        record: Part | Last | None = None
         try:
             writer = self._files.begin(index, term)
             try:
-                while (record := self._records.get()) is not END:
+                while not isinstance(record := self._records.get(), Last):
                     writer.add(*record)
+                if record is Last.ABANDON:
+                    raise Closed("the machine is closed")
                 writer.commit()
             except BaseException:
                 writer.abort()
                 raise
-        except BaseException as error:
-            self._error: BaseException | None = error
-            while self._parts is not None and self._records.get() is not END:
-                pass  # let the runner finish producing; nothing is kept
-        else:
-            self._error = None
-            self._written = index
+        except BaseException as failure:
+            error = failure
+            self._writer_failed = True
+            while not isinstance(record, Last):
+                record = self._records.get()
+        self._result = Written(index, error)
         self._wake()
 
     def _reap(self) -> None:
         """When the writer is done: drop old snapshots and the log before the new one, tell who waited."""
-        writer = self._writer
-        if writer is None or writer.is_alive() or self._parts is not None:
+        result = self._result
+        if result is None or self._writer is None:
             return
-        writer.join()
-        self._writer = None
+        self._writer.join()
+        self._writer = self._result = None
+        error = result.error
+        if error is None:
+            self.last_index = result.at_index
+            try:
+                self._files.remove_older(SNAPSHOTS_KEPT)
+                self._journal.compact_to(self._files.indexes()[0])
+            except StorageError as failure:
+                error = failure
+        # Also after a failure: the next try comes when the log has grown again, not at every hash point.
+        self._counted_from = self._journal.stored_bytes
+        if error is not None:
+            logger.error("no snapshot was written, or none dropped", index=result.at_index, error=describe(error))
         served, self._served = self._served, []
-        if self._error is not None:
-            logger.error("no snapshot was written", error=str(self._error))
-            for wanted in served:
-                wanted.set_exception(self._error)
-            return
-        self.last_index = self._written
-        self._files.remove_older(SNAPSHOTS_KEPT)
-        self._journal.compact_to(self._files.indexes()[0])
-        self._bytes_at_last = self._journal.stored_bytes
         for wanted in served:
-            wanted.set_result(self.last_index)
+            if error is None:
+                wanted.set_result(result.at_index)
+            else:
+                wanted.set_exception(error)
+        if error is not None and not self._journal.is_usable:
+            raise error
 
     def stop(self) -> None:
         """Finish what was begun, before closing."""
         while self._writer is not None:
             self.advance(is_idle=True)
-            if self._parts is None:
+            if self._parts is None and self._writer is not None:
                 self._writer.join()
             self._reap()
 
     def abandon(self) -> None:
-        """Give up; nobody waits for ever."""
+        """Give up; nobody waits for ever, and nothing is written afterwards."""
         if self._parts is not None:
-            self._parts = None
-            self._records.put(END)
-        for wanted in [*self._waiting, *self._served]:
-            if not wanted.done():
-                wanted.set_exception(Closed("the machine is closed"))
+            self._end(Last.ABANDON)
+        if self._writer is not None:
+            self._writer.join()
+        with self._requests:
+            self._is_abandoned = True
+            unanswered = [*self._waiting, *self._served]
+            self._waiting, self._served = [], []
+        for wanted in unanswered:
+            wanted.set_exception(Closed("the machine is closed"))

@@ -7,8 +7,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from threading import get_ident
 
-from rsm.errors import Busy
+from rsm.errors import Busy, CallerError
 from rsm.limits import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMANDS_IN_FLIGHT_MAX
 from rsm.replica.answer import Answer
 
@@ -43,9 +44,12 @@ class Submissions:
         self._is_consumer_asleep = False
         self._refusal: Callable[[], BaseException] | None = None
         self._is_woken = False
+        self.consumer_ident = 0  # the thread that takes; it would wait for itself if it put
 
     def put(self, submission: Submission) -> None:
         """Add a command. When the queue is full, a thread waits; a running event loop gets `Busy` instead."""
+        if get_ident() == self.consumer_ident:
+            raise CallerError("a handler cannot send commands to its own machine: call a plain method, or ctx.schedule")
         with self._condition:
             while len(self._queue) >= COMMANDS_IN_FLIGHT_MAX and self._refusal is None:
                 if _in_event_loop():
@@ -65,14 +69,11 @@ class Submissions:
             self._is_consumer_asleep = False
             self._condition.notify_all()
 
-    def refuse(self, error: Callable[[], BaseException]) -> list[Submission]:
-        """Take no more; returns what was waiting."""
+    def refuse(self, error: Callable[[], BaseException]) -> None:
+        """Accept no more, for this reason; what waits can still be taken."""
         with self._condition:
             self._refusal = error
-            left = list(self._queue)
-            self._queue.clear()
             self._condition.notify_all()
-            return left
 
     def take(self, timeout_seconds: float, commands_max: int = BATCH_COMMANDS_MAX) -> list[Submission]:
         """The next batch's worth of commands, bounded in number and bytes; empty when the time is up or `wake` came."""

@@ -8,7 +8,7 @@ hashed again from its values, and the sums and the root must be those of the man
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,6 +21,7 @@ from rsm.replica.compatibility import check_schema
 from rsm.replica.events import RawEvent
 from rsm.replica.replica import Replica
 from rsm.state.leaf import encode
+from rsm.state.store import Cut
 
 SNAPSHOT_FORMAT = 1
 EVENTS = "rsm.events"
@@ -61,7 +62,7 @@ def decode_manifest(payload: bytes) -> Manifest:
         raise BadBytes(f"a snapshot's manifest cannot be read: {error}") from error
 
 
-def parts(replica: Replica, chain: bytes) -> Iterator[tuple[RecordKind, bytes]]:
+def parts(replica: Replica, chain: bytes) -> Generator[tuple[RecordKind, bytes], None, None]:
     """The records of a snapshot of the replica as it is now; call it right after a hash point, start it at once.
 
     The replica may apply entries between two records. `chain` is the log's chain at the replica's index.
@@ -86,7 +87,7 @@ def parts(replica: Replica, chain: bytes) -> Iterator[tuple[RecordKind, bytes]]:
     return _parts(cut, manifest, events)
 
 
-def _parts(cut: Any, manifest: Manifest, events: list[RawEvent]) -> Iterator[tuple[RecordKind, bytes]]:
+def _parts(cut: Cut, manifest: Manifest, events: list[RawEvent]) -> Generator[tuple[RecordKind, bytes], None, None]:
     try:
         yield RecordKind.MANIFEST, manifest.encode()
         name, size = "", 0
