@@ -42,6 +42,7 @@ from demos.orderbook.records import (
     FOK,
     IOC,
     MARKET,
+    MASS_CANCEL_ORDERS_MAX,
     NOBODY,
     POST_ONLY,
     QUANTITY_MAX,
@@ -218,13 +219,18 @@ class Book(Markets):
             self._elect(sink, instrument)
         return outcome
 
-    def mass_cancel(self, sink: Sink, owner: int, instrument: int | None = None) -> int:
-        """Take out all orders of an owner, or those in one instrument, oldest first; returns how many.
+    def mass_cancel(
+        self, sink: Sink, owner: int, instrument: int | None = None, orders_max: int = MASS_CANCEL_ORDERS_MAX
+    ) -> int:
+        """Take out the orders of an owner, or those in one instrument, oldest first; returns how many.
 
-        NOBODY's orders are in no index: none are found.
+        At most `orders_max` at a time: there may be more if it returns that many. NOBODY's orders are in no index: none
+        are found.
         """
         count = 0
         for order_id in list(self.owned.get(owner) or ()):
+            if count == orders_max:
+                break
             order = self.orders[order_id]
             if instrument is None or instrument_of(order.level) == instrument:
                 self._remove(sink, order_id, order, Reason.MASS_CANCEL)

@@ -14,7 +14,17 @@ import rsm
 from demos.orderbook.book import Book
 from demos.orderbook.keys import PRICE_MAX, base_of, price_of
 from demos.orderbook.numbered import Numbered
-from demos.orderbook.records import CONTINUOUS, NOBODY, Market, OpenOrder, Order, Outcome, Report, Tape
+from demos.orderbook.records import (
+    CONTINUOUS,
+    MASS_CANCEL_ORDERS_MAX,
+    NOBODY,
+    Market,
+    OpenOrder,
+    Order,
+    Outcome,
+    Report,
+    Tape,
+)
 
 
 class OrderBook(Numbered, name="orderbook", version=1, event=Report):
@@ -85,7 +95,10 @@ class OrderBook(Numbered, name="orderbook", version=1, event=Report):
 
     @rsm.command(version=1)
     def mass_cancel(self, ctx: rsm.Context, instrument: int | None = None, number: int = 0) -> int:
-        """Take out all orders of the session's principal, or those in one instrument; returns how many."""
+        """Take out orders of the session's principal, or those in one instrument, oldest first; returns how many.
+
+        At most `MASS_CANCEL_ORDERS_MAX`: send it again if it returns that many.
+        """
         self.take_number(ctx, number)
         return self.book.mass_cancel(ctx.emit, self._owner(ctx), instrument)
 
@@ -104,7 +117,19 @@ class OrderBook(Numbered, name="orderbook", version=1, event=Report):
         """Cancel the orders of a trader who asked for that."""
         owner = self.on_disconnect.pop(ctx.session, None)
         if owner is not None:
-            self.book.mass_cancel(ctx.emit, owner)
+            self._sweep(ctx, owner)
+
+    def _sweep(self, ctx: rsm.Context, owner: int) -> None:
+        """Cancel a slice of an owner's orders, the next with the next entry: nobody waits for all."""
+        if self.book.mass_cancel(ctx.emit, owner) == MASS_CANCEL_ORDERS_MAX:
+            ctx.schedule(ctx.now, OrderBook.sweep, owner)
+
+    @rsm.command(version=1)
+    def sweep(self, ctx: rsm.Context, owner: int) -> None:
+        """Go on cancelling the orders of a trader who has disconnected; timers only."""
+        if ctx.session:
+            ctx.reject("only the machine's own timers sweep")
+        self._sweep(ctx, owner)
 
     # --- operators ----------------------------------------------------------------------------------------------------
 

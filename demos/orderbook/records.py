@@ -44,6 +44,8 @@ QUANTITY_MAX: Final = 2**48 - 1
 # Slices that an iceberg may be cut into: one large order against slices of one lot would trade for hours in one
 # command. Exchanges bound it likewise (Xetra: the peak is at least 5 % of the order).
 SLICES_MAX: Final = 100
+# Orders that one command takes out: a burst of reports and a pause for everyone behind it, so it is bounded.
+MASS_CANCEL_ORDERS_MAX: Final = 10_000
 # Where counters stop: what containers and logs can hold.
 COUNTER_MAX: Final = 2**63 - 1
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import rsm
+from demos.orderbook import machine
+from demos.orderbook.book import Book
 from demos.orderbook.machine import OrderBook
 from demos.orderbook.records import (
     AUCTION,
@@ -176,6 +178,24 @@ def test_orders_cancel_when_their_session_expires(book: OrderBook) -> None:
     assert live(book) == []
     with pytest.raises(rsm.SessionExpired):
         ann.place(2, 1, BUY, 1, 50)
+
+
+def test_many_orders_cancel_in_slices(book: OrderBook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trader with more orders than one command takes out loses them all, a slice an entry, and nobody else's."""
+    monkeypatch.setattr(machine, "MASS_CANCEL_ORDERS_MAX", 10)
+    monkeypatch.setattr(Book.mass_cancel, "__defaults__", (None, 10))
+    ann = book.session(principal="ann")
+    for order_id in range(1, 36):
+        ann.place(order_id, 1, BUY, 1, 50)
+    book.session(principal="bob").place(99, 1, BUY, 1, 50)
+    ann.cancel_on_disconnect()
+    with pytest.raises(rsm.Rejected, match="timers"):
+        ann.sweep(1)
+    ann.close()
+    deadline = time.monotonic() + 10
+    while len(live(book)) > 1 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert live(book) == [99]
 
 
 def test_orders_cancel_when_their_process_has_died(tmp_path: Path) -> None:
