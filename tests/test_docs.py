@@ -41,7 +41,7 @@ def python(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_marked_code_runs(document: Path, tmp_path: Path) -> None:
-    """Each ``python run`` block ends without an error and prints the ``text output`` block that follows, if one does."""
+    """Each ``python run`` block ends without an error and prints the ``text output`` block that follows it."""
     for block in blocks(ROOT / "README.md"):
         if block.file_name:
             (tmp_path / block.file_name).write_text(block.text, encoding="utf-8")
