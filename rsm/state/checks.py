@@ -23,7 +23,8 @@ Check = Callable[[Any], Any]
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 ATOMS = (int, str, bytes, bool)
 # MessagePack's mark of an integer of 64 bits without sign. Only bytes that hold it can hold an integer beyond INT_MAX.
-UINT64 = b"\xcf"
+# A number: `0xCF in data` is one memchr, `b"\xcf" in data` fails to be a number first.
+UINT64 = 0xCF
 
 
 def key_check(where: str, declared: Any) -> Check:
@@ -62,7 +63,7 @@ def atom_check(where: str, what: str, declared: type) -> Check:
 
 
 def _exact_check(where: str, what: str, declared: Any) -> Check:
-    is_exact = exactly(declared)
+    is_exact, is_narrow = exactly(declared), _narrow(declared)
     decode = msgspec.msgpack.Decoder(declared).decode if _is_constrained(declared) else None
 
     def check_any(value: Any) -> None:
@@ -74,7 +75,7 @@ def _exact_check(where: str, what: str, declared: Any) -> Check:
                 decode(packed)
         except (ValueError, OverflowError) as error:
             raise TypeError(f"{where}: {error}") from None
-        if UINT64 in packed and not within_64_bits(value):
+        if UINT64 in packed and not is_narrow(value):
             raise TypeError(f"{where}: {what} hold int of 64 bits, got {value!r}")
 
     return check_any
@@ -97,40 +98,51 @@ def exactly(declared: Any) -> Callable[[Any], bool]:
     if origin in (Union, types.UnionType):
         parts = [exactly(part) for part in arguments]
         return lambda value: any(part(value) for part in parts)
-    if origin is tuple:
-        return _exactly_tuple(arguments)
-    return _exactly_struct(bare)
-
-
-def _exactly_tuple(arguments: tuple[Any, ...]) -> Callable[[Any], bool]:
-    if len(arguments) == 2 and arguments[1] is Ellipsis:
+    if origin is tuple and Ellipsis in arguments:
         each = exactly(arguments[0])
-        return lambda value: type(value) is tuple and all(map(each, value))
-    if all(part in ATOMS for part in arguments):
-        return lambda value: type(value) is tuple and tuple(map(type, value)) == arguments
-    parts = [exactly(part) for part in arguments]
-    return lambda value: (
-        type(value) is tuple
-        and len(value) == len(parts)
-        and all(part(item) for part, item in zip(parts, value, strict=True))
-    )
+        return lambda value: value.__class__ is tuple and all(map(each, value))
+    return _exactly_all(bare, _fixed_parts(bare))
 
 
-def _exactly_struct(struct: type[msgspec.Struct]) -> Callable[[Any], bool]:
-    # One expression over all fields, made as `dataclasses` makes its methods: this runs at every write of a struct, and
-    # looping over the fields would cost four times as much.
-    names: dict[str, Any] = {"struct": struct}
-    terms = ["type(value) is struct"]
-    for number, (field, hint) in enumerate(field_types(struct)):
-        kinds = _kinds(_bare(hint))
+def _exactly_all(whole: Any, parts: list[tuple[str, Any]]) -> Callable[[Any], bool]:
+    # One expression over all parts, made as `dataclasses` makes its methods: this runs at every write, and looping over
+    # the parts would cost three times as much. A class that lies about its __class__ does not get past the encoder.
+    names: dict[str, Any] = {"whole": tuple if typing.get_origin(whole) is tuple else whole}
+    terms = ["value.__class__ is whole"]
+    if names["whole"] is tuple:
+        terms.append(f"len(value) == {len(parts)}")
+    for number, (part, declared) in enumerate(parts):
+        kinds = _kinds(_bare(declared))
         if len(kinds) == 1:
             (names[f"kind_{number}"],) = kinds
-            terms.append(f"type(value.{field}) is kind_{number}")
+            terms.append(f"{part}.__class__ is kind_{number}")
         else:
-            names[f"exact_{number}"] = exactly(hint)
-            terms.append(f"exact_{number}(value.{field})")
+            names[f"exact_{number}"] = exactly(declared)
+            terms.append(f"exact_{number}({part})")
     predicate: Callable[[Any], bool] = eval("lambda value: " + " and ".join(terms), names)
     return predicate
+
+
+def _narrow(declared: Any) -> Callable[[Any], bool]:
+    """A function that tells whether every integer in an exact value is at most INT_MAX."""
+    parts = _fixed_parts(_bare(declared))
+    if not parts:
+        return within_64_bits
+    holding = [(part, _bare(kind)) for part, kind in parts if _bare(kind) not in (str, bytes, bool)]
+    terms = [f"{part} <= limit" if kind is int else f"within({part})" for part, kind in holding]
+    names = {"limit": INT_MAX, "within": within_64_bits}
+    predicate: Callable[[Any], bool] = eval("lambda value: " + (" and ".join(terms) or "True"), names)
+    return predicate
+
+
+def _fixed_parts(bare: Any) -> list[tuple[str, Any]]:
+    """(expression, type) of the parts of a struct or a fixed tuple called `value`; none of anything else."""
+    if typing.get_origin(bare) is tuple:
+        kinds = typing.get_args(bare)
+        return [] if Ellipsis in kinds else [(f"value[{number}]", kind) for number, kind in enumerate(kinds)]
+    if isinstance(bare, type) and issubclass(bare, msgspec.Struct):
+        return [(f"value.{field}", kind) for field, kind in field_types(bare)]
+    return []
 
 
 def _bare(declared: Any) -> Any:
@@ -165,10 +177,17 @@ def within_64_bits(value: Any) -> bool:
     """Whether every integer in a value, or in the parts of a command's value, is at most INT_MAX."""
     if isinstance(value, enum.Enum):
         value = value.value
+    elif isinstance(value, msgspec.Struct):
+        value = msgspec.structs.astuple(value)
+    elif isinstance(value, dict):
+        value = (*value.keys(), *value.values())
     if isinstance(value, int):
         return value <= INT_MAX
-    if isinstance(value, msgspec.Struct):
-        value = msgspec.structs.astuple(value)
-    if isinstance(value, dict):
-        value = (*value.keys(), *value.values())
-    return not isinstance(value, tuple | list) or all(map(within_64_bits, value))
+    if isinstance(value, tuple | list):
+        for part in value:
+            if part.__class__ is int:
+                if part > INT_MAX:
+                    return False
+            elif part.__class__ is not str and not within_64_bits(part):
+                return False
+    return True
