@@ -88,6 +88,16 @@ PREALLOCATION_BYTES: Final = 1024 * 1024
 APPEND_BYTES_MAX: Final = 64 * 1024 * 1024
 # Read from a log or snapshot at once: large enough to amortise the call, small enough to forget.
 READ_BYTES: Final = 1024 * 1024
+# Segments that a scan holds open, so that it can read what compaction removes meanwhile: 16 GiB of log, a quarter of
+# the usual limit of open files.
+SCAN_FILES_MAX: Final = 256
+# How often a scan lists a log anew whose files vanish before it could open them. Each time the log's owner has removed
+# a segment in the moment between; a second time in a row is rare.
+SCAN_LISTINGS_MAX: Final = 8
+# How often, and how long apart, the unfinished end of a log in use is looked at: longer than a write takes, also one
+# that the kernel holds up (it does for at most 0.2 seconds).
+SCAN_LOOKS_MAX: Final = 6
+SCAN_LOOK_AGAIN_SECONDS: Final = 0.05
 
 # --- snapshots --------------------------------------------------------------------------------------------------------
 

@@ -16,13 +16,13 @@ from rsm.cli.contents import ContentsCheck
 from rsm.cli.decode import batch_of
 from rsm.cli.errors import FINE, FOUND, UNCHECKED
 from rsm.cli.output import count, print_json, print_line, progress
-from rsm.cli.reading import LogReader
+from rsm.cli.reading import entries_of, open_log
 from rsm.cli.target import DISK, file_bytes, machine_directory, snapshot_paths
 from rsm.codec.record import RecordKind, decode_record
 from rsm.errors import BadBytes, CorruptFile, StorageError
 from rsm.limits import SECTOR_BYTES
 from rsm.node.directory import Identity, read_identity
-from rsm.node.scan import read_head
+from rsm.node.scan import LogScan
 from rsm.node.snapshots import read_snapshot, snapshot_position
 from rsm.replica.snapshot import Manifest
 
@@ -96,21 +96,23 @@ def check_log(path: str) -> Report:
     report = Report(path)
     is_machine = machine_directory(path) == os.path.abspath(path)
     identity = _check_identity(report, path) if is_machine else None
-    # Where the log begins is read before the snapshots: a machine in use removes its beginning after taking one.
-    reader = _open(report, path, is_machine=is_machine)
-    snapshots = snapshot_paths(path) if is_machine and os.path.isdir(os.path.join(path, "snapshots")) else []
+    log = _open(report, path, is_machine=is_machine)
+    is_with_snapshots = is_machine and os.path.isdir(os.path.join(path, "snapshots"))
+    # A machine in use takes snapshots and then removes what they cover: read the log first, and it is covered by
+    # snapshots found later.
+    wanted = {int(os.path.basename(file)[:20]) for file in (snapshot_paths(path) if is_with_snapshots else [])}
+    chains = {} if log is None else _check_entries(report, log, wanted)
+    snapshots = snapshot_paths(path) if is_with_snapshots else []
     manifests = [(file, manifest) for file in snapshots if (manifest := check_snapshot(report, file)) is not None]
-    if reader is not None:
-        chains = _check_entries(report, reader, {manifest.index for _, manifest in manifests})
-        if identity is not None:
-            _check_owner(report, reader, identity)
-            _check_fit(report, reader, manifests, chains)
+    if log is not None and identity is not None:
+        _check_owner(report, log, identity)
+        _check_fit(report, log, manifests, chains)
     return report
 
 
-def _open(report: Report, path: str, *, is_machine: bool) -> LogReader | None:
+def _open(report: Report, path: str, *, is_machine: bool) -> LogScan | None:
     try:
-        return LogReader(path)
+        return open_log(path)
     except CorruptFile as error:
         report.findings.append(Finding.of(error))
     except StorageError as error:
@@ -120,30 +122,27 @@ def _open(report: Report, path: str, *, is_machine: bool) -> LogReader | None:
     return None
 
 
-def _check_entries(report: Report, reader: LogReader, wanted: set[int]) -> dict[int, bytes]:
+def _check_entries(report: Report, log: LogScan, wanted: set[int]) -> dict[int, bytes]:
     """Read the whole log; return the hash chain at the indexes wanted, as far as the log has them."""
-    chains = {reader.head.first_index - 1: reader.head.previous_chain}
+    chains = {}
     try:
-        with progress("checking", reader.bytes_total) as advance:
-            for scanned in reader:
-                batch_of(scanned)
-                if scanned.entry.index in wanted:
-                    chains[scanned.entry.index] = scanned.chain
-                advance(reader.bytes_done)
+        for scanned in entries_of(log, "checking"):
+            batch_of(scanned)
+            if scanned.entry.index in wanted:
+                chains[scanned.entry.index] = scanned.chain
     except CorruptFile as error:
         report.findings.append(Finding.of(error))
-    if reader.torn is not None:
-        torn = reader.torn
-        what = f"torn tail of {torn.bytes} bytes after index {reader.last_index}: never acknowledged, cut when opened"
-        report.findings.append(Finding("torn", torn.path, torn.offset, what))
+    if log.torn is not None:
+        what = f"torn tail of {log.torn.bytes} bytes after index {log.last_index}: never acknowledged, cut when opened"
+        report.findings.append(Finding("torn", log.torn.path, log.torn.offset, what))
     report.log = {
-        "first_index": reader.head.first_index,
-        "last_index": reader.last_index,
-        "last_term": reader.last_term,
-        "chain": reader.last_chain.hex(),
-        "segments": len(reader.paths),
+        "first_index": log.first_index,
+        "last_index": log.last_index,
+        "last_term": log.last_term,
+        "chain": log.last_chain.hex(),
+        "segments": len(log.paths),
     }
-    return chains
+    return {log.first_index - 1: log.head.previous_chain, **chains}
 
 
 def _check_identity(report: Report, path: str) -> Identity | None:
@@ -178,21 +177,18 @@ def _check_term(path: str) -> None:
     raise CorruptFile(path, 0, f"neither slot holds term and vote: {reason}")
 
 
-def _check_owner(report: Report, reader: LogReader, identity: Identity) -> None:
-    for path in reader.paths:
-        head = read_head(DISK, path)
+def _check_owner(report: Report, log: LogScan, identity: Identity) -> None:
+    for path, head in zip(log.paths, log.heads, strict=True):
         if (head.cluster_id, head.group_id) != (identity.cluster_id, identity.group_id):
             what = f"belongs to group {head.group_id} of cluster {head.cluster_id.hex()}, the directory to another"
             report.findings.append(Finding("corrupt", path, 0, what))
 
 
-def _check_fit(
-    report: Report, reader: LogReader, manifests: list[tuple[str, Manifest]], chains: dict[int, bytes]
-) -> None:
-    first = reader.head.first_index
+def _check_fit(report: Report, log: LogScan, manifests: list[tuple[str, Manifest]], chains: dict[int, bytes]) -> None:
+    first = log.first_index
     if first > 1 and not any(manifest.index >= first - 1 for _, manifest in manifests):
         what = f"the log begins at {first}, but there is no whole snapshot that it continues"
-        report.findings.append(Finding("corrupt", reader.paths[0], 0, what))
+        report.findings.append(Finding("corrupt", log.paths[0], 0, what))
     for path, manifest in manifests:
         chain = chains.get(manifest.index)
         if chain is not None and chain != manifest.chain:

@@ -10,8 +10,8 @@ from rsm.cli.check import check_log
 from rsm.cli.decode import Call, Item, items_of
 from rsm.cli.errors import FINE, FOUND
 from rsm.cli.options import Group, first_and_last, json_option, path_argument
-from rsm.cli.output import count, iso_time, print_json, print_json_line, print_line, progress, shown
-from rsm.cli.reading import LogReader, open_named
+from rsm.cli.output import count, iso_time, print_json, print_json_line, print_line, shown
+from rsm.cli.reading import check_range, entries_of, open_log, open_named
 from rsm.cli.selection import Condition, Selection, parse_conditions
 from rsm.cli.summary import print_summary, summarize
 from rsm.cli.target import DISK, require_log
@@ -85,25 +85,23 @@ def cat(
     Example: rsm log cat bank-data --command deposit --where to=ann
     """
     check_order(first, last)
-    reader, names = open_named(path, first)
+    opened, names = open_named(path, first)
     selection = Selection(commands, conditions, shows_system=shows_system)
     activation = ACTIVATE.encode()
     # With a terminal on both ends the lines themselves show how far it is.
-    with progress("reading", reader.bytes_total, quiet=sys.stdout.isatty()) as advance:
-        for scanned in reader:
-            if last is not None and scanned.entry.index > last:
-                break
-            advance(reader.bytes_done)
-            is_wanted = first is None or scanned.entry.index >= first
-            is_candidate = is_wanted and selection.may_match(scanned.entry.payload)
-            if not is_candidate and activation not in scanned.entry.payload:
-                continue
-            for item in items_of(scanned, names):
-                if is_wanted and selection.matches(item):
-                    print_item(item, as_json=as_json)
-    reader.check_range(first, last)
+    for scanned in entries_of(opened, quiet=sys.stdout.isatty()):
+        if last is not None and scanned.entry.index > last:
+            break
+        is_wanted = first is None or scanned.entry.index >= first
+        is_candidate = is_wanted and selection.may_match(scanned.entry.payload)
+        if not is_candidate and activation not in scanned.entry.payload:
+            continue
+        for item in items_of(scanned, names):
+            if is_wanted and selection.matches(item):
+                print_item(item, as_json=as_json)
+    check_range(opened, first, last)
     selection.check_words(path, names)
-    return report_torn(reader.torn)
+    return report_torn(opened.torn)
 
 
 def check_order(first: int | None, last: int | None) -> None:
@@ -186,7 +184,7 @@ def export(path: str, out: str, first: int | None, last: int | None, as_json: bo
 
 def end_of(path: str) -> TornTail | None:
     """The torn tail of a log, found by reading its last segment."""
-    reader = LogReader(path, first=2**63)
-    for _ in reader:
+    end = open_log(path, first=2**63)
+    for _ in end:
         pass
-    return reader.torn
+    return end.torn

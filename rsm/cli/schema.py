@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from rsm.cli.decode import SYSTEM_PREFIX, Names, items_of
+from rsm.cli.decode import SYSTEM_PREFIX, items_of
 from rsm.cli.errors import FINE, Unreadable
 from rsm.cli.options import Group, json_option
-from rsm.cli.output import print_json, print_line, progress, table
-from rsm.cli.reading import open_named
+from rsm.cli.output import print_json, print_line, table
+from rsm.cli.reading import entries_of, open_named
 from rsm.cli.target import load_machine
 from rsm.replica.batch import ACTIVATE
 from rsm.state.leaf import ALGORITHM
@@ -57,17 +57,11 @@ def schema_of_class(name: str) -> dict[str, Any]:
 
 def schema_of_log(path: str) -> dict[str, Any]:
     """The schema that holds at the end of a log."""
-    reader, names = open_named(path)
-    with progress("reading", reader.bytes_total) as advance:
-        for scanned in reader:
-            advance(reader.bytes_done)
-            if ACTIVATE.encode() in scanned.entry.payload:
-                for _ in items_of(scanned, names):
-                    pass
-    return _known(path, names)
-
-
-def _known(path: str, names: Names) -> dict[str, Any]:
+    log, names = open_named(path)
+    for scanned in entries_of(log):
+        if ACTIVATE.encode() in scanned.entry.payload:
+            for _ in items_of(scanned, names):
+                pass
     if names.machine is None or names.version is None:
         raise Unreadable(f"{path}: this piece of a log declares no schema")
     return _document(path, names.machine, names.version, names.schema)

@@ -7,14 +7,13 @@ from collections import Counter
 from typing import Any
 
 from rsm.cli.decode import SYSTEM_PREFIX, Names, items_of
-from rsm.cli.output import count, iso_time, print_line, progress, table
-from rsm.cli.reading import LogReader, open_named
+from rsm.cli.output import count, iso_time, print_line, table
+from rsm.cli.reading import entries_of, open_named
 from rsm.cli.target import DISK, machine_directory
-from rsm.codec.record import HEADER_BYTES, decode_header
 from rsm.limits import CLI_COMMANDS_COUNTED_MAX, HASH_INTERVAL_ENTRIES
 from rsm.node.directory import read_identity
-from rsm.node.scan import Scanned, read_head
-from rsm.node.segment import END_MARK, TornTail
+from rsm.node.scan import LogScan, Scanned
+from rsm.node.segment import TornTail, encode_head
 from rsm.replica.batch import CONFIRMED
 
 __all__ = ["print_summary", "summarize", "torn_as_dict"]
@@ -39,13 +38,13 @@ class Summary:
         self.last_confirmed: dict[str, Any] | None = None
         self.stamps: tuple[int, int] | None = None
         self.terms: tuple[int, int] | None = None
-        self.segments: dict[str, list[int]] = {}  # file -> [entries, offset of the last record]
+        self.segments: dict[str, tuple[int, int]] = {}  # file -> entries, offset behind the last
 
     def add(self, scanned: Scanned) -> None:
         """Count an entry."""
         entry = scanned.entry
-        segment = self.segments.setdefault(scanned.path, [0, 0])
-        segment[0], segment[1] = segment[0] + 1, scanned.offset
+        entries, _ = self.segments.get(scanned.path, (0, 0))
+        self.segments[scanned.path] = entries + 1, scanned.end
         self.kinds[entry.kind.name] += 1
         self.raw_bytes += len(entry.payload)
         self.terms = (entry.term if self.terms is None else self.terms[0], entry.term)
@@ -71,48 +70,36 @@ class Summary:
             self.uncounted += 1
 
 
-def segment_end(path: str, offset: int) -> int:
-    """The offset behind the record at `offset`, with its mark: space written ahead does not count."""
-    file = DISK.open(path, writable=False)
-    try:
-        return offset + decode_header(file.pread(HEADER_BYTES, offset)).record_bytes + len(END_MARK)
-    finally:
-        file.close()
-
-
 def summarize(path: str) -> dict[str, Any]:
     """Read the log at `path` and return the document that `log info --json` prints."""
-    reader, names = open_named(path)
+    log, names = open_named(path)
     summary = Summary(names)
-    with progress("reading", reader.bytes_total) as advance:
-        for scanned in reader:
-            summary.add(scanned)
-            advance(reader.bytes_done)
-    return _document(path, reader, summary)
+    for scanned in entries_of(log):
+        summary.add(scanned)
+    return _document(path, log, summary)
 
 
-def _document(path: str, reader: LogReader, summary: Summary) -> dict[str, Any]:
+def _document(path: str, log: LogScan, summary: Summary) -> dict[str, Any]:
     directory = machine_directory(path)
     names = summary.names
     machine = names.machine if directory is None else read_identity(DISK, directory).machine
     segments = []
-    for file in reader.paths:
-        entries, offset = summary.segments.get(file, [0, 0])
-        first = read_head(DISK, file).first_index
-        segments.append({"file": file, "first_index": first, "entries": entries, "bytes": segment_end(file, offset)})
+    for file, head in zip(log.paths, log.heads, strict=True):
+        entries, end = summary.segments.get(file, (0, len(encode_head(head))))
+        segments.append({"file": file, "first_index": head.first_index, "entries": entries, "bytes": end})
     return {
         "path": path,
         "machine": machine,
         "machine_version": names.version,
-        "cluster_id": reader.head.cluster_id.hex(),
-        "group_id": reader.head.group_id,
-        "first_index": reader.head.first_index,
-        "last_index": reader.last_index,
+        "cluster_id": log.head.cluster_id.hex(),
+        "group_id": log.head.group_id,
+        "first_index": log.first_index,
+        "last_index": log.last_index,
         "first_term": None if summary.terms is None else summary.terms[0],
         "last_term": None if summary.terms is None else summary.terms[1],
         "first_time": None if summary.stamps is None else iso_time(summary.stamps[0]),
         "last_time": None if summary.stamps is None else iso_time(summary.stamps[1]),
-        "chain": reader.last_chain.hex(),
+        "chain": log.last_chain.hex(),
         "segments": segments,
         "raw_bytes": summary.raw_bytes,
         "stored_bytes": sum(segment["bytes"] for segment in segments),
@@ -125,7 +112,7 @@ def _document(path: str, reader: LogReader, summary: Summary) -> dict[str, Any]:
         "hash_points": summary.hash_points,
         "confirmed_roots": summary.confirmed,
         "last_confirmed": summary.last_confirmed,
-        "torn": torn_as_dict(reader.torn),
+        "torn": torn_as_dict(log.torn),
     }
 
 

@@ -76,6 +76,9 @@ class Disk(Protocol):
     def lock(self, path: str) -> Lock:
         """Take an exclusive lock on the file at `path`, made if needed; `DirectoryInUse` names the holder's process."""
 
+    def is_locked(self, path: str) -> bool:
+        """Whether somebody seems to hold the lock; not by trying, which could be in the way. A hint for readers."""
+
 
 _REMEDIES: Final = {
     errno.ENOSPC: "the disk is full: free some space",
@@ -253,3 +256,16 @@ class OsDisk:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             return OsLock(descriptor)
+
+    def is_locked(self, path: str) -> bool:
+        # By the process that the file names: it may have released the lock since, or another may have its number.
+        try:
+            with open(path, "rb") as file:
+                holder = int(file.read(32))
+            if holder > 0:
+                os.kill(holder, 0)
+        except PermissionError:
+            return True
+        except (OSError, ValueError):
+            return False
+        return holder > 0

@@ -2,19 +2,25 @@
 
 A scan takes no lock, changes nothing and verifies everything, in bounded memory. It reads the directory of a machine,
 its `log` directory, or one segment file, which is also what `export` writes.
+
+The log may be in use. What its owner removes meanwhile is read all the same, since a scan opens every segment before it
+reads the first; if one is gone before that, the log begins later now and is listed anew. What looks torn is looked at
+again while somebody has the log open: it may be a write under way.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 
 import msgspec
 
 from rsm.codec.record import Entry
 from rsm.errors import CallerError, StorageError
-from rsm.node.disk import Disk
+from rsm.limits import SCAN_FILES_MAX, SCAN_LISTINGS_MAX, SCAN_LOOK_AGAIN_SECONDS, SCAN_LOOKS_MAX
+from rsm.node.disk import Disk, File
 from rsm.node.segment import (
     SegmentHead,
     SegmentReader,
@@ -31,78 +37,105 @@ __all__ = ["LogScan", "Scanned", "export", "scan"]
 
 
 class Scanned(msgspec.Struct, frozen=True, gc=False):
-    """One verified entry, the hash chain after it, and the file and offset it was read from."""
+    """One verified entry, the hash chain after it, and where it was read: file, offset, and the offset behind it."""
 
     entry: Entry
     chain: bytes
     path: str
     offset: int
+    end: int
 
 
 class LogScan:
     """A log to iterate over, once or again: yields `Scanned` in index order, raises `CorruptFile` at the place of
     damage.
 
-    `head` describes the first segment read (cluster, group, first index, and term and chain before it). After an
-    iteration has ended, `torn` is the torn tail if the log has one, and `last_index`, `last_term` and `last_chain` say
-    where it ends.
+    `paths` are the segments to read, `heads` what they say of themselves, `head` the first of these (cluster, group,
+    first index, and term and chain before it); an iteration begins by listing them anew. After it has ended, `torn` is
+    the torn tail if the log has one, and `last_index`, `last_term` and `last_chain` say where the log ends.
     """
 
     def __init__(self, disk: Disk, path: str, first: int | None) -> None:
         self.path = path
         self._disk = disk
-        self.paths = self._segment_paths(first)
-        self.torn: TornTail | None = None
-        self.head: SegmentHead = read_head(disk, self.paths[0])
-        self.cluster_id = self.head.cluster_id
-        self.group_id = self.head.group_id
-        self.first_index = self.head.first_index
-        self._rewind()
+        self._first = first
+        self._listed: list[str] = []
+        with contextlib.ExitStack() as files:
+            self._open(files)
 
-    def _rewind(self) -> None:
-        self.torn = None
+    @property
+    def first_index(self) -> int:
+        """The first index read."""
+        return self.head.first_index
+
+    def _open(self, files: contextlib.ExitStack) -> list[File]:
+        """List the log and open its segments, until `files` is closed; those beyond `SCAN_FILES_MAX` are left."""
+        for _ in range(SCAN_LISTINGS_MAX - 1):
+            try:
+                return self._try_to_open(files)
+            except StorageError:
+                if all(map(self._disk.exists, self._listed)):
+                    raise
+        return self._try_to_open(files)
+
+    def _try_to_open(self, files: contextlib.ExitStack) -> list[File]:
+        self._list()
+        return [self._open_segment(path, files) for path in self.paths[:SCAN_FILES_MAX]]
+
+    def _open_segment(self, path: str, files: contextlib.ExitStack) -> File:
+        file = self._disk.open(path, writable=False)
+        files.callback(file.close)
+        return file
+
+    def _list(self) -> None:
+        if self._disk.is_directory(self.path):
+            directory = os.path.join(self.path, "log")
+            if not self._disk.is_directory(directory):
+                directory = self.path
+            names = filter(is_segment_name, self._disk.listdir(directory))
+            self._listed = [os.path.join(directory, name) for name in names]
+            if not self._listed:
+                raise StorageError(f"{self.path}: there is no log here: name a machine's directory or a log file")
+            heads = read_heads(self._disk, self._listed)
+        else:
+            self._listed = [self.path]
+            heads = [self._read_head()]
+        start = last_reset(heads)
+        while self._first is not None and start + 1 < len(heads) and heads[start + 1].first_index <= self._first:
+            start += 1
+        self.paths, self.heads = self._listed[start:], heads[start:]
+        self.head: SegmentHead = self.heads[0]
+        self.torn: TornTail | None = None
         self.last_index = self.head.first_index - 1
         self.last_term = self.head.previous_term
         self.last_chain = self.head.previous_chain
 
-    def _segment_paths(self, first: int | None) -> list[str]:
-        if not self._disk.is_directory(self.path):
-            return [self.path]
-        directory = os.path.join(self.path, "log")
-        if not self._disk.is_directory(directory):
-            directory = self.path
-        paths = [os.path.join(directory, name) for name in self._disk.listdir(directory) if is_segment_name(name)]
-        if not paths:
-            raise StorageError(f"{self.path}: there is no log here: name a machine's directory or a log file")
-        heads = read_heads(self._disk, paths)
-        start = last_reset(heads)
-        while first is not None and start + 1 < len(heads) and heads[start + 1].first_index <= first:
-            start += 1
-        return paths[start:]
+    def _read_head(self) -> SegmentHead:
+        """The head of one segment file, whatever its name."""
+        with contextlib.ExitStack() as files:
+            return SegmentReader(self._open_segment(self.path, files), last=True).head
 
     def __iter__(self) -> Iterator[Scanned]:
-        self._rewind()
-        for position, path in enumerate(self.paths):
-            file = self._disk.open(path, writable=False)
-            try:
+        with contextlib.ExitStack() as files:
+            opened = self._open(files)
+            for position, path in enumerate(self.paths):
+                file = opened[position] if position < len(opened) else self._open_segment(path, files)
                 reader = SegmentReader(file, last=position == len(self.paths) - 1)
                 check_succession(path, reader.head, self.last_index, self.last_term, self.last_chain)
-                for frame in reader:
-                    entry = frame.entry
-                    self.last_index, self.last_term, self.last_chain = entry.index, entry.term, frame.chain
-                    yield Scanned(entry, frame.chain, path, frame.offset)
-                self.torn = reader.torn
-            finally:
+                yield from self._read(reader)
                 file.close()
 
-
-def read_head(disk: Disk, path: str) -> SegmentHead:
-    """The verified head of one segment file, whatever its name."""
-    file = disk.open(path, writable=False)
-    try:
-        return SegmentReader(file, last=True).head
-    finally:
-        file.close()
+    def _read(self, reader: SegmentReader) -> Iterator[Scanned]:
+        lock = os.path.normpath(os.path.join(os.path.dirname(reader.path), "..", "lock"))
+        for looks in range(1, SCAN_LOOKS_MAX + 1):
+            for frame in reader:
+                entry = frame.entry
+                self.last_index, self.last_term, self.last_chain = entry.index, entry.term, frame.chain
+                yield Scanned(entry, frame.chain, reader.path, frame.offset, frame.end)
+            self.torn = reader.torn
+            if self.torn is None or looks == SCAN_LOOKS_MAX or not self._disk.is_locked(lock):
+                return
+            time.sleep(SCAN_LOOK_AGAIN_SECONDS)
 
 
 def scan(disk: Disk, path: str, *, first: int | None = None) -> LogScan:
@@ -121,8 +154,6 @@ def export(disk: Disk, source: str, target: str, first: int | None = None, last:
     its end.
     """
     log = scan(disk, source, first=first)
-    start = log.first_index if first is None else first
-    term, chain = log.head.previous_term, log.head.previous_chain
     if disk.exists(target):
         raise CallerError(f"{target}: it exists already: remove it or choose another path")
     temporary = target + ".tmp"
@@ -132,21 +163,25 @@ def export(disk: Disk, source: str, target: str, first: int | None = None, last:
     file = disk.open(temporary, create=True)
     try:
         offset = 0
+        before: tuple[int, bytes] | None = None
         for scanned in log:
             entry = scanned.entry
             if last is not None and entry.index > last:
                 break
-            if entry.index < start:
-                term, chain = entry.term, scanned.chain
-                continue
-            if not count:
-                head = encode_head(SegmentHead(log.cluster_id, log.group_id, start, term, chain, True))
-                file.pwrite(head, 0)
-                offset = len(head)
-            record = encode_entry(entry, scanned.chain, log.group_id, compress=True)
-            file.pwrite(record, offset)
-            offset += len(record)
-            count += 1
+            if first is None or entry.index >= first:
+                if not count:
+                    term, chain = before or (log.head.previous_term, log.head.previous_chain)
+                    head = encode_head(
+                        SegmentHead(log.head.cluster_id, log.head.group_id, entry.index, term, chain, True)
+                    )
+                    file.pwrite(head, 0)
+                    offset = len(head)
+                record = encode_entry(entry, scanned.chain, log.head.group_id, compress=True)
+                file.pwrite(record, offset)
+                offset += len(record)
+                count += 1
+            before = entry.term, scanned.chain
+        start = log.first_index if first is None else first
         if not count or start < log.first_index or (last is not None and log.last_index < last):
             raise CallerError(
                 f"{source}: the log holds {log.first_index} to {log.last_index}, not {start} to {last or 'its end'}"

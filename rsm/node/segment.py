@@ -8,13 +8,16 @@ The judgement (the design's fourth promise) is needed when the next record is no
 
 * everything from its offset to the end of the file is zero: a clean end;
 * the file ends inside it, or is zero from a sector boundary inside it to the end of the file: *torn*, the trace of a
-power
-  cut during a write that was never acknowledged; allowed in the last segment only, and cut by whoever owns the log;
+  power cut during a write that was never acknowledged; allowed in the last segment only, and cut by whoever owns the
+  log;
 * anything else: *corrupt*, even the very last record.
 
 The mark decides the case in which the two could be confused. It is not zero, so a record that was written completely
 never looks torn, whatever its payload ends with and whichever of its other bits were damaged later. A head is never
 torn: a segment gets its name only after its head was synced.
+
+A reader may meet the owner at work. So whatever is not whole and good is read again before it is judged, and only after
+the end of what is there was found: a log is written forwards, so whoever saw something behind a record finds it whole.
 """
 
 from __future__ import annotations
@@ -145,22 +148,28 @@ class Window:
             self._start, position = offset, 0
         return memoryview(self._data)[position : position + count]
 
+    def forget(self) -> None:
+        """Read the file again from here on: somebody may be writing it."""
+        self._data = b""
+
 
 class SegmentReader:
     """Reads and verifies one segment from its head to its end, in bounded memory; never changes it.
 
     Making one reads the head. Iteration yields `Frame`s in index order and checks checksums, group, index, term and
     chain. Afterwards `end` is the offset behind the last whole record and `torn` the torn tail, if there was one (only
-    with `last`). Everything else that is not right raises `CorruptFile` at its place.
+    with `last`). Everything else that is not right raises `CorruptFile` at its place. Iterating once more goes on
+    behind `end`: the segment may have grown.
     """
 
     def __init__(self, file: File, *, last: bool) -> None:
         self.path = file.path
-        self.size = file.size()
         self.torn: TornTail | None = None
+        self._file = file
         self._last = last
         self._window = Window(file)
         self.head, self.end = self._read_head()
+        self._position = self.head.first_index - 1, self.head.previous_term, self.head.previous_chain
 
     def _corrupt(self, offset: int, what: object) -> CorruptFile:
         return CorruptFile(self.path, offset, str(what))
@@ -183,6 +192,9 @@ class SegmentReader:
             raise self._corrupt(0, f"segment head: {error}") from error
         return head, header.record_bytes + len(END_MARK)
 
+    def _header(self, offset: int) -> Header:
+        return decode_header(self._window.read(HEADER_BYTES, offset), bytes_max=ENTRY_BYTES_MAX)
+
     def _payload(self, header: Header, offset: int) -> bytes:
         # Copied out of the window once; a memoryview would keep the whole window alive with every entry.
         data = self._window.read(header.stored_bytes + len(END_MARK), offset + HEADER_BYTES)
@@ -192,29 +204,28 @@ class SegmentReader:
         return payload
 
     def __iter__(self) -> Iterator[Frame]:
-        head = self.head
-        offset = self.end
-        index, term, chain = head.first_index - 1, head.previous_term, head.previous_chain
-        while offset < self.size:
+        self.torn = None
+        offset, size = self.end, self._file.size()
+        index, term, chain = self._position
+        while offset < size:
             try:
-                header = decode_header(self._window.read(HEADER_BYTES, offset), bytes_max=ENTRY_BYTES_MAX)
-            except BadBytes as error:
-                self._judge(offset, offset + HEADER_BYTES, error)
-                return
-            end = offset + header.record_bytes + len(END_MARK)
-            try:
+                header = self._header(offset)
                 payload = self._payload(header, offset)
-            except BadBytes as error:
-                self._judge(offset, end, error)
-                return
+            except BadBytes:
+                found = self._look_again(offset)
+                if found is None:
+                    return
+                header, payload = found
             self._check_order(offset, header, index, term)
             index, term = header.index, header.term
             chain = next_chain(chain, index, term, header.kind, payload)
             if chain != header.chain:
                 raise self._corrupt(offset, f"entry {index} breaks the hash chain")
             entry = Entry(index, term, header.kind, payload)
-            frame = Frame(entry, chain, offset, end)
-            self.end = offset = end
+            self.end = offset + header.record_bytes + len(END_MARK)
+            self._position = index, term, chain
+            frame = Frame(entry, chain, offset, self.end)
+            offset = self.end
             yield frame
 
     def _check_order(self, offset: int, header: Header, index: int, term: int) -> None:
@@ -227,24 +238,38 @@ class SegmentReader:
         if header.term < term:
             raise self._corrupt(offset, f"index {header.index} has term {header.term} after term {term}")
 
-    def _judge(self, offset: int, end: int, error: BadBytes) -> None:
+    def _look_again(self, offset: int) -> tuple[Header, bytes] | None:
+        """The record at `offset` if it is whole after all; else the judgement, and None."""
+        self._window.forget()
+        size = self._file.size()
+        data_end = self._data_end(offset, size)
+        self._window.forget()
+        end = offset + HEADER_BYTES
+        try:
+            header = self._header(offset)
+            end = offset + header.record_bytes + len(END_MARK)
+            return header, self._payload(header, offset)
+        except BadBytes as error:
+            self._judge(offset, end, data_end, size, error)
+            return None
+
+    def _judge(self, offset: int, end: int, data_end: int, size: int, error: BadBytes) -> None:
         """Decide what a record from `offset` to `end` (as far as known) is that is not whole and good."""
-        data_end = self._data_end(offset)
         if not self._last:
             raise self._corrupt(offset, f"{error} (in a sealed segment)")
         if data_end == offset:
             return
         first_zero_sector = -(-data_end // SECTOR_BYTES) * SECTOR_BYTES
-        if end <= self.size and first_zero_sector >= end:
+        if end <= size and first_zero_sector >= end:
             raise self._corrupt(offset, error)
         self.torn = TornTail(self.path, offset, data_end - offset)
 
-    def _data_end(self, offset: int) -> int:
+    def _data_end(self, offset: int, size: int) -> int:
         """The offset behind the last byte that is not zero, at least `offset`."""
         end = offset
         position = offset
-        while position < self.size:
-            data = bytes(self._window.read(min(READ_BYTES, self.size - position), position))
+        while position < size:
+            data = bytes(self._window.read(min(READ_BYTES, size - position), position))
             stripped = data.rstrip(b"\0")
             if stripped:
                 end = position + len(stripped)

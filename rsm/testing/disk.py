@@ -283,6 +283,9 @@ class FaultDisk:
         self._locked.add(path)
         return _FaultLock(self._locked, path)
 
+    def is_locked(self, path: str) -> bool:
+        return path in self._locked
+
     def _inode(self, path: str, operation: str) -> _Inode:
         self.check_power()
         if path not in self._names:

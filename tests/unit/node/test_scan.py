@@ -6,10 +6,11 @@ import pytest
 
 from rsm.codec.record import Entry, RecordKind
 from rsm.errors import CallerError, CorruptFile, StorageError
+from rsm.limits import SCAN_LISTINGS_MAX, SCAN_LOOKS_MAX
 from rsm.node.directory import MachineDirectory
 from rsm.node.journal import Journal
 from rsm.node.scan import export, scan
-from rsm.testing.disk import FaultDisk
+from rsm.testing.disk import FaultDisk, Survival
 
 
 def entries(first: int, last: int) -> list[Entry]:
@@ -42,7 +43,7 @@ def test_a_scan_yields_the_log() -> None:
             assert [item.chain for item in scanned] == [journal.chain_at(index) for index in range(1, 31)]
             assert (log.first_index, log.last_index, log.last_term, log.torn) == (1, 30, 5, None)
             assert log.last_chain == journal.last_chain
-            assert (log.cluster_id, log.group_id) == (b"c" * 16, 2)
+            assert (log.head.cluster_id, log.head.group_id) == (b"c" * 16, 2)
         assert len({item.path for item in scanned}) == len(log.paths) > 3
         for item in scanned:
             assert disk.contents(item.path)[item.offset : item.offset + 2] == b"rm"
@@ -79,6 +80,111 @@ def test_a_torn_end_is_reported_and_left() -> None:
     assert log.torn is not None
     assert (log.torn.path, log.torn.offset, log.torn.bytes) == (path, last.offset, 70)
     assert disk.contents(path) == content[: last.offset + 70]
+
+
+@pytest.mark.parametrize("size", [200, 250_000])
+def test_entries_appended_during_a_scan_are_read(size: int) -> None:
+    """An end that was read as zeros a moment ago is no damage when it has been written since; the scan goes on."""
+    disk = FaultDisk()
+    directory = MachineDirectory.create(disk, "machine", machine="bank")
+    journal = directory.open_journal()
+
+    def append() -> None:
+        first = journal.last_index + 1
+        journal.append([Entry(index, 1, RecordKind.BATCH, bytes([index]) * size) for index in range(first, first + 5)])
+
+    append()
+    got = []
+    for item in scan(disk, "machine"):
+        got.append(item.entry)
+        if len(got) == journal.last_index < 20:
+            append()
+    assert got == list(journal.read(1, len(got)))
+    # Where the space written ahead ended when the scan began, it may end as well.
+    assert len(got) == 20 if size == 200 else len(got) > 5
+
+
+def test_a_segment_sealed_during_a_scan_ends_there() -> None:
+    """The space written ahead is cut off when a segment is sealed; the scan ends with the last entry it held."""
+    disk = FaultDisk()
+    directory = MachineDirectory.create(disk, "machine", machine="bank")
+    journal = directory.open_journal(segment_bytes=1500)
+    journal.append(entries(1, 3))
+    log = scan(disk, "machine")
+    got = []
+    for item in log:
+        got.append(item.entry)
+        journal.append(entries(journal.last_index + 1, journal.last_index + 4))
+    assert got == entries(1, len(got))
+    assert len(got) < journal.last_index
+    assert log.torn is None
+
+
+def test_what_compaction_removes_during_a_scan_is_read() -> None:
+    """A scan holds its segments open, and one that begins late begins where the log begins then."""
+    disk = FaultDisk()
+    journal = machine(disk)
+    late = scan(disk, "machine")
+    got = []
+    for item in scan(disk, "machine"):
+        got.append(item.entry)
+        journal.compact_to(30)
+    assert got == entries(1, 30)
+    assert [item.entry for item in late] == entries(journal.first_index, 30)
+    assert late.first_index == journal.first_index > 1
+    export(disk, "machine", "exported")
+    assert [item.entry for item in scan(disk, "exported")] == entries(journal.first_index, 30)
+
+
+@pytest.mark.parametrize("times", [1, SCAN_LISTINGS_MAX - 1, SCAN_LISTINGS_MAX])
+def test_a_segment_that_vanishes_before_it_was_opened(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log is listed anew, but not for ever."""
+    disk = FaultDisk()
+    journal = machine(disk, 60)
+    listed = disk.listdir
+    left = [times]
+
+    def list_and_remove(path: str) -> list[str]:
+        names = listed(path)
+        if path == "machine/log" and left[0]:
+            left[0] -= 1
+            journal.compact_to(int(names[1][:20]) - 1)
+        return names
+
+    monkeypatch.setattr(disk, "listdir", list_and_remove)
+    if times == SCAN_LISTINGS_MAX:
+        with pytest.raises(StorageError, match="no such file"):
+            scan(disk, "machine")
+    else:
+        log = scan(disk, "machine")
+        assert [item.entry for item in log] == entries(journal.first_index, 60)
+
+
+def test_a_write_under_way_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What looks torn while somebody has the log open is looked at again; what stays so is torn."""
+    disk = FaultDisk()
+    machine(disk)
+    last = list(scan(disk, "machine"))[-1]
+    whole = disk.contents(last.path)
+    looks: list[float] = []
+
+    def finish_the_write(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 2:
+            disk.open(last.path).pwrite(whole, 0)
+
+    monkeypatch.setattr("time.sleep", finish_the_write)
+    disk.put(last.path, whole[: last.offset + 70])
+    log = scan(disk, "machine")
+    assert [item.entry for item in log] == entries(1, 30)
+    assert (log.torn, len(looks)) == (None, 2)
+    disk.put(last.path, whole[: last.offset + 70])
+    assert [item.entry for item in log] == entries(1, 29)
+    assert log.torn is not None
+    assert len(looks) == 2 + SCAN_LOOKS_MAX - 1
+    restarted = disk.restart(Survival.EVERYTHING)
+    assert len(list(scan(restarted, "machine"))) == 29
+    assert len(looks) == 2 + SCAN_LOOKS_MAX - 1
 
 
 def test_damage_is_raised_at_its_place() -> None:
