@@ -68,11 +68,18 @@ class PendingAnswer(Submission, Pending[R], Generic[R]):
     __slots__ = ("_answer", "_decode", "_error", "_waiters", "_what")
 
     def __init__(
-        self, what: str, decode: Callable[[bytes], R], session: int = 0, call: bytes = b"", key: str | None = None
+        self,
+        what: str,
+        decode: Callable[[bytes], R],
+        session: int = 0,
+        call: bytes = b"",
+        key: str | None = None,
+        known: tuple[Any, ...] | None = None,
     ) -> None:
         self.session = session
         self.call = call
         self.key = key
+        self.known = known
         self._what = what
         self._decode = decode
         self._answer: Answer | None = None

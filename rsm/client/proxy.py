@@ -41,7 +41,8 @@ class ClientCommand(BoundCommand[Any, Any]):
         self._proxy = proxy
         self._spec = spec
         self._head = call_head(spec.name, spec.version)
-        self._encode = cbor.encode_plain if spec.signature.is_plain else cbor.encode
+        self._bind = spec.signature.bind
+        self._is_plain = spec.signature.is_plain
         self.__doc__ = spec.handler.__doc__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -49,10 +50,18 @@ class ClientCommand(BoundCommand[Any, Any]):
 
     def send(self, *args: Any, **kwargs: Any) -> PendingAnswer[Any]:
         spec, proxy = self._spec, self._proxy
-        call = self._head + self._encode(spec.signature.bind(args, kwargs))
+        values = self._bind(args, kwargs)
+        if self._is_plain:
+            call = self._head + cbor.encode_plain(values)
+            known = (spec.name, spec.version, values)
+        else:
+            call = self._head + cbor.encode(values)
+            known = None
         if len(call) > COMMAND_BYTES_MAX:
             raise too_large(call)
-        pending: PendingAnswer[Any] = PendingAnswer(spec.name, spec.decode_result, proxy._session, call, proxy._key)
+        pending: PendingAnswer[Any] = PendingAnswer(
+            spec.name, spec.decode_result, proxy._session, call, proxy._key, known
+        )
         proxy._runtime.submit(pending)
         return pending
 

@@ -27,6 +27,8 @@ class Pending(abc.ABC, Generic[R_co]):
     Commands sent from one session take effect in the order they were sent.
     """
 
+    __slots__ = ()
+
     @abc.abstractmethod
     def result(self, timeout_seconds: float | None = None) -> R_co:
         """Wait for the answer. `Rejected` and its kin as the command decided; `TimeoutError` leaves it on its way."""

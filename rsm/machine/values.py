@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import GenericAlias, UnionType
 from typing import Any
 
@@ -44,9 +44,11 @@ class Signature:
         self.count = len(parameters)
         values_type = GenericAlias(tuple, tuple(parameter.type for parameter in parameters))
         self.decode_packed: Callable[[bytes], tuple[Any, ...]] = msgspec.msgpack.Decoder(values_type).decode
-        self._defaults = [p.default for p in parameters if p.default is not MISSING]  # Python has them last
+        self._defaults = tuple(p.default for p in parameters if p.default is not MISSING)  # Python has them last
         self._kinds = tuple(_bare(parameter.type) for parameter in parameters)
         self.is_plain = all(kind in PLAIN for kind in self._kinds)
+        # A lookalike differs from what it travels as; but buffers equal the bytes that they hold.
+        self._has_quick_check = self.is_plain and bytes not in self._kinds
 
     @classmethod
     def of(cls, what: str, function: Callable[..., Any], skip: int, local_names: dict[str, Any]) -> Signature:
@@ -86,28 +88,29 @@ class Signature:
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Plain positional values for a call, defaults filled in; checked. `InvalidCommand` names the field."""
-        if kwargs:
-            values = self.fill(args, kwargs)
-        else:
-            values = list(args)
-            missing = self.count - len(values)
-            if missing:
-                if not 0 < missing <= len(self._defaults):
-                    values = self.fill(args, kwargs)  # says what is wrong
-                else:
-                    values += self._defaults[-missing:]
-        given = values
-        if not self.is_plain:
-            values = self.plain(values)
-        packed = self.encode(values)
-        self.decode(packed)
-        if tuple(map(type, given)) != self._kinds:
-            self._refuse_lookalikes(given)
+        missing = self.count - len(args)
+        if kwargs or not 0 <= missing <= len(self._defaults):
+            args = tuple(self.fill(args, kwargs))  # also says what is wrong
+        elif missing:
+            args += self._defaults[-missing:]
+        values = args if self.is_plain else self.plain(args)
+        try:
+            packed = encode(values)
+            typed = self.decode_packed(packed)
+        except (OverflowError, TypeError, ValueError, RecursionError):
+            packed = self.encode(values)
+            typed = self.decode(packed)  # if not the line above, this says what is wrong
+        if not self._has_quick_check:
+            if tuple(map(type, args)) != self._kinds:
+                self._refuse_lookalikes(args)
+        elif typed != args:
+            self._refuse_lookalikes(args)
         if UINT64 in packed:
             self._refuse_wide(values)
-        return values
+        # Of plain types, what the log will decode to, not what a caller had that equals it.
+        return list(typed if self.is_plain else values)
 
-    def _refuse_lookalikes(self, values: list[Any]) -> None:
+    def _refuse_lookalikes(self, values: Sequence[Any]) -> None:
         # What would travel as the text or bytes that was asked for, but is something else: a date, a UUID, a buffer.
         for name, kind, value in zip(self.names, self._kinds, values, strict=True):
             if kind in PLAIN and not isinstance(value, kind):
@@ -115,15 +118,15 @@ class Signature:
                     f"{self.what}: {name}: Expected `{PLAIN[kind]}`, got `{type(value).__name__}`", name
                 )
 
-    def _refuse_wide(self, values: list[Any]) -> None:
+    def _refuse_wide(self, values: Sequence[Any]) -> None:
         for name, value in zip(self.names, values, strict=True):
             if not within_64_bits(value):
                 raise InvalidCommand(f"{self.what}: {name}: Expected `int` of 64 bits with sign, got {value!r}", name)
 
-    def plain(self, values: list[Any]) -> list[Any]:
+    def plain(self, values: Sequence[Any]) -> list[Any]:
         """Values with enums, structs and tuples turned into what they travel as."""
         try:
-            return msgspec.to_builtins(values, builtin_types=BYTES)  # type: ignore[no-any-return]  # a list
+            return msgspec.to_builtins(list(values), builtin_types=BYTES)  # type: ignore[no-any-return]  # a list
         except (OverflowError, TypeError, ValueError, RecursionError) as error:
             name = next((name for name, value in zip(self.names, values, strict=False) if not _encodes(value)), None)
             raise InvalidCommand(f"{self.what}: {name}: {error}", name) from None
@@ -143,7 +146,7 @@ class Signature:
             raise InvalidCommand(f"{self.what}: {name}: {known}", name)
         return values
 
-    def encode(self, values: list[Any]) -> bytes:
+    def encode(self, values: Sequence[Any]) -> bytes:
         """MessagePack of plain values; `InvalidCommand` for what has none (an int of 65 bits, half a character)."""
         try:
             return encode(values)

@@ -43,7 +43,7 @@ from rsm.node.journal import Journal
 from rsm.node.log import describe, logger
 from rsm.node.recovery import recover
 from rsm.node.snapshotter import Snapshotter
-from rsm.node.submissions import Submission, Submissions
+from rsm.node.submissions import Submission, Submissions, join_items
 from rsm.raft.engine import Ready
 from rsm.raft.solo import SoloEngine
 from rsm.replica.answer import Answer
@@ -52,9 +52,8 @@ from rsm.replica.batch import (
     CLOSE_SESSION,
     CONFIRMED,
     FLAG_HASH_POINT,
-    ITEM_HEAD,
+    Batch,
     encode_call,
-    encode_uint,
     join_batch,
     join_item,
 )
@@ -401,8 +400,10 @@ class Embedded:
             if self._snapshotter.wants_hash_point:
                 flags |= FLAG_HASH_POINT
             confirmations = [join_item(0, 0, 0, encode_call(CONFIRMED, 1, list(root))) for root in self._unconfirmed]
-            items = confirmations + self._join(taken)
-            payload = join_batch(self.replica.definition.version, self._clock.now(), flags, items)
+            items, decoded = join_items(self.replica.sessions, taken)
+            version, stamp = self.replica.definition.version, self._clock.now()
+            payload = join_batch(version, stamp, flags, confirmations + items)
+            batch = None if decoded is None or confirmations else Batch(version, stamp, flags, decoded)
             self._engine.propose(payload)
             try:
                 ready = self._persist()
@@ -413,7 +414,7 @@ class Embedded:
                 return error
             self._unconfirmed.clear()
             for entry in ready.committed:
-                self._apply(entry, taken, len(confirmations))
+                self._apply(entry, batch if entry.payload is payload else None, taken, len(confirmations))
         except BaseException as error:
             # Those who have their answers keep them.
             self._fail(taken, error)
@@ -422,10 +423,10 @@ class Embedded:
             self._notify_events()
         return None
 
-    def _apply(self, entry: Entry, taken: list[Submission], confirmations: int) -> None:
+    def _apply(self, entry: Entry, batch: Batch | None, taken: list[Submission], confirmations: int) -> None:
         with self._state_lock:
             try:
-                applied = self.replica.apply(entry)
+                applied = self.replica.apply(entry, batch)
             except BaseException as error:
                 self._failure = error  # before the lock is free: no query may see what is half done
                 raise
@@ -452,28 +453,6 @@ class Embedded:
         self._retry_at = time.monotonic() + FULL_DISK_RETRY_SECONDS
         self._fail(taken, error)
         self._snapshotter.refuse(error)
-
-    def _join(self, taken: list[Submission]) -> list[bytes]:
-        """Items for submissions. A session's numbers go on from where the log stands; all before them are answered."""
-        heads: dict[int, tuple[bytes, bytes]] = {}
-        firsts: dict[int, int] = {}
-        sequences: dict[int, int] = {}
-        items = []
-        for submission in taken:
-            number = submission.session
-            sequence = sequences.get(number)
-            if sequence is None:
-                session = self.replica.sessions.get(number)
-                sequence = 0 if number == 0 else 1 if session is None else session.next_sequence
-                firsts[number] = sequence
-                heads[number] = (ITEM_HEAD + encode_uint(number), encode_uint(sequence))
-            sequences[number] = sequence + 1 if number else 0
-            if submission.key is None:
-                head, lowest = heads[number]
-                items.append(head + encode_uint(sequence) + lowest + submission.call)
-            else:
-                items.append(join_item(number, sequence, firsts[number], submission.call, submission.key))
-        return items
 
     def _persist(self) -> Ready:
         ready = self._engine.ready()

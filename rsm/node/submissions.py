@@ -6,27 +6,32 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from itertools import count
 from threading import get_ident
+from typing import Any
 
 from rsm.errors import Busy, CallerError
 from rsm.limits import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMANDS_IN_FLIGHT_MAX
 from rsm.replica.answer import Answer
+from rsm.replica.batch import ITEM_HEAD, encode_uint, join_item
+from rsm.replica.sessions import Session
 
 
 class Submission:
-    """One command on its way into the log. `call` is name, version and values as encoded; session 0 is the leader's
-    own.
+    """One command on its way into the log. `call` is name, version and values as encoded, `known` what it decodes to,
+    for those who just validated that; session 0 is the leader's own.
 
     Whoever waits for the answer derives from this class: one object a command, from the caller to the answer and back.
     """
 
-    __slots__ = ("call", "key", "session")
+    __slots__ = ("call", "key", "known", "session")
 
     def __init__(self, session: int, call: bytes, key: str | None = None) -> None:
         self.session = session
         self.call = call
         self.key = key
+        self.known: tuple[Any, ...] | None = None
 
     def complete(self, answer: Answer) -> None:
         """The command is durable and applied; this is its answer."""
@@ -50,17 +55,31 @@ class Submissions:
         """Add a command. When the queue is full, a thread waits; a running event loop gets `Busy` instead."""
         if get_ident() == self.consumer_ident:
             raise CallerError("a handler cannot send commands to its own machine: call a plain method, or ctx.schedule")
+        # No lock on this way: appending to a deque is atomic, and the flags are read after it. The consumer sets its
+        # flag before it looks at the queue; one that refuses takes what is left after that. So nobody is overlooked.
+        if len(self._queue) >= COMMANDS_IN_FLIGHT_MAX:
+            self._wait_for_room()
+        self._queue.append(submission)
+        if self._is_consumer_asleep or self._refusal is not None:
+            self._rouse(submission)
+
+    def _wait_for_room(self) -> None:
         with self._condition:
             while len(self._queue) >= COMMANDS_IN_FLIGHT_MAX and self._refusal is None:
                 if _in_event_loop():
                     raise Busy(f"{COMMANDS_IN_FLIGHT_MAX} commands are waiting", retry_seconds=0.01)
                 self._condition.wait(0.05)
+
+    def _rouse(self, submission: Submission) -> None:
+        with self._condition:
             if self._refusal is not None:
+                try:
+                    self._queue.remove(submission)
+                except ValueError:
+                    return  # it was taken, and will be told
                 raise self._refusal()
-            self._queue.append(submission)
-            if self._is_consumer_asleep:
-                self._is_consumer_asleep = False
-                self._condition.notify_all()
+            self._is_consumer_asleep = False
+            self._condition.notify_all()
 
     def wake(self) -> None:
         """Let a sleeping consumer look around."""
@@ -92,14 +111,45 @@ class Submissions:
     def _sleep(self, timeout_seconds: float) -> None:
         deadline = time.monotonic() + timeout_seconds
         with self._condition:
-            while not self._queue and not self._is_woken:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    break
+            while True:
                 self._is_consumer_asleep = True
+                left = deadline - time.monotonic()
+                if self._queue or self._is_woken or left <= 0:
+                    break
                 self._condition.wait(left)
             self._is_consumer_asleep = False
             self._is_woken = False
+
+
+def join_items(
+    sessions: Mapping[int, Session], submissions: Iterable[Submission]
+) -> tuple[list[bytes], list[Any] | None]:
+    """Batch items for submissions: encoded, and decoded if every submission knows what its call decodes to.
+
+    A session's numbers go on from where the log stands; all before them are answered.
+    """
+    runs: dict[int, tuple[bytes, bytes, int, count[int]]] = {}
+    items = []
+    decoded: list[Any] | None = []
+    for submission in submissions:
+        number = submission.session
+        run = runs.get(number)
+        if run is None:
+            session = sessions.get(number)
+            first = 0 if number == 0 else 1 if session is None else session.next_sequence
+            run = (ITEM_HEAD + encode_uint(number), encode_uint(first), first, count(first, 1 if number else 0))
+            runs[number] = run
+        head, lowest, first, sequences = run
+        sequence = next(sequences)
+        if submission.key is None:
+            items.append(head + encode_uint(sequence) + lowest + submission.call)
+        else:
+            items.append(join_item(number, sequence, first, submission.call, submission.key))
+        if submission.known is None or submission.key is not None:
+            decoded = None
+        elif decoded is not None:
+            decoded.append([number, sequence, first, *submission.known])
+    return items, decoded
 
 
 def _in_event_loop() -> bool:

@@ -73,8 +73,8 @@ class Replica:
 
     # --- entries --------------------------------------------------------------------------------------------------
 
-    def apply(self, entry: Entry) -> Applied:
-        """Apply the next committed entry.
+    def apply(self, entry: Entry, batch: Batch | None = None) -> Applied:
+        """Apply the next committed entry. `batch` is what its payload decodes to, from a leader that made it of that.
 
         `DivergenceError` and `BadBytes` mean that this replica must stop; so does any other exception that comes out.
         """
@@ -83,7 +83,8 @@ class Replica:
         answers: list[Answer] = []
         is_hash_point = entry.index % HASH_INTERVAL_ENTRIES == 0
         if entry.kind == RecordKind.BATCH:
-            batch = decode_batch(entry.payload)
+            if batch is None:
+                batch = decode_batch(entry.payload)
             is_hash_point = is_hash_point or batch.is_hash_point
             answers = self._apply_batch(entry.index, batch)
         elif entry.kind not in (RecordKind.NOOP, RecordKind.CONFIGURATION):

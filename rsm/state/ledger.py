@@ -79,6 +79,7 @@ class Ledger:
     __slots__ = (
         "_pairs",
         "container",
+        "firsts",
         "kind",
         "leaf",
         "members",
@@ -111,6 +112,7 @@ class Ledger:
         self.sums = array("Q", bytes(8 * BUCKETS))
         self.members: list[set[Any] | None] = [None] * BUCKETS
         self.overlays: list[Observer] = []
+        self.firsts: dict[Any, Any] = {}  # filled and emptied at the end of each batch
         self._pairs = msgspec.msgpack.Decoder(list[tuple[leaf_key_type, value_type]])
 
     # --- the end of a batch ---------------------------------------------------------------------------------------
@@ -118,26 +120,22 @@ class Ledger:
     def flush(self, firsts: Mapping[Any, Any]) -> None:
         """Bring sums and membership up to date, given the first old value of each leaf written since the last flush."""
         leaf, seed, sums, nested, overlays = self.leaf, self.seed, self.sums, self.nested, self.overlays
+        container: Any = self.container
         for leaf_key, old in firsts.items():
             new = leaf(leaf_key, ABSENT)
             if new is old:
                 continue
             key = leaf_key[0] if nested else leaf_key
             bucket = hash64(encode(key)) & BUCKET_MASK
-            change = 0
-            if old is not ABSENT:
-                change -= hash64(encode((leaf_key, old)), seed)
-            elif not nested:
+            if old is ABSENT:
+                change = hash64(encode((leaf_key, new)), seed)
                 self._join(bucket, key)
-            if new is not ABSENT:
-                change += hash64(encode((leaf_key, new)), seed)
-            elif not nested:
-                self._leave(bucket, key)
-            if nested:
-                if key in self.container:  # type: ignore[operator]  # a nested container is a mapping of its keys
-                    self._join(bucket, key)
-                else:
+            elif new is ABSENT:
+                change = -hash64(encode((leaf_key, old)), seed)
+                if not nested or key not in container:
                     self._leave(bucket, key)
+            else:
+                change = hash64(encode((leaf_key, new)), seed) - hash64(encode((leaf_key, old)), seed)
             sums[bucket] = (sums[bucket] + change) & SUM_MASK
             for overlay in overlays:
                 overlay.note(bucket, leaf_key, old)

@@ -23,7 +23,9 @@ class Store:
     def __init__(self, containers: dict[str, Any]) -> None:
         self.containers = containers
         self.ledgers: dict[str, Ledger] = {name: c._ledger for name, c in sorted(containers.items())}
-        self.undo: list[tuple[Any, Any, Any]] = []  # (container, leaf key, old value); its length is a mark
+        # Container, leaf key, old value, and so on: three items a write, not a tuple of them, which would live to the
+        # end of the batch and keep the garbage collector busy. Its length is a mark.
+        self.undo: list[Any] = []
         self._scrub_at = (0, 0)  # (ledger number, bucket): where the next scrub begins
         self.scrub_rounds = 0
 
@@ -31,7 +33,7 @@ class Store:
 
     def begin(self) -> None:
         """Open the containers for writing."""
-        record = self.undo.append
+        record = self.undo.extend
         for container in self.containers.values():
             container._record = record
 
@@ -43,25 +45,24 @@ class Store:
         """Undo everything written since the mark, newest first."""
         undo = self.undo
         while len(undo) > mark:
-            container, leaf_key, old = undo.pop()
+            container, leaf_key, old = undo[-3:]
+            del undo[-3:]
             container._restore(leaf_key, old)
 
     def end(self) -> None:
         """Close the containers for writing and bring the sums up to date."""
         for container in self.containers.values():
             container._record = refuse_write
-        if not self.undo:
-            return
-        firsts: dict[int, tuple[Ledger, dict[Any, Any]]] = {}
-        for container, leaf_key, old in reversed(self.undo):
-            of_container = firsts.get(id(container))
-            if of_container is None:
-                firsts[id(container)] = (container._ledger, {leaf_key: old})
-            else:
-                of_container[1][leaf_key] = old
-        self.undo.clear()
-        for ledger, of_ledger in firsts.values():
-            ledger.flush(of_ledger)
+        undo = self.undo
+        undo.reverse()
+        backwards = iter(undo)
+        for old, leaf_key, container in zip(backwards, backwards, backwards, strict=True):
+            container._ledger.firsts[leaf_key] = old
+        undo.clear()
+        for ledger in self.ledgers.values():
+            if ledger.firsts:
+                ledger.flush(ledger.firsts)
+                ledger.firsts = {}
 
     # --- digests --------------------------------------------------------------------------------------------------
 
