@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -255,14 +256,20 @@ def test_segments_continue_each_other_until_a_reset(tmp_path: Path) -> None:
 
 
 def small_segment() -> tuple[bytes, list[int]]:
-    """A segment of records that end with zeros, some longer than a sector, and the offsets at which records begin."""
+    """A segment, and the offsets at which records begin; the last one is its end.
+
+    The second record ends at a multiple of a sector and has no zeros; the last two end with zeros.
+    """
     parts = [encode_head(SegmentHead(CHAIN, 0, 1, 0, ZERO_CHAIN, True))]
     chain = ZERO_CHAIN
-    for index, size in enumerate((20, 900, 0, 1500, 40), 1):
-        payload = b"x" * min(size, 30) + bytes(max(0, size - 30))
+    room = 1536 - len(parts[0]) - (HEADER_BYTES + 20 + 1) - (HEADER_BYTES + 1)
+    for index, payload in enumerate((b"x" * 20, b"x" * room, b"", b"x" * 30 + bytes(1470), b"x" + bytes(39)), 1):
         chain = next_chain(chain, index, 1, RecordKind.BATCH, payload)
         parts.append(encode_entry(Entry(index, 1, RecordKind.BATCH, payload), chain, 0, compress=False))
-    return b"".join(parts), [sum(map(len, parts[:number])) for number in range(1, len(parts) + 1)]
+    starts = [sum(map(len, parts[:number])) for number in range(1, len(parts) + 1)]
+    if starts[2] != 1536:
+        raise ValueError(f"the second record ends at {starts[2]}")
+    return b"".join(parts), starts
 
 
 def verdict(data: bytes, last: bool) -> tuple[str, int]:
@@ -285,9 +292,9 @@ def damaged() -> list[bytes]:
     found = [data, data + bytes(700), data + b"\x01", data + bytes(600) + b"\x01"]
     for length in range(len(data)):
         found += [data[:length], data[:length].ljust(len(data) + 200, b"\0"), data[:length] + bytes(30)]
-    for start in starts[:-1]:
-        for bit in range(start * 8, start * 8 + HEADER_BYTES * 8):
-            found.append(flipped(data, bit))
+    for start, end in pairwise(starts):
+        for bit in [*range(start * 8, (start + HEADER_BYTES) * 8), end * 8 - 9]:
+            found += [flipped(data, bit), flipped(data[:end], bit) + bytes(2000)]
     for _ in range(1_000):
         bit = chance.randrange(len(data) * 8)
         found.append(flipped(data, bit)[: chance.randrange(len(data))].ljust(chance.randrange(4096), b"\0"))
