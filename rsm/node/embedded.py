@@ -484,7 +484,7 @@ class Embedded:
 
     def _release(self) -> None:
         """Close files and let go of the lock, whatever state the rest is in."""
-        self._snapshotter.abandon()
+        self._snapshotter.abandon(self._closed())
         for close in (self.journal.close, self.directory.close):
             try:
                 close()

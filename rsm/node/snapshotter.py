@@ -207,7 +207,7 @@ class Snapshotter:
                 self._writer.join()
             self._reap()
 
-    def abandon(self) -> None:
+    def abandon(self, reason: BaseException) -> None:
         """Give up; nobody waits for ever, and nothing is written afterwards."""
         if self._parts is not None:
             self._end(Last.ABANDON)
@@ -218,4 +218,4 @@ class Snapshotter:
             unanswered = [*self._waiting, *self._served]
             self._waiting, self._served = [], []
         for wanted in unanswered:
-            wanted.set_exception(Closed("the machine is closed"))
+            wanted.set_exception(reason)

@@ -178,7 +178,7 @@ def test_an_event_that_is_not_as_declared_is_named(odd: Any) -> None:
 def test_a_handler_that_fails_is_told_in_the_local_log_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
-    """The caller gets `HandlerFailed` without the exception's text; the log gets the traceback, once, also on replay."""
+    """The caller gets `HandlerFailed` without the text; the log gets the traceback once, replays included."""
     caplog.set_level(logging.INFO, "rsm")
     with rsm.open(Everything, tmp_path / "m") as machine:
         with pytest.raises(rsm.HandlerFailed) as caught:
@@ -492,7 +492,7 @@ def test_results_and_their_fields_go_into_later_steps(tmp_path: Path) -> None:
 
 
 def test_a_relative_path_stays_good_when_the_process_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Snapshots and segments are made where the machine is, not where the process went; a slash at the end is no harm."""
+    """Snapshots and segments are made where the machine is, not where the process went; a slash at the end is fine."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elsewhere").mkdir()
     with rsm.open(Bank, "data/bank/") as bank:
