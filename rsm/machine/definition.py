@@ -99,7 +99,7 @@ class Definition:
     def __init__(
         self, owner: type, name: str, version: int, event: Any, prefix: str, local_names: dict[str, Any]
     ) -> None:
-        if not name or not isinstance(name, str):
+        if not isinstance(name, str) or not name or not name.isprintable():
             raise DefinitionError(
                 f"{owner.__name__}: a machine needs a name: class {owner.__name__}(rsm.StateMachine, name=...)"
             )

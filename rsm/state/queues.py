@@ -135,7 +135,7 @@ class Queue(dict[int, V]):
             "this operation is not tracked; use push, push_front, remove, pop_first, clear or queue[position] = value"
         )
 
-    pop = popitem = setdefault = update = copy = __ior__ = __reduce__ = _refused
+    pop = popitem = setdefault = update = copy = __or__ = __ror__ = __ior__ = __reduce__ = _refused
 
     def __repr__(self) -> str:
         return f"Queue({self.items()!r})"
@@ -247,7 +247,7 @@ class Table(dict[K, Q]):
     def _refused(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError("this operation is not tracked; push to, or clear, the queues of the table")
 
-    popitem = setdefault = update = copy = __ior__ = __reduce__ = _refused
+    popitem = setdefault = update = copy = __or__ = __ror__ = __ior__ = __reduce__ = _refused
 
     def __repr__(self) -> str:
         return f"Table({ {key: self[key] for key in self}!r})"

@@ -22,6 +22,7 @@ from rsm.errors import DefinitionError
 
 PLAIN = {type(None): "null", bool: "bool", int: "int", str: "str", bytes: "bytes"}
 KEY_ATOMS = (int, str, bytes)
+BOUNDS = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length", "tz")
 
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _describe(declared: Any, parameter: bool, inside: tuple[type, ...]) -> str:
 
     origin, arguments = typing.get_origin(declared), typing.get_args(declared)
     if origin is Annotated:
-        return of(arguments[0])
+        return of(arguments[0]) + _bounds(arguments[1:])
     if declared is None:
         return "null"
     if isinstance(declared, type) and declared in PLAIN:
@@ -94,14 +95,24 @@ def _describe(declared: Any, parameter: bool, inside: tuple[type, ...]) -> str:
     )
 
 
+def _bounds(metadata: tuple[Any, ...]) -> str:
+    # Part of the text: with another bound an old command may be refused that was applied, or the other way round.
+    found = [
+        f"{name}={value!r}"
+        for meta in metadata
+        if isinstance(meta, msgspec.Meta)
+        for name in BOUNDS
+        if (value := getattr(meta, name)) is not None
+    ]
+    return f"({','.join(found)})" if found else ""
+
+
 def describe_key(declared: Any) -> str:
     """The canonical text of a key type: int, str, bytes, or a fixed tuple of these."""
-    if typing.get_origin(declared) is Annotated:
-        declared = typing.get_args(declared)[0]
-    if declared in KEY_ATOMS:
-        return PLAIN[declared]
-    arguments = typing.get_args(declared)
-    if typing.get_origin(declared) is tuple and arguments and all(part in KEY_ATOMS for part in arguments):
+    bare = typing.get_args(declared)[0] if typing.get_origin(declared) is Annotated else declared
+    arguments = typing.get_args(bare)
+    is_tuple = typing.get_origin(bare) is tuple and arguments and all(part in KEY_ATOMS for part in arguments)
+    if is_tuple or bare in KEY_ATOMS:
         return describe(declared)
     raise DefinitionError(f"{_name(declared)} cannot be a key: use int, str, bytes, or a fixed tuple of these")
 

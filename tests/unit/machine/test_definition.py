@@ -44,6 +44,13 @@ def empty_name() -> type:
     return Bad
 
 
+def name_with_half_a_character() -> type:
+    class Bad(rsm.StateMachine, name="\ud800"):
+        total: int
+
+    return Bad
+
+
 def name_of_another_type() -> type:
     class Bad(rsm.StateMachine, name=5):  # type: ignore[arg-type]
         total: int
@@ -383,6 +390,7 @@ def bad_result() -> type:
 BAD: dict[Callable[[], type], str] = {
     no_name: "Nameless has no name",
     empty_name: "Bad: a machine needs a name",
+    name_with_half_a_character: "Bad: a machine needs a name",
     name_of_another_type: "Bad: a machine needs a name",
     version_zero: "Bad: version must be an int from 1, not 0",
     version_true: "Bad: version must be an int from 1, not True",
@@ -497,7 +505,7 @@ SCHEMA = {
             "2": [["side", "enum Side(BUY='buy',SELL='sell')"], ["price", "int"]],
             "3": [
                 ["side", "enum Side(BUY='buy',SELL='sell')"],
-                ["price", "int"],
+                ["price", "int(gt=0)"],
                 ["note", "null|struct Loose(text:str,many:list[int])"],
             ],
         },

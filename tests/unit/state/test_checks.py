@@ -64,6 +64,14 @@ class Bounded(rsm.Struct):
     price: Annotated[int, rsm.Meta(gt=0, lt=100)]
 
 
+class TaggedA(rsm.Struct, tag=1):
+    a: int
+
+
+class TaggedB(rsm.Struct, tag=2):
+    b: int
+
+
 class Mutable(msgspec.Struct):
     number: int
 
@@ -94,6 +102,9 @@ GOOD = [
     (Flat, [FLAT]),
     (Deep, [DEEP, Deep(None, (1, "a"), ())]),
     (Bounded, [Bounded(1), Bounded(99)]),
+    (TaggedA | TaggedB | None, [TaggedA(1), TaggedB(1), None]),
+    (tuple[TaggedA | TaggedB, ...], [(TaggedA(1), TaggedB(1))]),
+    (tuple[()], [()]),
     (Annotated[int, rsm.Meta(ge=1)], [1, 2**63 - 1]),
     (Annotated[str, rsm.Meta(max_length=2)], ["ab"]),
 ]
@@ -123,6 +134,8 @@ BAD = [
     (Smaller, [Larger(1, 2), (1,), [1], Mutable(1)]),
     (Deep, [Deep(Larger(1, 2), (1, "a"), ()), Deep(Smaller(True), (1, "a"), ()), Deep(None, [1, "a"], ())]),
     (Deep, [Deep(None, (1, "a"), [Side.BUY]), Deep(None, (1, "a"), ("buy",)), Deep((1,), (1, "a"), ())]),
+    (TaggedA | TaggedB | None, [Smaller(1), (1, 1), TaggedA(True), TaggedB(2**63)]),
+    (tuple[()], [(1,), []]),
     (Bounded, [Bounded(0), Bounded(100), Bounded(True)]),
     (Annotated[int, rsm.Meta(ge=1)], [0, True, 1.0]),
     (Annotated[str, rsm.Meta(max_length=2)], ["abc"]),

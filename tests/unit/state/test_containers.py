@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import rsm
+import rsm.state.view
 from rsm.machine.machine import open_view
 from rsm.state.store import Store
 from tests.unit.state.stores import batch, store_of
@@ -152,6 +153,12 @@ REFUSED: dict[str, Callable[[Shelf], Any]] = {
     "queue popitem": lambda s: s.queue.popitem(),
     "queue setdefault": lambda s: s.queue.setdefault(9, "x"),
     "queue update": lambda s: s.queue.update({9: "x"}),
+    "queue |": lambda s: s.queue | {9: "x"},
+    "queue reflected |": lambda s: {9: "x"} | s.queue,
+    "queue copy": lambda s: s.queue.copy(),
+    "table |": lambda s: s.table | {},
+    "table reflected |": lambda s: {} | s.table,
+    "table copy": lambda s: s.table.copy(),
     "queue |=": lambda s: s.queue.__ior__({9: "x"}),
     "table pop": lambda s: s.table.pop(1),
     "table popitem": lambda s: s.table.popitem(),
@@ -252,6 +259,17 @@ def test_no_way_of_reading_a_map_shows_the_order_of_insertion(
     live = getattr(shelf, name)
     assert list(dict.keys(live)) != sorted(dict.keys(live)), "the test needs another order underneath"
     assert read(live) == sorted(dict.keys(live))
+
+
+@pytest.mark.parametrize("name", ["queue", "table"])
+@pytest.mark.parametrize("way", ["keys", "items", "dict", "double star", "update"])
+def test_no_way_of_reading_queues_shows_the_order_of_insertion(shelf: Shelf, store: Store, name: str, way: str) -> None:
+    """Positions rise, keys of a table too, whatever was pushed in front or came back by an undo."""
+    with batch(store):
+        shelf.queue.push_front("z")
+    live = getattr(shelf, name)
+    assert list(dict.keys(live)) != sorted(dict.keys(live)), "the test needs another order underneath"
+    assert EVERY_WAY[way](live) == sorted(dict.keys(live))
 
 
 def test_a_map_reads_in_order_as_json_too(shelf: Shelf, store: Store) -> None:
@@ -365,3 +383,22 @@ def test_a_generator_of_keys_may_outlive_a_rollback(shelf: Shelf, store: Store) 
     store.rollback(mark)
     assert list(walk) == []
     store.end()
+
+
+def test_a_view_that_would_cost_too_much_says_so(shelf: Shelf, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps the old values of so many leaves and no more; containers that changed less are still read."""
+    monkeypatch.setattr(rsm.state.view, "VIEW_LEAVES_MAX", 3)
+    view, close = open_view(shelf)
+    before = contents(shelf)
+    with batch(store):
+        shelf.map.update({"a": 0, "b": 0, "c": 0})
+        shelf.seen.add("new")
+    assert contents(view) == before
+    with batch(store):
+        shelf.map["d"] = 1
+        shelf.map["a"] = 1
+    for read in (lambda: view.map.items(), lambda: view.map["b"], lambda: list(view.map), lambda: "d" in view.map):
+        with pytest.raises(rsm.LimitExceeded, match="more than 3 keys changed"):
+            read()
+    assert list(view.seen) == before[2]
+    close()

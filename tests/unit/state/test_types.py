@@ -135,8 +135,12 @@ ALLOWED = [
     (tuple[()], "tuple[]"),
     (tuple[tuple[int, int], ...], "tuple[tuple[int,int],...]"),
     (Literal["b", "a"], "literal['a','b']"),
-    (Annotated[int, rsm.Meta(gt=0)], "int"),
-    (Annotated[int, rsm.Meta(gt=0, examples=[1], extra={"unhashable": []})], "int"),
+    (Annotated[int, rsm.Meta(gt=0)], "int(gt=0)"),
+    (Annotated[int, rsm.Meta(gt=0, examples=[1], extra={"unhashable": []})], "int(gt=0)"),
+    (Annotated[int, rsm.Meta(ge=0), rsm.Meta(le=9, multiple_of=3)], "int(ge=0,le=9,multiple_of=3)"),
+    (Annotated[str, rsm.Meta(pattern="^a", min_length=1, max_length=5)], "str(pattern='^a',min_length=1,max_length=5)"),
+    (tuple[Annotated[int, rsm.Meta(lt=0)], ...] | None, "null|tuple[int(lt=0),...]"),
+    (Annotated[int, rsm.Meta(description="a number")], "int"),
     (Side, "enum Side(BUY='buy',SELL='sell')"),
     (Rank, "enum Rank(LOW=1,HIGH=2)"),
     (Order, "struct Order(order_id:int,side:enum Side(BUY='buy',SELL='sell'),limit:int|null)"),
@@ -228,7 +232,7 @@ KEYS = [
     (bytes, "bytes"),
     (tuple[int, str], "tuple[int,str]"),
     (tuple[bytes], "tuple[bytes]"),
-    (Annotated[str, rsm.Meta(min_length=1)], "str"),
+    (Annotated[str, rsm.Meta(min_length=1)], "str(min_length=1)"),
 ]
 NO_KEYS = [
     bool,
