@@ -5,11 +5,14 @@ That it explains real files is shown in test_formats_files.py.
 
 from __future__ import annotations
 
+import enum
 import json
 import re
 from hashlib import blake2b
+from typing import Annotated, Literal
 
 import pytest
+from msgspec import Meta
 from xxhash import xxh3_64_intdigest
 
 from rsm import limits
@@ -25,9 +28,10 @@ from rsm.replica.batch import encode_call, join_batch, join_item
 from rsm.replica.system import System
 from rsm.state.leaf import bucket_of, container_seed, digest128, leaf_hash
 from rsm.state.leaf import encode as pack
+from rsm.state.types import describe
 from tests.documents import blocks
 from tests.formats_reader import FRAME, HEADER_BYTES, KINDS, PAGE_FILE, TEXT, names, read_record, rows
-from tests.machines import Bank
+from tests.machines import Bank, Point
 
 CHAIN = bytes(range(16))
 
@@ -176,6 +180,20 @@ def leaf_example() -> str:
     return "".join(f"{name:14} {value}\n" for name, value in shown.items())
 
 
+class Side(enum.Enum):
+    BUY = "buy"
+    SELL = "sell"
+
+
+TYPES = {"Annotated": Annotated, "Literal": Literal, "Meta": Meta, "Point": Point, "Side": Side}
+
+
+def types_example() -> str:
+    """The types that the page shows, each with its text."""
+    shown = [line.split("  ")[0] for line in example("text", "types").splitlines()]
+    return "".join(f"{declared:33} {describe(eval(declared, TYPES))}\n" for declared in shown)
+
+
 def random_example() -> str:
     stream = Random.named(bytes(16), 3, 0, 0, "dice")
     return f"{stream.u64()}\n{stream.u64()}\n"
@@ -186,6 +204,7 @@ TEXT_EXAMPLES = {
     "fingerprint": f"{fingerprint('deposit', 1, pack(['ann', 500])):#018x}\n",
     "digest": digest128(pack(([Answer(0, pack(500)), Answer(0, pack(600))], []))).hex() + "\n",
     "random": random_example(),
+    "types": types_example(),
 }
 
 
