@@ -21,6 +21,7 @@
     ├── MediumError                what came from, or went to, a disk or a peer
     │   ├── BadBytes               bytes that are not what was written: never applied, never silently dropped
     │   │   └── CorruptFile        the same, with file and offset
+    │   ├── UnknownFormat          what a newer release wrote: whole, but not for this one to read
     │   └── StorageError           the disk said no: full, not permitted, failed to sync
     └── DivergenceError            our own state is not what the log says it must be: the node stops
 """
@@ -48,6 +49,7 @@ __all__ = [
     "SequenceReused",
     "SessionExpired",
     "StorageError",
+    "UnknownFormat",
     "WrongMachine",
 ]
 
@@ -152,6 +154,10 @@ class CorruptFile(BadBytes):
         self.path = path
         self.offset = offset
         self.what = what
+
+
+class UnknownFormat(MediumError):
+    """Bytes that a newer release wrote, nothing being wrong with them. They are not read: use that release."""
 
 
 class StorageError(MediumError):

@@ -94,9 +94,10 @@ SCAN_FILES_MAX: Final = 256
 # How often a scan lists a log anew whose files vanish before it could open them. Each time the log's owner has removed
 # a segment in the moment between; a second time in a row is rare.
 SCAN_LISTINGS_MAX: Final = 8
-# How often, and how long apart, the unfinished end of a log in use is looked at: longer than a write takes, also one
-# that the kernel holds up (it does for at most 0.2 seconds).
+# How often the unfinished end of a log in use is looked at: longer in all than a write takes, also one that the kernel
+# holds up, which it does for at most 0.2 seconds.
 SCAN_LOOKS_MAX: Final = 6
+# How long apart: most writes are over by the next look.
 SCAN_LOOK_AGAIN_SECONDS: Final = 0.05
 
 # --- snapshots --------------------------------------------------------------------------------------------------------

@@ -7,28 +7,27 @@ the log's hash chain at a snapshot's index equal to the one its manifest names.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from rsm.cli.contents import ContentsCheck
-from rsm.cli.decode import batch_of
 from rsm.cli.errors import FINE, FOUND, UNCHECKED
-from rsm.cli.output import count, print_json, print_line, progress
-from rsm.cli.reading import entries_of, open_log
-from rsm.cli.target import DISK, file_bytes, machine_directory, snapshot_paths
-from rsm.codec.record import RecordKind, decode_record
-from rsm.errors import BadBytes, CorruptFile, StorageError
-from rsm.limits import SECTOR_BYTES
+from rsm.cli.output import count, print_json, print_line
+from rsm.cli.reading import check_batch, entries_of, open_log, records_of
+from rsm.cli.target import DISK, machine_directory, snapshot_paths
+from rsm.errors import BadBytes, CorruptFile, StorageError, UnknownFormat
 from rsm.node.directory import Identity, read_identity
+from rsm.node.files import located
 from rsm.node.scan import LogScan
-from rsm.node.snapshots import read_snapshot, snapshot_position
+from rsm.node.snapshots import snapshot_position
+from rsm.node.term_file import read_term
+from rsm.replica.contents import ContentsCheck
 from rsm.replica.snapshot import Manifest
 
 __all__ = ["Report", "check_log", "check_snapshot"]
-
-TERM_SLOT_BYTES = 8 * SECTOR_BYTES
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -38,10 +37,6 @@ class Finding(msgspec.Struct, frozen=True):
     file: str
     offset: int
     what: str
-
-    @classmethod
-    def of(cls, error: CorruptFile) -> Finding:
-        return cls("corrupt", error.path, error.offset, error.what)
 
 
 class Report:
@@ -53,6 +48,20 @@ class Report:
         self.unchecked: list[str] = []
         self.log: dict[str, Any] | None = None
         self.snapshots: list[dict[str, Any]] = []
+
+    def find(self, file: str, what: str, *, kind: str = "corrupt", offset: int = 0) -> None:
+        """Note a finding."""
+        self.findings.append(Finding(kind, file, offset, what))
+
+    @contextlib.contextmanager
+    def noting(self) -> Iterator[None]:
+        """Note what is found corrupt, or cannot be checked, inside; that ends the block and nothing else."""
+        try:
+            yield
+        except CorruptFile as error:
+            self.find(error.path, error.what, offset=error.offset)
+        except UnknownFormat as error:
+            self.unchecked.append(str(error))
 
     @property
     def exit_code(self) -> int:
@@ -94,47 +103,57 @@ class Report:
 def check_log(path: str) -> Report:
     """Check the log at a path, and with a machine's directory everything in it. `StorageError` for what is no log."""
     report = Report(path)
-    is_machine = machine_directory(path) == os.path.abspath(path)
-    identity = _check_identity(report, path) if is_machine else None
-    log = _open(report, path, is_machine=is_machine)
-    is_with_snapshots = is_machine and os.path.isdir(os.path.join(path, "snapshots"))
-    # A machine in use takes snapshots and then removes what they cover: read the log first, and it is covered by
-    # snapshots found later.
-    wanted = {int(os.path.basename(file)[:20]) for file in (snapshot_paths(path) if is_with_snapshots else [])}
-    chains = {} if log is None else _check_entries(report, log, wanted)
-    snapshots = snapshot_paths(path) if is_with_snapshots else []
-    manifests = [(file, manifest) for file in snapshots if (manifest := check_snapshot(report, file)) is not None]
+    if machine_directory(path) != os.path.abspath(path):
+        with report.noting():
+            _check_entries(report, open_log(path), set())
+        return report
+    identity = None
+    with report.noting():
+        read_term(DISK, os.path.join(path, "term"))
+    with report.noting():
+        identity = read_identity(DISK, path)
+    # A machine in use takes snapshots and then removes what they cover: the log is read first, and is covered by
+    # snapshots that are found later.
+    wanted = {index for index, _ in _snapshots(path)}
+    log, chains = None, {}
+    with report.noting():
+        log = _open(report, path)
+        if log is not None:
+            chains = _check_entries(report, log, wanted)
+    manifests = [(file, manifest) for _, file in _snapshots(path) if (manifest := check_snapshot(report, file))]
     if log is not None and identity is not None:
         _check_owner(report, log, identity)
         _check_fit(report, log, manifests, chains)
     return report
 
 
-def _open(report: Report, path: str, *, is_machine: bool) -> LogScan | None:
+def _snapshots(path: str) -> list[tuple[int, str]]:
+    """Index and file of the snapshots in a machine's directory."""
+    files = snapshot_paths(path) if os.path.isdir(os.path.join(path, "snapshots")) else []
+    return [(int(os.path.basename(file)[:20]), file) for file in files]
+
+
+def _open(report: Report, path: str) -> LogScan | None:
     try:
         return open_log(path)
-    except CorruptFile as error:
-        report.findings.append(Finding.of(error))
     except StorageError as error:
-        if not is_machine or not os.access(path, os.R_OK):
+        if not os.access(path, os.R_OK):
             raise
-        report.findings.append(Finding("corrupt", os.path.join(path, "log"), 0, f"the log cannot be read: {error}"))
-    return None
+        report.find(os.path.join(path, "log"), f"the log cannot be read: {error}")
+        return None
 
 
 def _check_entries(report: Report, log: LogScan, wanted: set[int]) -> dict[int, bytes]:
     """Read the whole log; return the hash chain at the indexes wanted, as far as the log has them."""
     chains = {}
-    try:
+    with report.noting():
         for scanned in entries_of(log, "checking"):
-            batch_of(scanned)
+            check_batch(scanned)
             if scanned.entry.index in wanted:
                 chains[scanned.entry.index] = scanned.chain
-    except CorruptFile as error:
-        report.findings.append(Finding.of(error))
     if log.torn is not None:
         what = f"torn tail of {log.torn.bytes} bytes after index {log.last_index}: never acknowledged, cut when opened"
-        report.findings.append(Finding("torn", log.torn.path, log.torn.offset, what))
+        report.find(log.torn.path, what, kind="torn", offset=log.torn.offset)
     report.log = {
         "first_index": log.first_index,
         "last_index": log.last_index,
@@ -145,55 +164,22 @@ def _check_entries(report: Report, log: LogScan, wanted: set[int]) -> dict[int, 
     return {log.first_index - 1: log.head.previous_chain, **chains}
 
 
-def _check_identity(report: Report, path: str) -> Identity | None:
-    try:
-        _check_term(os.path.join(path, "term"))
-    except CorruptFile as error:
-        report.findings.append(Finding.of(error))
-    try:
-        return read_identity(DISK, path)
-    except CorruptFile as error:
-        report.findings.append(Finding.of(error))
-        return None
-
-
-def _check_term(path: str) -> None:
-    """Term and vote are readable while one of the two slots is whole."""
-    if not os.path.exists(path):
-        raise CorruptFile(path, 0, "term and vote are gone")
-    file = DISK.open(path, writable=False)
-    try:
-        slots = [file.pread(TERM_SLOT_BYTES, offset) for offset in (0, TERM_SLOT_BYTES)]
-    finally:
-        file.close()
-    reason = ""
-    for slot in slots:
-        try:
-            if decode_record(slot, bytes_max=TERM_SLOT_BYTES)[0].kind is RecordKind.TERM:
-                return
-            reason = "not a TERM record"
-        except BadBytes as error:
-            reason = str(error)
-    raise CorruptFile(path, 0, f"neither slot holds term and vote: {reason}")
-
-
 def _check_owner(report: Report, log: LogScan, identity: Identity) -> None:
     for path, head in zip(log.paths, log.heads, strict=True):
         if (head.cluster_id, head.group_id) != (identity.cluster_id, identity.group_id):
             what = f"belongs to group {head.group_id} of cluster {head.cluster_id.hex()}, the directory to another"
-            report.findings.append(Finding("corrupt", path, 0, what))
+            report.find(path, what)
 
 
 def _check_fit(report: Report, log: LogScan, manifests: list[tuple[str, Manifest]], chains: dict[int, bytes]) -> None:
     first = log.first_index
     if first > 1 and not any(manifest.index >= first - 1 for _, manifest in manifests):
-        what = f"the log begins at {first}, but there is no whole snapshot that it continues"
-        report.findings.append(Finding("corrupt", log.paths[0], 0, what))
+        report.find(log.paths[0], f"the log begins at {first}, but there is no whole snapshot that it continues")
     for path, manifest in manifests:
         chain = chains.get(manifest.index)
         if chain is not None and chain != manifest.chain:
             what = f"the log has chain {chain.hex()} at index {manifest.index}, the snapshot {manifest.chain.hex()}"
-            report.findings.append(Finding("corrupt", path, 0, what))
+            report.find(path, what)
 
 
 def check_snapshot(report: Report, path: str) -> Manifest | None:
@@ -201,42 +187,30 @@ def check_snapshot(report: Report, path: str) -> Manifest | None:
 
     One that vanished is passed over: a machine in use removes old snapshots.
     """
-    check = ContentsCheck()
-    bytes_total, bytes_done = file_bytes([path]), 0
     try:
-        index, term, group_id = snapshot_position(DISK, path)
-        name = os.path.basename(path).partition(".")[0]
-        if len(name) == 20 and name.isdigit() and int(name) != index:
-            raise CorruptFile(path, 0, f"holds the snapshot of index {index}")
-        with progress("checking", bytes_total) as advance:
-            for kind, payload in read_snapshot(DISK, path):
+        with report.noting(), located(path, 0):
+            index, term, group_id = snapshot_position(DISK, path)
+            name = os.path.basename(path).partition(".")[0]
+            if len(name) == 20 and name.isdigit() and int(name) != index:
+                raise BadBytes(f"holds the snapshot of index {index}")
+            check = ContentsCheck(index, term)
+            for kind, payload in records_of(path, "checking"):
                 check.add(kind, payload)
-                bytes_done += len(payload)
-                advance(min(bytes_done, bytes_total))
-        unchecked = check.finish()
-        if check.manifest is None or (check.manifest.index, check.manifest.term) != (index, term):
-            raise BadBytes(f"the manifest is not that of index {index} and term {term}")
-    except CorruptFile as error:
-        report.findings.append(Finding.of(error))
-        return None
-    except BadBytes as error:
-        report.findings.append(Finding("corrupt", path, 0, str(error)))
-        return None
+            check.finish()
+            report.snapshots.append(
+                {
+                    "file": path,
+                    "index": index,
+                    "term": term,
+                    "group_id": group_id,
+                    "root": check.manifest.root.hex(),
+                    "chain": check.manifest.chain.hex(),
+                    "leaves": check.leaves,
+                    "events": check.events,
+                }
+            )
+            return check.manifest
     except StorageError:
         if os.path.exists(path):
             raise
-        return None
-    report.unchecked += [f"{path}: {reason}" for reason in unchecked]
-    report.snapshots.append(
-        {
-            "file": path,
-            "index": index,
-            "term": term,
-            "group_id": group_id,
-            "root": check.manifest.root.hex(),
-            "chain": check.manifest.chain.hex(),
-            "leaves": check.leaves,
-            "events": check.events,
-        }
-    )
-    return check.manifest
+    return None

@@ -10,9 +10,9 @@ from typing import Final
 
 import click
 
-from rsm.errors import BadBytes, DivergenceError, RsmError
+from rsm.errors import BadBytes, DivergenceError, RsmError, UnknownFormat
 
-__all__ = ["FINE", "FOUND", "INTERRUPTED", "UNCHECKED", "WRONG", "Unchecked", "Unreadable", "exit_code", "line"]
+__all__ = ["FINE", "FOUND", "INTERRUPTED", "UNCHECKED", "WRONG", "Unreadable", "exit_code", "line"]
 
 FINE: Final = 0
 FOUND: Final = 1  # corruption, a torn tail, a desync, a failed check
@@ -25,14 +25,12 @@ class Unreadable(Exception):
     """The input is not what the command reads, or does not hold what was asked for."""
 
 
-class Unchecked(Exception):
-    """What was asked for rests on a check that this release cannot do."""
-
-
 def exit_code(error: BaseException) -> int:
     """The exit code that an error stands for."""
     if isinstance(error, BadBytes | DivergenceError):
         return FOUND
+    if isinstance(error, UnknownFormat):
+        return UNCHECKED
     if isinstance(error, RsmError | click.ClickException | Unreadable | OSError):
         return WRONG
     if isinstance(error, click.Abort | KeyboardInterrupt):
@@ -52,7 +50,7 @@ def line(error: BaseException, program: str) -> str:
     elif isinstance(error, OSError):
         where = "" if error.filename is None else f"{error.filename}: "
         text = f"{program}: {where}{error.strerror or error}"
-    elif isinstance(error, RsmError | Unreadable | Unchecked):
+    elif isinstance(error, RsmError | Unreadable):
         text = f"{program}: {error}"
     else:
         text = f"{program}: internal error: {type(error).__name__}: {error} (--debug shows where)"

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
 from rsm.cli.check import check_log
-from rsm.cli.decode import Call, Item, items_of
 from rsm.cli.errors import FINE, FOUND
 from rsm.cli.options import Group, first_and_last, json_option, path_argument
-from rsm.cli.output import count, iso_time, print_json, print_json_line, print_line, shown
-from rsm.cli.reading import check_range, entries_of, open_log, open_named
+from rsm.cli.output import count, iso_time, plain, print_json, print_json_line, print_line, shown
+from rsm.cli.reading import check_range, entries_of, items_of, open_log, open_named
 from rsm.cli.selection import Condition, Selection, parse_conditions
 from rsm.cli.summary import print_summary, summarize
 from rsm.cli.target import DISK, require_log
 from rsm.node.scan import export as export_entries
 from rsm.node.segment import TornTail
 from rsm.replica.batch import ACTIVATE
+from rsm.replica.naming import Call, Item
 
 __all__ = ["log"]
 
@@ -121,7 +122,7 @@ def report_torn(torn: TornTail | None) -> int:
 def print_item(item: Item, *, as_json: bool) -> None:
     """One line: JSON, or for people."""
     if as_json:
-        print_json_line(item.as_dict())
+        print_json_line(item_document(item))
         return
     time = "" if item.batch is None else f"  {iso_time(item.batch.stamp)}"
     if item.call is None:
@@ -134,6 +135,25 @@ def print_item(item: Item, *, as_json: bool) -> None:
     print_line(f"{item.entry.index}.{item.position}{time}  {words}{sender}{key}")
     for step in item.steps or ():
         print_line(f"    {call_words(step)}")
+
+
+def item_document(item: Item) -> dict[str, Any]:
+    """One line of --json."""
+    document: dict[str, Any] = {"index": item.entry.index, "term": item.entry.term}
+    if item.batch is not None:
+        document["time"] = iso_time(item.batch.stamp)
+    if item.call is None:
+        return {**document, "kind": item.entry.kind.name}
+    document |= {"position": item.position, "session": item.session, "sequence": item.sequence, "key": item.key}
+    if item.steps is None:
+        return document | call_document(item.call)
+    head = {"name": item.call.name, "version": item.call.version}
+    return document | head | {"steps": [call_document(step) for step in item.steps]}
+
+
+def call_document(call: Call) -> dict[str, Any]:
+    """One command, as --json has it."""
+    return {"name": call.name, "version": call.version, "values": plain(call.values)}
 
 
 def call_words(call: Call) -> str:

@@ -45,6 +45,7 @@ def plain(value: Any) -> Any:
 
 def shown(value: Any) -> str:
     """A value in a line for people: JSON, shortened, safe to print on a terminal."""
+    value = plain(value)
     text = json.dumps(value, ensure_ascii=False)
     if not text.isprintable():
         text = json.dumps(value)

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from rsm.cli.decode import SYSTEM_PREFIX, items_of
 from rsm.cli.errors import FINE, Unreadable
 from rsm.cli.options import Group, json_option
 from rsm.cli.output import print_json, print_line, table
-from rsm.cli.reading import entries_of, open_named
+from rsm.cli.reading import entries_of, items_of, open_named
 from rsm.cli.target import load_machine
 from rsm.replica.batch import ACTIVATE
+from rsm.replica.naming import SYSTEM_PREFIX
 from rsm.state.leaf import ALGORITHM
 
 __all__ = ["schema"]

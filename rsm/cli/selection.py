@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import click
 
-from rsm.cli.decode import Call, Item, Names
 from rsm.cli.errors import Unreadable
+from rsm.cli.output import plain
+from rsm.replica.naming import Call, Item, Names
 
 __all__ = ["Condition", "Selection", "parse_conditions"]
 
@@ -86,7 +87,7 @@ class Selection:
         for condition in self.conditions:
             if condition.field in call.values:
                 self._met_fields.add(condition.field)
-                fits = fits and condition.holds(call.values[condition.field])
+                fits = fits and condition.holds(plain(call.values[condition.field]))
             else:
                 fits = False
         return fits

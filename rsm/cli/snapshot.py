@@ -10,17 +10,19 @@ from typing import Any
 import click
 
 from rsm.cli.check import Report, check_snapshot
-from rsm.cli.contents import read_manifest
 from rsm.cli.errors import FINE
 from rsm.cli.options import Group, json_option, path_argument
 from rsm.cli.output import count, print_json, print_line, table
-from rsm.cli.restoring import copy_snapshot, restore_directory
+from rsm.cli.reading import manifest_of, records_of
 from rsm.cli.target import DISK, as_files, file_bytes, load_machine
 from rsm.client.open import open as open_machine
-from rsm.errors import BadBytes, CorruptFile
 from rsm.limits import BUCKETS
 from rsm.node.directory import read_identity
-from rsm.node.snapshots import SnapshotFiles, read_snapshot, snapshot_position
+from rsm.node.files import located
+from rsm.node.restoring import restore_directory
+from rsm.node.snapshots import SnapshotFiles, copy_snapshot, read_snapshot, snapshot_position
+from rsm.replica.replica import Replica
+from rsm.replica.snapshot import restore as load_state
 
 __all__ = ["snapshot"]
 
@@ -59,12 +61,7 @@ def info(path: str, as_json: bool) -> int:
 def manifest_document(path: str) -> dict[str, Any]:
     """A manifest as JSON has it. `CorruptFile` if the first record is damaged; the rest of the file is not read."""
     _, _, group_id = snapshot_position(DISK, path)
-    try:
-        manifest = read_manifest(*next(read_snapshot(DISK, path)))
-    except CorruptFile:
-        raise
-    except (BadBytes, StopIteration) as error:
-        raise CorruptFile(path, 0, str(error) or "the snapshot is empty") from error
+    manifest = manifest_of(path)
     return {
         "file": path,
         "bytes": file_bytes([path]),
@@ -147,7 +144,7 @@ def save(directory: str, out: str | None, machine: str, as_json: bool) -> int:
         index = client.snapshot()
         path = SnapshotFiles(DISK, os.path.join(directory, "snapshots")).path_of(index)
         if out is not None:
-            copy_snapshot(path, out)
+            copy_snapshot(DISK, path, out)
     saved = path if out is None else out
     if as_json:
         print_json({"path": directory, "file": saved, "index": index, "bytes": file_bytes([saved])})
@@ -174,10 +171,26 @@ def restore(file: str, directory: str, machine: str | None, new_cluster: bool, a
     del new_cluster  # a snapshot names no cluster, so nothing could be continued
     machine_class = None if machine is None else load_machine(machine)
     as_files(file)
-    restored = restore_directory(file, directory, machine_class)
+    if machine_class is not None:
+        load_state(Replica(machine_class), read_snapshot(DISK, file))
+    index, term, group_id = snapshot_position(DISK, file)
+    with located(file, 0):
+        records = records_of(file, "restoring")
+        identity, contents = restore_directory(DISK, records, directory, index=index, term=term, group_id=group_id)
+    manifest = contents.manifest
+    document = {
+        "path": directory,
+        "machine": manifest.machine,
+        "version": manifest.version,
+        "index": index,
+        "term": term,
+        "root": manifest.root.hex(),
+        "cluster_id": identity.cluster_id.hex(),
+        "leaves": contents.leaves,
+    }
     if as_json:
-        print_json({"path": directory, **restored})
+        print_json(document)
     else:
-        leaves = sum(restored["leaves"].values())
-        print_line(f"{directory}: {restored['machine']} at index {restored['index']}, {count(leaves, 'value')}")
+        values = count(sum(contents.leaves.values()), "value")
+        print_line(f"{directory}: {manifest.machine} at index {index}, {values}")
     return FINE

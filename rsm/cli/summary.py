@@ -6,15 +6,15 @@ import os
 from collections import Counter
 from typing import Any
 
-from rsm.cli.decode import SYSTEM_PREFIX, Names, items_of
-from rsm.cli.output import count, iso_time, print_line, table
-from rsm.cli.reading import entries_of, open_named
+from rsm.cli.output import count, iso_time, plain, print_line, table
+from rsm.cli.reading import entries_of, items_of, open_named
 from rsm.cli.target import DISK, machine_directory
 from rsm.limits import CLI_COMMANDS_COUNTED_MAX, HASH_INTERVAL_ENTRIES
 from rsm.node.directory import read_identity
 from rsm.node.scan import LogScan, Scanned
 from rsm.node.segment import TornTail, encode_head
 from rsm.replica.batch import CONFIRMED
+from rsm.replica.naming import SYSTEM_PREFIX, Names
 
 __all__ = ["print_summary", "summarize", "torn_as_dict"]
 
@@ -60,7 +60,7 @@ class Summary:
                     self._count(step.name, step.version)
                 if item.call.name == CONFIRMED:
                     self.confirmed += 1
-                    self.last_confirmed = item.call.values
+                    self.last_confirmed = plain(item.call.values)
         self.hash_points += is_hash_point
 
     def _count(self, name: str, version: int) -> None:

@@ -25,6 +25,7 @@ from rsm.codec.record import RECORD_FORMAT, RecordKind, decode_record, encode_re
 from rsm.errors import BadBytes, CallerError, CorruptFile, StorageError, WrongMachine
 from rsm.limits import CONTROL_BYTES_MAX, SEGMENT_BYTES
 from rsm.node.disk import Disk, Lock
+from rsm.node.files import located, new_file
 from rsm.node.journal import Journal
 from rsm.node.scan import scan
 from rsm.node.segment import is_segment_name
@@ -59,18 +60,19 @@ def read_identity(disk: Disk, path: str) -> Identity:
         data = file.pread(CONTROL_BYTES_MAX + 1, 0)
     finally:
         file.close()
-    try:
+    with located(identity_path, 0):
         record, end = decode_record(data, bytes_max=CONTROL_BYTES_MAX)
         if record.kind is not RecordKind.IDENTITY or end != len(data):
             raise BadBytes("not one IDENTITY record")
         fields: Any = decode_canonical(record.payload, bytes_max=CONTROL_BYTES_MAX)
         if type(fields) is not dict or fields.pop("format", None) != RECORD_FORMAT:
             raise BadBytes("the identity has an unknown format")
-        identity = msgspec.convert(fields, Identity, strict=True)
+        try:
+            identity = msgspec.convert(fields, Identity, strict=True)
+        except msgspec.ValidationError as error:
+            raise BadBytes(str(error)) from error
         if len(identity.cluster_id) != 16 or identity.group_id != record.group_id:
             raise BadBytes("the identity is not well-formed")
-    except (BadBytes, msgspec.ValidationError) as error:
-        raise CorruptFile(identity_path, 0, str(error)) from error
     return identity
 
 
@@ -183,15 +185,9 @@ class MachineDirectory:
         record = encode_record(
             RecordKind.IDENTITY, payload, group_id=self.identity.group_id, bytes_max=CONTROL_BYTES_MAX
         )
-        file = self._disk.open(path + ".tmp", create=True)
-        try:
-            file.pwrite(record, 0)
-            file.fdatasync()
-        finally:
-            file.close()
         # The other names are durable since log, term and snapshots were opened: what an identity promises is there.
-        self._disk.rename(path + ".tmp", path)
-        self._disk.fsync_directory(self.path)
+        with new_file(self._disk, path) as file:
+            file.pwrite(record, 0)
 
     def close(self) -> None:
         """Release the lock. Close what was opened from the directory before."""

@@ -12,6 +12,7 @@ from rsm.codec.chain import ZERO_CHAIN
 from rsm.codec.record import HEADER_BYTES, Entry, decode_header, decode_record
 from rsm.errors import BadBytes, CallerError, CorruptFile
 from rsm.node.disk import Disk
+from rsm.node.files import located
 from rsm.node.segment import END_MARK, SegmentHead
 
 __all__ = ["LogIndex", "Segment"]
@@ -117,11 +118,10 @@ class LogIndex:
         offset = segment.offsets[index - segment.first_index]
         file = disk.open(segment.path, writable=False)
         try:
-            header = decode_header(file.pread(HEADER_BYTES, offset))
-            if header.index != index:
-                raise BadBytes(f"not the record of index {index} that was written here")
-        except BadBytes as error:
-            raise CorruptFile(segment.path, offset, str(error)) from error
+            with located(segment.path, offset):
+                header = decode_header(file.pread(HEADER_BYTES, offset))
+                if header.index != index:
+                    raise BadBytes(f"not the record of index {index} that was written here")
         finally:
             file.close()
         return header.chain

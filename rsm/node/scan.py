@@ -21,6 +21,7 @@ from rsm.codec.record import Entry
 from rsm.errors import CallerError, StorageError
 from rsm.limits import SCAN_FILES_MAX, SCAN_LISTINGS_MAX, SCAN_LOOK_AGAIN_SECONDS, SCAN_LOOKS_MAX
 from rsm.node.disk import Disk, File
+from rsm.node.files import new_file
 from rsm.node.segment import (
     SegmentHead,
     SegmentReader,
@@ -154,16 +155,10 @@ def export(disk: Disk, source: str, target: str, first: int | None = None, last:
     its end.
     """
     log = scan(disk, source, first=first)
-    if disk.exists(target):
-        raise CallerError(f"{target}: it exists already: remove it or choose another path")
-    temporary = target + ".tmp"
-    if disk.exists(temporary):
-        disk.unlink(temporary)
     count = 0
-    file = disk.open(temporary, create=True)
-    try:
+    before: tuple[int, bytes] | None = None
+    with new_file(disk, target) as file:
         offset = 0
-        before: tuple[int, bytes] | None = None
         for scanned in log:
             entry = scanned.entry
             if last is not None and entry.index > last:
@@ -171,11 +166,9 @@ def export(disk: Disk, source: str, target: str, first: int | None = None, last:
             if first is None or entry.index >= first:
                 if not count:
                     term, chain = before or (log.head.previous_term, log.head.previous_chain)
-                    head = encode_head(
-                        SegmentHead(log.head.cluster_id, log.head.group_id, entry.index, term, chain, True)
-                    )
-                    file.pwrite(head, 0)
-                    offset = len(head)
+                    head = SegmentHead(log.head.cluster_id, log.head.group_id, entry.index, term, chain, True)
+                    file.pwrite(encode_head(head), 0)
+                    offset = len(encode_head(head))
                 record = encode_entry(entry, scanned.chain, log.head.group_id, compress=True)
                 file.pwrite(record, offset)
                 offset += len(record)
@@ -186,13 +179,4 @@ def export(disk: Disk, source: str, target: str, first: int | None = None, last:
             raise CallerError(
                 f"{source}: the log holds {log.first_index} to {log.last_index}, not {start} to {last or 'its end'}"
             )
-        file.fdatasync()
-        file.close()
-        disk.rename(temporary, target)
-        disk.fsync_directory(os.path.dirname(target) or ".")
-    except BaseException:
-        file.close()
-        with contextlib.suppress(StorageError):
-            disk.unlink(temporary)
-        raise
     return count

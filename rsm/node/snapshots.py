@@ -18,11 +18,12 @@ from rsm.codec.cbor import decode_canonical, encode
 from rsm.codec.chain import ZERO_CHAIN, next_chain
 from rsm.codec.record import HEADER_BYTES, Header, RecordKind, decode_header, decode_payload, encode_record
 from rsm.errors import BadBytes, CallerError, CorruptFile, StorageError
-from rsm.limits import SNAPSHOT_RECORD_BYTES_MAX
+from rsm.limits import READ_BYTES, SNAPSHOT_RECORD_BYTES_MAX
 from rsm.node.disk import Disk, File
+from rsm.node.files import located, new_file
 from rsm.node.segment import Window
 
-__all__ = ["SnapshotFiles", "SnapshotWriter", "read_snapshot", "snapshot_position"]
+__all__ = ["SnapshotFiles", "SnapshotWriter", "copy_snapshot", "read_snapshot", "snapshot_position"]
 
 SUFFIX: Final = ".snapshot"
 TEMPORARY_SUFFIX: Final = ".tmp"
@@ -163,6 +164,19 @@ class SnapshotFiles:
         return removed
 
 
+def copy_snapshot(disk: Disk, source: str, target: str) -> None:
+    """Copy a snapshot file as it is, durable on return; `CallerError` if the target exists."""
+    read = disk.open(source, writable=False)
+    try:
+        with new_file(disk, target) as write:
+            offset = 0
+            while data := read.pread(READ_BYTES, offset):
+                write.pwrite(data, offset)
+                offset += len(data)
+    finally:
+        read.close()
+
+
 def snapshot_position(disk: Disk, path: str) -> tuple[int, int, int]:
     """Index, term and group of a snapshot file, from its first record. `CorruptFile`, `StorageError`."""
     file = disk.open(path, writable=False)
@@ -174,10 +188,8 @@ def snapshot_position(disk: Disk, path: str) -> tuple[int, int, int]:
 
 
 def _decode_header(path: str, window: Window, offset: int) -> Header:
-    try:
+    with located(path, offset):
         return decode_header(window.read(HEADER_BYTES, offset), bytes_max=SNAPSHOT_RECORD_BYTES_MAX)
-    except BadBytes as error:
-        raise CorruptFile(path, offset, str(error)) from error
 
 
 def read_snapshot(
@@ -205,7 +217,7 @@ def _read(path: str, file: File, index: int | None, group_id: int | None) -> Ite
     while offset < size:
         header = _decode_header(path, window, offset)
         first = first or header
-        try:
+        with located(path, offset):
             payload = decode_payload(header, window.read(header.stored_bytes, offset + HEADER_BYTES))
             if (header.index, header.term, header.group_id) != (first.index, first.term, first.group_id):
                 raise BadBytes("the record belongs to another snapshot")
@@ -221,8 +233,6 @@ def _read(path: str, file: File, index: int | None, group_id: int | None) -> Ite
                 return
             if header.kind not in _CONTENT_KINDS:
                 raise BadBytes(f"a {header.kind.name} record has no place in a snapshot")
-        except BadBytes as error:
-            raise CorruptFile(path, offset, str(error)) from error
         yield header.kind, payload
         count += 1
         offset += header.record_bytes

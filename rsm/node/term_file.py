@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from rsm.codec.cbor import decode_canonical, encode
-from rsm.codec.record import Record, RecordKind, decode_record, encode_record
+from rsm.codec.record import RecordKind, decode_record, encode_record
 from rsm.errors import BadBytes, CallerError, Closed, CorruptFile, StorageError
 from rsm.limits import CONTROL_BYTES_MAX
 from rsm.node.disk import Disk, File
 
-__all__ = ["TermFile"]
+__all__ = ["TermFile", "read_term"]
 
 # Far enough apart that no disk rewrites both slots when one is written (4096 is the largest common physical sector).
 SLOT_BYTES: Final = 4096
@@ -49,16 +49,12 @@ class TermFile:
         disk.fsync_directory(os.path.dirname(path) or ".")
         file = disk.open(path)
         try:
-            slots = [cls._read_slot(file, slot, group_id) for slot in range(SLOTS)]
-            whole = [record for record in slots if isinstance(record, Record)]
-            if not whole:
-                raise CorruptFile(path, 0, f"no slot holds term and vote: {slots[0]}")
-            newest = max(whole, key=lambda record: record.index)
-            vote = decode_canonical(newest.payload, bytes_max=CONTROL_BYTES_MAX)["vote"]
-            opened = cls(path, file, group_id, newest.index, newest.term, vote)
-            if not all(isinstance(record, Record) and record.index == newest.index for record in slots):
+            slots = [_read_slot(file, slot, group_id) for slot in range(SLOTS)]
+            newest = _newest(path, slots)
+            opened = cls(path, file, group_id, newest.generation, newest.term, newest.vote)
+            if not all(slot == newest for slot in slots):
                 # A crash or rot left one slot behind: from here on the pair must again lie in both.
-                opened._write(newest.term, vote)
+                opened._write(newest.term, newest.vote)
         except BaseException:
             file.close()
             raise
@@ -75,25 +71,6 @@ class TermFile:
         finally:
             file.close()
         disk.rename(temporary, path)
-
-    @staticmethod
-    def _read_slot(file: File, slot: int, group_id: int) -> Record | BadBytes:
-        data = file.pread(SLOT_BYTES, slot * SLOT_BYTES)
-        try:
-            record, end = decode_record(data, bytes_max=SLOT_BYTES)
-            fields: Any = decode_canonical(record.payload, bytes_max=CONTROL_BYTES_MAX)
-            if (
-                record.kind is not RecordKind.TERM
-                or record.group_id != group_id
-                or type(fields) is not dict
-                or fields.keys() != {"vote"}
-                or not isinstance(fields["vote"], str | None)
-                or data[end:].strip(b"\0")
-            ):
-                raise BadBytes(f"slot {slot} does not hold term and vote of group {group_id}")
-        except BadBytes as error:
-            return error
-        return record
 
     def save(self, term: int, vote: str | None) -> None:
         """Make the pair durable; only after the return may a vote be given or a message of that term be sent.
@@ -147,3 +124,47 @@ class TermFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _Slot(NamedTuple):
+    generation: int
+    term: int
+    vote: str | None
+
+
+def _read_slot(file: File, slot: int, group_id: int | None) -> _Slot | BadBytes:
+    data = file.pread(SLOT_BYTES, slot * SLOT_BYTES)
+    try:
+        record, end = decode_record(data, bytes_max=SLOT_BYTES)
+        fields: Any = decode_canonical(record.payload, bytes_max=CONTROL_BYTES_MAX)
+        if (
+            record.kind is not RecordKind.TERM
+            or group_id not in (None, record.group_id)
+            or type(fields) is not dict
+            or fields.keys() != {"vote"}
+            or not isinstance(fields["vote"], str | None)
+            or data[end:].strip(b"\0")
+        ):
+            raise BadBytes(f"slot {slot} does not hold term and vote of group {group_id}")
+    except BadBytes as error:
+        return error
+    return _Slot(record.index, record.term, fields["vote"])
+
+
+def _newest(path: str, slots: list[_Slot | BadBytes]) -> _Slot:
+    whole = [slot for slot in slots if isinstance(slot, _Slot)]
+    if not whole:
+        raise CorruptFile(path, 0, f"no slot holds term and vote: {slots[0]}")
+    return max(whole, key=lambda slot: slot.generation)
+
+
+def read_term(disk: Disk, path: str, *, group_id: int | None = None) -> tuple[int, str | None]:
+    """Term and vote, read without changing anything; `CorruptFile` if they are gone or neither slot is whole."""
+    if not disk.exists(path):
+        raise CorruptFile(path, 0, "term and vote are gone")
+    file = disk.open(path, writable=False)
+    try:
+        newest = _newest(path, [_read_slot(file, slot, group_id) for slot in range(SLOTS)])
+    finally:
+        file.close()
+    return newest.term, newest.vote

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rsm.codec import cbor
+from rsm.codec.chain import CHAIN_BYTES
 from rsm.codec.record import RecordKind
 from rsm.errors import BadBytes, WrongMachine
-from rsm.limits import MANIFEST_BYTES_MAX, SNAPSHOT_CHUNK_BYTES, SNAPSHOT_RECORD_BYTES_MAX
+from rsm.limits import BUCKETS, MANIFEST_BYTES_MAX, SNAPSHOT_CHUNK_BYTES, SNAPSHOT_RECORD_BYTES_MAX
 from rsm.replica.compatibility import check_schema
 from rsm.replica.events import RawEvent
 from rsm.replica.replica import Replica
@@ -57,9 +58,19 @@ def decode_manifest(payload: bytes) -> Manifest:
     if set(fields) != set(Manifest._fields):
         raise BadBytes("a snapshot's manifest has the wrong fields")
     try:
-        return msgspec.convert([fields[name] for name in Manifest._fields], Manifest)
+        manifest = msgspec.convert([fields[name] for name in Manifest._fields], Manifest)
     except msgspec.ValidationError as error:
         raise BadBytes(f"a snapshot's manifest cannot be read: {error}") from error
+    if len(manifest.chain) != CHAIN_BYTES or any(len(sums) != 8 * BUCKETS for _, _, sums in manifest.state.values()):
+        raise BadBytes("the manifest is not well-formed: a hash has the wrong length")
+    return manifest
+
+
+def read_manifest(record: tuple[RecordKind, bytes] | None) -> Manifest:
+    """The manifest in the first record of a snapshot, None if it has none; `BadBytes` if it is not one."""
+    if record is None or record[0] != RecordKind.MANIFEST:
+        raise BadBytes("a snapshot must begin with its manifest")
+    return decode_manifest(record[1])
 
 
 def parts(replica: Replica, chain: bytes) -> Generator[tuple[RecordKind, bytes], None, None]:
@@ -124,10 +135,7 @@ def restore(replica: Replica, records: Iterable[tuple[RecordKind, bytes]]) -> Ma
     `WrongMachine` or `BadBytes`, and then the replica is unusable.
     """
     stream = iter(records)
-    kind, payload = next(stream, (None, b""))
-    if kind != RecordKind.MANIFEST:
-        raise BadBytes("a snapshot must begin with its manifest")
-    manifest = decode_manifest(payload)
+    manifest = read_manifest(next(stream, None))
     _check_machine(replica, manifest)
     store = replica.store
     store.clear()

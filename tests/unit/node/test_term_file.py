@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from rsm.errors import CallerError, Closed, CorruptFile, StorageError
-from rsm.node.term_file import SLOT_BYTES, TermFile
+from rsm.node.term_file import SLOT_BYTES, TermFile, read_term
 from rsm.testing.disk import FaultDisk, PowerCut, Survival
 
 HISTORY = [(1, None), (1, "node-2"), (4, None), (5, "node-1"), (9, None)]
@@ -30,6 +30,24 @@ def test_what_was_saved_is_read() -> None:
             file.save(term, vote)
         with TermFile.open(disk, "term", group_id=2) as file:
             assert (file.term, file.vote) == (term, vote)
+
+
+def test_a_reader_sees_the_newest_pair_and_changes_nothing() -> None:
+    """One slot is enough; with none, or no file, there is nothing to say."""
+    disk = FaultDisk()
+    saved(disk).close()
+    whole = disk.contents("term")
+    for kept in (whole, bytes(SLOT_BYTES) + whole[SLOT_BYTES:], whole[:SLOT_BYTES]):
+        disk.put("term", kept)
+        assert read_term(disk, "term") == read_term(disk, "term", group_id=2) == HISTORY[-1]
+        assert disk.contents("term") == kept
+    with pytest.raises(CorruptFile, match="of group 3"):
+        read_term(disk, "term", group_id=3)
+    disk.put("term", bytes(2 * SLOT_BYTES))
+    with pytest.raises(CorruptFile, match="no slot holds"):
+        read_term(disk, "term")
+    with pytest.raises(CorruptFile, match="gone"):
+        read_term(disk, "no-term")
 
 
 def test_only_forward() -> None:

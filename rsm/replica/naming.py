@@ -10,14 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any, Final, NamedTuple
 
-from rsm.cli.output import iso_time, plain
 from rsm.codec.record import Entry, RecordKind
-from rsm.errors import BadBytes, CorruptFile
-from rsm.node.scan import Scanned
 from rsm.replica import batch
 from rsm.replica.batch import Batch, decode_batch
-
-__all__ = ["Call", "Item", "Names", "batch_of", "items_of"]
 
 SYSTEM_PREFIX: Final = "rsm."
 SYSTEM_FIELDS: Final = {
@@ -71,13 +66,13 @@ class Names:
         return sorted(fields.union(*(SYSTEM_FIELDS.get(name, ()) for name in commands)))
 
     def fields(self, name: str, version: int, values: Any) -> dict[str, Any]:
-        """Values by field name, as plain data; by position where there is no name for one."""
+        """Values by field name; by position where there is no name for one."""
         if type(values) is not list:
-            return {"values": plain(values)}
+            return {"values": values}
         names = SYSTEM_FIELDS.get(name) or self._fields.get((name, version), ())
         if len(names) != len(values):
             names = (*names, *map(str, range(len(names), len(values))))
-        return dict(zip(names, map(plain, values), strict=False))
+        return dict(zip(names, values, strict=False))
 
 
 def _mapping(value: Any) -> dict[Any, Any]:
@@ -94,9 +89,6 @@ class Call(NamedTuple):
     name: str
     version: int
     values: dict[str, Any]
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"name": self.name, "version": self.version, "values": self.values}
 
 
 class Item(NamedTuple):
@@ -121,41 +113,16 @@ class Item(NamedTuple):
         """Whether it is the system's own. A pipeline is not: it holds commands of a client."""
         return self.call is None or (self.call.name.startswith(SYSTEM_PREFIX) and self.steps is None)
 
-    def as_dict(self) -> dict[str, Any]:
-        """One line of `log cat --json`."""
-        document: dict[str, Any] = {"index": self.entry.index, "term": self.entry.term}
-        if self.batch is not None:
-            document["time"] = iso_time(self.batch.stamp)
-        if self.call is None:
-            return {**document, "kind": self.entry.kind.name}
-        document |= {"position": self.position, "session": self.session, "sequence": self.sequence, "key": self.key}
-        if self.steps is None:
-            return document | self.call.as_dict()
-        head = {"name": self.call.name, "version": self.call.version}
-        return document | head | {"steps": [step.as_dict() for step in self.steps]}
 
-
-def batch_of(scanned: Scanned) -> Batch | None:
-    """The batch in an entry, None for an entry of another kind. `CorruptFile` if it should be one and is not."""
-    entry = scanned.entry
-    if entry.kind is not RecordKind.BATCH:
-        return None
-    try:
-        return decode_batch(entry.payload)
-    except BadBytes as error:
-        raise CorruptFile(scanned.path, scanned.offset, f"entry {entry.index}: {error}") from error
-
-
-def items_of(scanned: Scanned, names: Names) -> Iterator[Item]:
+def items_of(entry: Entry, names: Names) -> Iterator[Item]:
     """The items of an entry in order; one without a call for an entry that has none. Activations are taken over.
 
-    `CorruptFile` if a batch is not one.
+    `BadBytes` if a batch is not one.
     """
-    entry = scanned.entry
-    decoded = batch_of(scanned)
-    if decoded is None:
+    if entry.kind is not RecordKind.BATCH:
         yield Item(entry, None, None, None, None, None, None)
         return
+    decoded = decode_batch(entry.payload)
     if not decoded.items:
         yield Item(entry, decoded, None, None, None, None, None)
     for position, item in enumerate(decoded.items):
@@ -164,7 +131,7 @@ def items_of(scanned: Scanned, names: Names) -> Iterator[Item]:
 
 def _item(entry: Entry, decoded: Batch, position: int, item: Any, names: Names) -> Item:
     if not _is_well_formed(item):
-        return Item(entry, decoded, position, None, None, None, Call("(malformed)", 0, {"item": plain(item)}))
+        return Item(entry, decoded, position, None, None, None, Call("(malformed)", 0, {"item": item}))
     session, sequence, _, name, version, values = item[:6]
     key = item[6] if len(item) == 7 else None
     if name == batch.ACTIVATE:
@@ -185,4 +152,4 @@ def _is_well_formed(item: Any) -> bool:
 def _step(step: Any, names: Names) -> Call:
     if type(step) is list and len(step) == 3 and type(step[0]) is str and type(step[1]) is int:
         return Call(step[0], step[1], names.fields(*step))
-    return Call("(malformed)", 0, {"step": plain(step)})
+    return Call("(malformed)", 0, {"step": step})

@@ -10,14 +10,11 @@ from typing import Final
 
 import msgspec
 
-from rsm.codec.chain import CHAIN_BYTES
 from rsm.codec.record import RecordKind
-from rsm.errors import BadBytes
+from rsm.errors import BadBytes, UnknownFormat
 from rsm.limits import BUCKETS
-from rsm.replica.snapshot import EVENTS, Manifest, decode_chunk, decode_events, decode_manifest
+from rsm.replica.snapshot import EVENTS, Manifest, decode_chunk, decode_events, read_manifest
 from rsm.state.leaf import ALGORITHM, BUCKET_MASK, SUM_MASK, container_seed, digest128, encode, hash64
-
-__all__ = ["ContentsCheck", "read_manifest"]
 
 # What lies in the chunks of a container whose kind is this has keys (key, position), and its bucket goes by the key.
 NESTED_KIND: Final = "table"
@@ -26,24 +23,16 @@ _split: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _split_pair: Final = msgspec.msgpack.Decoder(tuple[msgspec.Raw, msgspec.Raw]).decode
 
 
-def read_manifest(kind: RecordKind, payload: bytes) -> Manifest:
-    """The manifest in the first record of a snapshot, hashes of their length; `BadBytes` if it is none."""
-    if kind != RecordKind.MANIFEST:
-        raise BadBytes("a snapshot must begin with its manifest")
-    manifest = decode_manifest(payload)
-    if len(manifest.chain) != CHAIN_BYTES or any(len(sums) != 8 * BUCKETS for _, _, sums in manifest.state.values()):
-        raise BadBytes("the manifest is not well-formed: a hash has the wrong length")
-    return manifest
-
-
 class ContentsCheck:
     """Takes the records of one snapshot in order; `finish` compares. Memory: 8 KiB a container.
 
-    `leaves` counts the leaves of each container, `events` the events kept. `add` and `finish` raise `BadBytes`.
+    The manifest must be of the index and term given, which are those in the header of every record. `leaves` counts the
+    leaves of each container, `events` the events kept. `add`, `manifest` and `finish` raise `BadBytes`.
     """
 
-    def __init__(self) -> None:
-        self.manifest: Manifest | None = None
+    def __init__(self, index: int, term: int) -> None:
+        self._position = index, term
+        self._manifest: Manifest | None = None
         self.leaves: dict[str, int] = {}
         self.events = 0
         self._sums: dict[str, list[int]] = {}
@@ -51,9 +40,9 @@ class ContentsCheck:
 
     def add(self, kind: RecordKind, payload: bytes) -> None:
         """Take the next record."""
-        if self.manifest is None:
-            self.manifest = read_manifest(kind, payload)
-            for name, (state_kind, schema, _) in self.manifest.state.items():
+        if self._manifest is None:
+            self._manifest = read_manifest((kind, payload))
+            for name, (state_kind, schema, _) in self._manifest.state.items():
                 self._seeds[name] = container_seed(name, state_kind, schema)
                 self._sums[name] = [0] * BUCKETS
                 self.leaves[name] = 0
@@ -66,7 +55,7 @@ class ContentsCheck:
                 if name == EVENTS:
                     self.events += len(decode_events(leaves))
                 elif name in self._sums:
-                    self._add_leaves(self.manifest, name, bucket, leaves)
+                    self._add_leaves(self._manifest, name, bucket, leaves)
                 else:
                     raise BadBytes(f"leaves of {name!r}, which the manifest does not list")
         except (msgspec.MsgspecError, RecursionError) as error:
@@ -84,14 +73,21 @@ class ContentsCheck:
             sums[bucket] = (sums[bucket] + hash64(leaf, seed)) & SUM_MASK
             self.leaves[name] += 1
 
-    def finish(self) -> list[str]:
-        """Compare with the manifest, after the last record. Returns what could not be checked, and why."""
-        manifest = self.manifest
-        if manifest is None:
+    @property
+    def manifest(self) -> Manifest:
+        """What the snapshot says of itself; `BadBytes` before its first record."""
+        if self._manifest is None:
             raise BadBytes("the snapshot has no manifest")
-        foreign = sorted(name for name, state in manifest.state.items() if not state[1].startswith(ALGORITHM))
-        if foreign:
-            return [f"{name}: its sums are made in a way this release does not know" for name in foreign]
+        return self._manifest
+
+    def finish(self) -> None:
+        """Compare with the manifest, after the last record. `UnknownFormat` for sums made in a way not known here."""
+        manifest = self.manifest
+        if (manifest.index, manifest.term) != self._position:
+            raise BadBytes("the manifest is not that of index {} and term {}".format(*self._position))
+        for name, (_, schema, _) in sorted(manifest.state.items()):
+            if not schema.startswith(ALGORITHM):
+                raise UnknownFormat(f"a newer release made the sums of {name!r}: check it with that release")
         for name, (_, _, sums) in sorted(manifest.state.items()):
             for bucket, found in enumerate(self._sums[name]):
                 expected = int.from_bytes(sums[8 * bucket : 8 * bucket + 8], "little")
@@ -105,4 +101,3 @@ class ContentsCheck:
         root = digest128(encode((manifest.machine, manifest.version, digests)))
         if root != manifest.root:
             raise BadBytes(f"the contents have root {root.hex()}, the manifest says {manifest.root.hex()}")
-        return []
