@@ -27,6 +27,7 @@ from rsm.errors import (
     SequenceReused,
     SessionExpired,
     StorageError,
+    UnknownFormat,
     WrongMachine,
 )
 from rsm.machine.calls import Pending, command, on_session_end, query, upcast
@@ -45,6 +46,6 @@ __all__ = [
     "DivergenceError", "Event", "EventsGap", "HandlerFailed", "InvalidCommand", "KeyReused", "KeyVoided",
     "LimitExceeded", "Map", "MediumError", "Meta", "Outcome", "Pending", "Queue", "Random", "Rejected", "RsmError",
     "SequenceReused", "SessionExpired", "Set", "SortedMap", "StateMachine", "Status", "StorageError", "Struct", "Table",
-    "WrongMachine", "command", "on_session_end", "open", "open_async", "query", "result", "upcast",
+    "UnknownFormat", "WrongMachine", "command", "on_session_end", "open", "open_async", "query", "result", "upcast",
 ]
 # fmt: on

@@ -171,10 +171,10 @@ def restore(file: str, directory: str, machine: str | None, new_cluster: bool, a
     del new_cluster  # a snapshot names no cluster, so nothing could be continued
     machine_class = None if machine is None else load_machine(machine)
     as_files(file)
-    if machine_class is not None:
-        load_state(Replica(machine_class), read_snapshot(DISK, file))
     index, term, group_id = snapshot_position(DISK, file)
     with located(file, 0):
+        if machine_class is not None:
+            load_state(Replica(machine_class), read_snapshot(DISK, file))
         records = records_of(file, "restoring")
         identity, contents = restore_directory(DISK, records, directory, index=index, term=term, group_id=group_id)
     manifest = contents.manifest

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from rsm.cli.errors import Unreadable
 from rsm.codec.record import HEADER_BYTES, RECORD_FORMAT, RecordKind, decode_header
-from rsm.errors import BadBytes, RsmError
+from rsm.errors import BadBytes, RsmError, UnknownFormat
 from rsm.limits import SNAPSHOT_RECORD_BYTES_MAX
 from rsm.machine.machine import StateMachine
 from rsm.node.disk import Disk, OsDisk
@@ -43,6 +43,8 @@ def require_kind(path: str, kind: RecordKind) -> None:
     expected = bytes((0x72, 0x6D, RECORD_FORMAT, kind, 0, 0, 0, 0))
     try:
         found = decode_header(data, bytes_max=SNAPSHOT_RECORD_BYTES_MAX).kind
+    except UnknownFormat:
+        return  # reading it will say where
     except BadBytes:
         different = sum(a != b for a, b in zip(data.ljust(8, b"\xff"), expected, strict=False))
         if different > _DIFFERENT_BYTES_MAX:

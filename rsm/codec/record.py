@@ -33,7 +33,7 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 from rsm.codec.chain import CHAIN_BYTES, ZERO_CHAIN
-from rsm.errors import BadBytes, LimitExceeded
+from rsm.errors import BadBytes, LimitExceeded, UnknownFormat
 from rsm.limits import COMPRESS_BYTES_MIN, ENTRY_BYTES_MAX
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "Header",
     "Record",
     "RecordKind",
+    "check_format",
     "decode_header",
     "decode_payload",
     "decode_record",
@@ -160,8 +161,19 @@ def encode_record(
     return fields + _CHECKSUM.pack(xxh3_64_intdigest(fields) & _LOW_32_BITS) + stored
 
 
+def check_format(what: str, found: object, known: int) -> None:
+    """Raise unless a format number is the one known here: `UnknownFormat` for a higher one, else `BadBytes`."""
+    if type(found) is int and found > known:
+        raise UnknownFormat(f"a newer release wrote this ({what} {found}, this release knows {known})")
+    if type(found) is not int or found != known:
+        raise BadBytes(f"{what} {found!r} is unknown; this release knows {known}")
+
+
 def decode_header(data: bytes | memoryview, offset: int = 0, *, bytes_max: int = ENTRY_BYTES_MAX) -> Header:
-    """Decode and check the header at `offset`. Raises `BadBytes`; also where either length exceeds `bytes_max`."""
+    """Decode and check the header at `offset`. Raises `BadBytes`; also where either length exceeds `bytes_max`.
+
+    `UnknownFormat` for the header of a newer release: whole, but of a format or kind, or with bits, not known here.
+    """
     if len(data) - offset < HEADER_BYTES:
         raise BadBytes(f"a record header needs {HEADER_BYTES} bytes, {max(0, len(data) - offset)} are left")
     (
@@ -185,12 +197,11 @@ def decode_header(data: bytes | memoryview, offset: int = 0, *, bytes_max: int =
     # enemy's.
     if magic != MAGIC:
         raise BadBytes(f"not an rsm record (magic {magic:#06x})")
-    if record_format != RECORD_FORMAT:
-        raise BadBytes(f"record format {record_format} is unknown; this version reads format {RECORD_FORMAT}")
+    check_format("record format", record_format, RECORD_FORMAT)
     if kind not in _KINDS:
-        raise BadBytes(f"record kind {kind} is unknown")
+        check_format("record kind", kind, max(_KINDS))
     if flags & ~FLAG_LZ4 or reserved:
-        raise BadBytes(f"reserved bits are set (flags {flags:#06x}, reserved {reserved:#06x})")
+        raise UnknownFormat(f"a newer release wrote this record (flags {flags:#06x}, reserved {reserved:#06x})")
     if stored_bytes > bytes_max or raw_bytes > bytes_max:
         raise BadBytes(f"a payload of {max(stored_bytes, raw_bytes)} bytes exceeds the bound of {bytes_max}")
     if not flags and stored_bytes != raw_bytes:

@@ -21,7 +21,7 @@ from typing import Any, Self
 import msgspec
 
 from rsm.codec.cbor import decode_canonical, encode
-from rsm.codec.record import RECORD_FORMAT, RecordKind, decode_record, encode_record
+from rsm.codec.record import RECORD_FORMAT, RecordKind, check_format, decode_record, encode_record
 from rsm.errors import BadBytes, CallerError, CorruptFile, StorageError, WrongMachine
 from rsm.limits import CONTROL_BYTES_MAX, SEGMENT_BYTES
 from rsm.node.disk import Disk, Lock
@@ -65,8 +65,9 @@ def read_identity(disk: Disk, path: str) -> Identity:
         if record.kind is not RecordKind.IDENTITY or end != len(data):
             raise BadBytes("not one IDENTITY record")
         fields: Any = decode_canonical(record.payload, bytes_max=CONTROL_BYTES_MAX)
-        if type(fields) is not dict or fields.pop("format", None) != RECORD_FORMAT:
-            raise BadBytes("the identity has an unknown format")
+        if type(fields) is not dict:
+            raise BadBytes("the identity is not a map")
+        check_format("identity format", fields.pop("format", None), RECORD_FORMAT)
         try:
             identity = msgspec.convert(fields, Identity, strict=True)
         except msgspec.ValidationError as error:

@@ -36,13 +36,15 @@ from rsm.codec.record import (
     Entry,
     Header,
     RecordKind,
+    check_format,
     decode_header,
     decode_payload,
     encode_record,
 )
-from rsm.errors import BadBytes, CorruptFile
+from rsm.errors import BadBytes, CorruptFile, UnknownFormat
 from rsm.limits import CONTROL_BYTES_MAX, ENTRY_BYTES_MAX, READ_BYTES, SECTOR_BYTES
 from rsm.node.disk import Disk, File
+from rsm.node.files import located
 
 __all__ = [
     "END_MARK",
@@ -158,7 +160,8 @@ class SegmentReader:
 
     Making one reads the head. Iteration yields `Frame`s in index order and checks checksums, group, index, term and
     chain. Afterwards `end` is the offset behind the last whole record and `torn` the torn tail, if there was one (only
-    with `last`). Everything else that is not right raises `CorruptFile` at its place. Iterating once more goes on
+    with `last`). Everything else that is not right raises `CorruptFile` at its place, what a newer release wrote
+    `UnknownFormat`. Iterating once more goes on
     behind `end`: the segment may have grown.
     """
 
@@ -175,25 +178,30 @@ class SegmentReader:
         return CorruptFile(self.path, offset, str(what))
 
     def _read_head(self) -> tuple[SegmentHead, int]:
-        try:
+        with located(self.path, 0, "segment head: "):
             header = decode_header(self._window.read(HEADER_BYTES, 0), bytes_max=CONTROL_BYTES_MAX)
             if header.kind is not RecordKind.SEGMENT:
                 raise BadBytes(f"a segment starts with a SEGMENT record, not {header.kind.name}")
             payload = self._payload(header, 0)
             fields = decode_canonical(payload, bytes_max=CONTROL_BYTES_MAX)
-            if type(fields) is not dict or fields.pop("format", None) != RECORD_FORMAT:
-                raise BadBytes("the segment head has an unknown format")
-            head = msgspec.convert(fields, SegmentHead, strict=True)
+            if type(fields) is not dict:
+                raise BadBytes("not a map")
+            check_format("segment format", fields.pop("format", None), RECORD_FORMAT)
+            try:
+                head = msgspec.convert(fields, SegmentHead, strict=True)
+            except msgspec.ValidationError as error:
+                raise BadBytes(str(error)) from error
             if len(head.cluster_id) != 16 or len(head.previous_chain) != CHAIN_BYTES or head.first_index < 1:
                 raise BadBytes("the segment head is not well-formed")
             if encode_head(head)[: HEADER_BYTES + len(payload)] != bytes(self._window.read(header.record_bytes, 0)):
                 raise BadBytes("the segment head contradicts its own header")
-        except (BadBytes, msgspec.ValidationError) as error:
-            raise self._corrupt(0, f"segment head: {error}") from error
         return head, header.record_bytes + len(END_MARK)
 
     def _header(self, offset: int) -> Header:
-        return decode_header(self._window.read(HEADER_BYTES, offset), bytes_max=ENTRY_BYTES_MAX)
+        try:
+            return decode_header(self._window.read(HEADER_BYTES, offset), bytes_max=ENTRY_BYTES_MAX)
+        except UnknownFormat as error:
+            raise UnknownFormat(f"{self.path}: offset {offset}: {error}") from error
 
     def _payload(self, header: Header, offset: int) -> bytes:
         # Copied out of the window once; a memoryview would keep the whole window alive with every entry.

@@ -17,6 +17,7 @@ from rsm.codec.record import RecordKind, decode_record, encode_record
 from rsm.errors import BadBytes, CallerError, Closed, CorruptFile, StorageError
 from rsm.limits import CONTROL_BYTES_MAX
 from rsm.node.disk import Disk, File
+from rsm.node.files import located
 
 __all__ = ["TermFile", "read_term"]
 
@@ -134,20 +135,22 @@ class _Slot(NamedTuple):
 
 def _read_slot(file: File, slot: int, group_id: int | None) -> _Slot | BadBytes:
     data = file.pread(SLOT_BYTES, slot * SLOT_BYTES)
-    try:
-        record, end = decode_record(data, bytes_max=SLOT_BYTES)
-        fields: Any = decode_canonical(record.payload, bytes_max=CONTROL_BYTES_MAX)
-        if (
-            record.kind is not RecordKind.TERM
-            or group_id not in (None, record.group_id)
-            or type(fields) is not dict
-            or fields.keys() != {"vote"}
-            or not isinstance(fields["vote"], str | None)
-            or data[end:].strip(b"\0")
-        ):
-            raise BadBytes(f"slot {slot} does not hold term and vote of group {group_id}")
-    except BadBytes as error:
-        return error
+    # A slot of a newer release may hold the newest pair, so the other one would not do.
+    with located(file.path, slot * SLOT_BYTES):
+        try:
+            record, end = decode_record(data, bytes_max=SLOT_BYTES)
+            fields: Any = decode_canonical(record.payload, bytes_max=CONTROL_BYTES_MAX)
+            if (
+                record.kind is not RecordKind.TERM
+                or group_id not in (None, record.group_id)
+                or type(fields) is not dict
+                or fields.keys() != {"vote"}
+                or not isinstance(fields["vote"], str | None)
+                or data[end:].strip(b"\0")
+            ):
+                raise BadBytes(f"slot {slot} does not hold term and vote of group {group_id}")
+        except BadBytes as error:
+            return error
     return _Slot(record.index, record.term, fields["vote"])
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from rsm.codec import cbor
-from rsm.errors import BadBytes, LimitExceeded
+from rsm.codec.record import check_format
+from rsm.errors import BadBytes, LimitExceeded, UnknownFormat
 from rsm.limits import BATCH_COMMANDS_MAX, BATCH_DEPTH_MAX, ENTRY_BYTES_MAX
 
 BATCH_FORMAT: Final = 1
@@ -89,17 +90,17 @@ def join_batch(machine_version: int, stamp: int, flags: int, items: list[bytes])
 
 
 def decode_batch(payload: bytes) -> Batch:
-    """The batch in an entry's payload; `BadBytes` if it is not one. Decoding is bounded."""
+    """The batch in an entry's payload; `BadBytes` if it is not one, `UnknownFormat`. Decoding is bounded."""
     decoded = cbor.decode(payload, bytes_max=ENTRY_BYTES_MAX, depth_max=BATCH_DEPTH_MAX)
+    if type(decoded) is list and decoded:
+        check_format("batch format", decoded[0], BATCH_FORMAT)
     if type(decoded) is not list or len(decoded) != 5:
         raise BadBytes("a batch must be an array of five")
-    batch_format, machine_version, stamp, flags, items = decoded
-    if batch_format != BATCH_FORMAT:
-        raise BadBytes(f"batch format {batch_format!r} is not known to this release")
+    _, machine_version, stamp, flags, items = decoded
     if type(machine_version) is not int or type(stamp) is not int or type(flags) is not int or type(items) is not list:
         raise BadBytes("a batch must be [format, machine version, stamp, flags, items]")
     if flags & ~FLAG_HASH_POINT:
-        raise BadBytes(f"batch flags {flags:#x} are not known to this release")
+        raise UnknownFormat(f"a newer release wrote this (batch flags {flags:#x} are not known)")
     if len(items) > BATCH_COMMANDS_MAX:
         raise BadBytes(f"a batch of {len(items)} commands exceeds the bound of {BATCH_COMMANDS_MAX}")
     return Batch(machine_version, stamp, flags, items)

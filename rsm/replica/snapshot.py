@@ -15,7 +15,7 @@ import msgspec
 
 from rsm.codec import cbor
 from rsm.codec.chain import CHAIN_BYTES
-from rsm.codec.record import RecordKind
+from rsm.codec.record import RecordKind, check_format
 from rsm.errors import BadBytes, WrongMachine
 from rsm.limits import BUCKETS, MANIFEST_BYTES_MAX, SNAPSHOT_CHUNK_BYTES, SNAPSHOT_RECORD_BYTES_MAX
 from rsm.replica.compatibility import check_schema
@@ -51,10 +51,11 @@ class Manifest(NamedTuple):
 
 
 def decode_manifest(payload: bytes) -> Manifest:
-    """The manifest in a record's payload; `BadBytes` if it is not one."""
+    """The manifest in a record's payload; `BadBytes` if it is not one, `UnknownFormat`."""
     fields = cbor.decode_canonical(payload, bytes_max=MANIFEST_BYTES_MAX)
-    if type(fields) is not dict or fields.pop("format", None) != SNAPSHOT_FORMAT:
-        raise BadBytes("a snapshot of a format that this release does not know")
+    if type(fields) is not dict:
+        raise BadBytes("a snapshot's manifest must be a map")
+    check_format("snapshot format", fields.pop("format", None), SNAPSHOT_FORMAT)
     if set(fields) != set(Manifest._fields):
         raise BadBytes("a snapshot's manifest has the wrong fields")
     try:

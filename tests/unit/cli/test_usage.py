@@ -10,11 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from xxhash import xxh3_64_intdigest
 
 from rsm.cli import log as log_commands
 from rsm.cli.main import cli
+from rsm.codec import cbor
+from rsm.codec.record import RecordKind
+from rsm.node.snapshots import SnapshotFiles
 from tests.documents import ROOT
-from tests.unit.cli.samples import Ran, call, entry, offsets, run, sample_entries, segments, write_log
+from tests.unit.cli.samples import DISK, Ran, call, entry, offsets, run, sample_entries, segments, write_log
 
 READERS = [("log", "info"), ("log", "cat"), ("log", "verify"), ("snapshot", "info"), ("snapshot", "verify")]
 EVERY = [*READERS, ("schema", "show")]
@@ -166,6 +170,60 @@ def test_json_is_alone_on_standard_output(tmp_path: Path) -> None:
         ran = run("log", command, piece, "--json")
         assert ran.code == 1
         assert isinstance(json.loads(ran.out), dict)
+
+
+def newer(path: Path, offset: int) -> None:
+    """Make the record at `offset` one of the next record format, with a right checksum."""
+    data = bytearray(path.read_bytes())
+    data[offset + 2] += 1
+    checksum = xxh3_64_intdigest(bytes(data[offset : offset + 60])) & 0xFFFFFFFF
+    data[offset + 60 : offset + 64] = checksum.to_bytes(4, "little")
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("record", [0, 4])
+@pytest.mark.parametrize("command", [("info",), ("cat",), ("verify",), ("export", "out")])
+def test_what_a_newer_release_wrote_is_no_damage(command: tuple[str, ...], record: int, tmp_path: Path) -> None:
+    """A record of a later format, in a directory or a file: exit code 3, and a line that says so with its place."""
+    log = write_log(tmp_path / "shop", sample_entries())
+    segment = segments(log)[0]
+    offset = offsets(segment)[record]
+    newer(segment, offset)
+    for path in (log, segment):
+        ran = run("log", command[0], path, *(str(tmp_path / word) for word in command[1:]))
+        assert ran.code == 3
+        text = ran.out.splitlines()[0] if command[0] == "verify" else ran.err.removesuffix("\n")
+        assert "\n" not in text
+        assert f"{segment}: offset {offset}: " in text
+        assert "a newer release wrote this (record format 2, this release knows 1)" in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_of_a_newer_release_is_no_damage(tmp_path: Path) -> None:
+    """Identity, either slot of the term file, snapshots: unchecked, with exit code 3; verify reads the rest."""
+    log = write_log(tmp_path / "shop", sample_entries())
+    for name, offset in (("identity", 0), ("term", 0), ("term", 4096)):
+        whole = (log / name).read_bytes()
+        newer(log / name, offset)
+        document = json.loads(run("log", "verify", log, "--json").out)
+        assert document["findings"] == []
+        assert f"{log / name}: offset {offset}: " in document["unchecked"][0]
+        assert document["log"]["last_index"] == 8
+        assert run("log", "verify", log).code == 3
+        (log / name).write_bytes(whole)
+    with SnapshotFiles(DISK, str(log / "snapshots")).begin(8, 2) as writer:
+        writer.add(RecordKind.MANIFEST, cbor.encode({"format": 2}))
+        path = Path(writer.commit())
+    for offset in (None, 0):
+        if offset is not None:
+            newer(path, offset)
+        for arguments in (("snapshot", "verify", path), ("snapshot", "info", path), ("log", "verify", log)):
+            ran = run(*arguments)
+            assert ran.code == 3
+            assert f"{path}: offset 0: a newer release wrote this" in ran.out + ran.err
+        assert run("snapshot", "restore", path, tmp_path / "copy").code == 3
+        assert not (tmp_path / "copy").exists()
+        assert run("log", "cat", log).code == 0
 
 
 @pytest.mark.parametrize("place", [0, 1, 3])

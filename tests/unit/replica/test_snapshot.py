@@ -9,7 +9,7 @@ import pytest
 import rsm
 from rsm.codec import cbor
 from rsm.codec.record import RecordKind
-from rsm.errors import BadBytes, WrongMachine
+from rsm.errors import BadBytes, UnknownFormat, WrongMachine
 from rsm.replica.batch import FLAG_HASH_POINT
 from rsm.replica.replica import Replica
 from rsm.replica.snapshot import decode_manifest, parts, restore
@@ -97,7 +97,7 @@ def changed_manifest(records: Records, **changes: Any) -> Records:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": 2},
+        {"format": 0},
         {"index": "5"},
         {"index": True},
         {"term": None},
@@ -123,6 +123,13 @@ def test_a_manifest_that_is_not_right_is_refused(changes: dict[str, Any]) -> Non
     with pytest.raises((BadBytes, WrongMachine)) as caught:
         restore(Replica(Everything), records)
     assert "\n" not in str(caught.value)
+
+
+def test_a_manifest_of_a_newer_release_is_no_damage() -> None:
+    """It is not read, and said to be newer."""
+    records = changed_manifest(records_of(full_log()), format=2, novelty=[1])
+    with pytest.raises(UnknownFormat, match="a newer release wrote this"):
+        restore(Replica(Everything), records)
 
 
 def test_a_manifest_must_be_a_map() -> None:
