@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -14,8 +15,11 @@ import msgspec
 import pytest
 
 import rsm
+from rsm.cli.reading import manifest_of
 from rsm.codec import cbor
 from rsm.codec.record import RecordKind
+from rsm.node.directory import MachineDirectory
+from rsm.node.recovery import recover
 from rsm.node.snapshots import SnapshotFiles, read_snapshot
 from rsm.replica.snapshot import Manifest, decode_manifest
 from tests.unit.cli.samples import DISK, Ran, run, save_machine
@@ -134,6 +138,45 @@ def test_restore_gives_the_same_machine(directory: Path) -> None:
     assert run("log", "verify", "copy").code == 0
     (line,) = run("log", "cat", "copy", "--where", "item=item-1", "--json").out.splitlines()
     assert json.loads(line)["values"]["quantity"] == 1
+
+
+def test_a_log_that_begins_after_a_snapshot(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that dropped the log before its snapshots is fine: read, verified, saved, restored, and going on."""
+    opened = functools.partialmethod(MachineDirectory.open_journal, segment_bytes=4096)
+    monkeypatch.setattr(MachineDirectory, "open_journal", opened)
+    with rsm.open(shop(), "data", durability="os", snapshot_log_bytes=10_000) as client:
+        for number in range(400):
+            client.order(f"item-{number % 37}", 1)
+    info = json.loads(run("log", "info", "data", "--json").out)
+    assert info["first_index"] > 1
+    assert (info["machine"], info["machine_version"]) == ("shop", 2)
+    assert run("log", "cat", "data").out.splitlines()[-1].endswith("session=2 sequence=400")
+    assert run("log", "cat", "data", "--where", "item=item-3").code == 0
+    assert json.loads(run("schema", "show", "data", "--json").out)["commands"]["order"].keys() == {"1", "2"}
+    for _ in range(2):
+        report = json.loads(run("log", "verify", "data", "--json").out)
+        assert (report["findings"], report["unchecked"], len(report["snapshots"])) == ([], [], 2)
+        assert report["log"]["first_index"] <= report["snapshots"][0]["index"] + 1
+        ran = save("--json")
+        assert ran.code == 0
+    saved = json.loads(ran.out)
+    assert run("snapshot", "restore", saved["file"], "copy").code == 0
+    manifest = manifest_of(saved["file"])
+    recovered = recover(shop(), "copy", DISK)
+    assert (recovered.replica.index, recovered.replica.root()) == (manifest.index, manifest.root)
+    assert recovered.journal.first_index == manifest.index + 1
+    assert recovered.term > manifest.term
+    recovered.journal.close()
+    recovered.directory.close()
+    for stock in (11, 12):
+        with rsm.open(shop(), "copy", durability="os", snapshot_log_bytes=10_000) as client:
+            before = client.left("item-0")
+            client.order("item-0", 1)
+            assert client.left("item-0") == before - 1
+            for _ in range(200):
+                client.order("item-1", stock)
+    assert run("log", "verify", "copy").code == 0
+    assert json.loads(run("log", "info", "copy", "--json").out)["first_index"] > manifest.index + 1
 
 
 def test_restore_refuses(directory: Path) -> None:
