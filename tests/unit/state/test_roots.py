@@ -297,3 +297,49 @@ def test_clearing_removes_what_came_behind_the_back_too() -> None:
     assert list(desk.ordered) == [(1, "a"), (2, "a")]
     with batch(store):
         assert desk.queue.push("next") == 3
+
+
+def test_values_that_equal_one_another_are_still_told_apart() -> None:
+    """True over 1 is a change: of the root, of an open cut, and of what is undone."""
+    machine = machine_with({"b": 0}, a=rsm.Map[str, int | bool], b=int | bool)
+    store = store_of(machine)
+    with batch(store):
+        machine.a["x"] = machine.b = 1
+    before, cut = store.digests(), store.cut()
+    with batch(store):
+        machine.a["x"] = machine.b = True
+    assert [mine[3] != other[3] for mine, other in zip(before, store.digests(), strict=True)] == [True, True]
+    store.verify()
+    assert [leaves.hex() for *_, leaves in cut.chunks()] == ["9192a17801", "9192a16201"]
+    cut.close()
+    with batch(store):
+        mark = store.mark()
+        machine.a["x"] = 1
+        store.rollback(mark)
+    assert machine.a["x"] is True
+
+
+def test_a_cut_keeps_old_values_of_unread_buckets_only() -> None:
+    """What it has given out it forgets: its memory is what changed ahead of it."""
+    store = desk_with()
+    cut = store.cut()
+    ledger = store.ledgers["orders"]
+    overlay: Any = ledger.overlays[0]
+    desk: Any = ledger.container
+    chunks = cut.chunks()
+    while next(chunks)[0] != "orders":
+        pass
+    read = overlay.read_below
+    assert 0 < read < BUCKETS
+    with batch(store):
+        for number in range(200):
+            desk[number] = ORDER
+    assert min(overlay.buckets) >= read
+    rest = list(chunks)
+    assert overlay.buckets == {}
+    assert {name for name, *_ in rest} <= {"orders", "ordered", "queue", "scalars", "seen", "table"}
+    with batch(store):
+        desk.clear()
+    assert overlay.buckets == {}
+    cut.close()
+    assert ledger.overlays == []

@@ -138,7 +138,7 @@ ALLOWED = [
     (Annotated[int, rsm.Meta(gt=0)], "int(gt=0)"),
     (Annotated[int, rsm.Meta(gt=0, examples=[1], extra={"unhashable": []})], "int(gt=0)"),
     (Annotated[int, rsm.Meta(ge=0), rsm.Meta(le=9, multiple_of=3)], "int(ge=0,le=9,multiple_of=3)"),
-    (Annotated[str, rsm.Meta(pattern="^a", min_length=1, max_length=5)], "str(pattern='^a',min_length=1,max_length=5)"),
+    (Annotated[str, rsm.Meta(pattern="(?a)^a", max_length=5)], "str(pattern='(?a)^a',max_length=5)"),
     (tuple[Annotated[int, rsm.Meta(lt=0)], ...] | None, "null|tuple[int(lt=0),...]"),
     (Annotated[int, rsm.Meta(description="a number")], "int"),
     (Side, "enum Side(BUY='buy',SELL='sell')"),
