@@ -105,11 +105,11 @@ class Stage:
         assert lines
         return "\n".join(lines)
 
-    def cli(self, *words: str) -> str:
-        """The first line that the program says, which must end with code 1."""
+    def cli(self, *words: str, code: int = 1) -> str:
+        """The first line that the program says, which must end with this code."""
         out, err = io.StringIO(), io.StringIO()
         with contextlib.chdir(self.directory), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            assert main(words) == 1
+            assert main(words) == code
         return (out.getvalue() + err.getvalue()).splitlines()[0]
 
 
@@ -217,6 +217,12 @@ def bad_bytes(stage: Stage) -> str:
         (stage.directory / "foreign.log").write_bytes(log)
         lines.append(stage.cli("log", "verify", "foreign.log"))
     return "\n".join(lines)
+
+
+@scenario
+def newer_release(stage: Stage) -> str:
+    (stage.directory / "foreign.log").write_bytes(foreign_log(b"\x80", format=2))
+    return stage.cli("log", "verify", "foreign.log", code=3)
 
 
 @scenario
