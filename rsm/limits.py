@@ -9,8 +9,9 @@ from typing import Final
 
 # --- bytes that are decoded -----------------------------------------------------------------------------------------
 
-# One Raft entry. etcd's default request limit is 1.5 MiB; a batch carries many commands, so a little more.
-ENTRY_BYTES_MAX: Final = 8 * 1024 * 1024
+# One Raft entry. etcd's default request limit is 1.5 MiB; a batch carries many commands, and one of
+# the largest. Decoded, hostile bytes take some sixty times their size.
+ENTRY_BYTES_MAX: Final = 3 * 1024 * 1024
 # One command as its client encoded it. A command is a decision, not a file (etcd: 1.5 MiB, Consul: 512 KiB).
 COMMAND_BYTES_MAX: Final = 1024 * 1024
 # Nesting of values inside a command. No schema that msgspec validates needs more; 16 stops stack games
@@ -55,18 +56,26 @@ SESSIONS_MAX: Final = 100_000
 SESSION_TTL_SECONDS_MAX: Final = 12 * 3600
 # How long, in log time, an idempotency key keeps its first answer (Stripe keeps keys for 24 hours).
 KEY_WINDOW_SECONDS: Final = 24 * 3600
-# Bytes of answers kept under idempotency keys; the oldest go first, and `outcome` then says "expired".
+# Bytes of answers kept under idempotency keys, about 250,000 of them. When they are full, commands under new keys are
+# rejected until older keys expire: a key that was promised is never dropped early.
 KEY_BYTES_MAX: Final = 64 * 1024 * 1024
 # Length of one idempotency key or cursor name (Stripe: 255).
 KEY_LENGTH_MAX: Final = 255
 # Timers, session ends and expired keys handled before one batch; the rest wait for the next entry, so that a burst of
 # due timers cannot hold up a batch for long.
 TIMERS_PER_ENTRY_MAX: Final = 64
+# A principal's name: an address or a certificate's subject.
+PRINCIPAL_LENGTH_MAX: Final = 255
+# Named cursors; each is a consumer that somebody runs.
+CURSORS_MAX: Final = 10_000
 # Events kept for late consumers, in number; older ones answer EventsGap.
 EVENTS_KEPT: Final = 65_536
 # The same in bytes of encoded events; whichever bound is reached first.
 EVENT_BYTES_KEPT: Final = 32 * 1024 * 1024
-# Events one command may emit: they are held in memory until its batch has been applied.
+# Bytes of results in one batch; a command beyond it fails. 1,024 results of a megabyte would be a gigabyte of answers.
+RESULT_BYTES_PER_BATCH_MAX: Final = 32 * 1024 * 1024
+# Events one command may emit: they are held in memory until its batch has been applied. Their bytes, of a whole batch
+# together, are bounded by EVENT_BYTES_KEPT: more could not be kept anyway.
 EVENTS_PER_COMMAND_MAX: Final = 65_536
 # One stored answer (result) of a command. Large reads belong in queries.
 RESULT_BYTES_MAX: Final = 1024 * 1024
@@ -107,6 +116,8 @@ SCAN_LOOK_AGAIN_SECONDS: Final = 0.05
 SNAPSHOT_RECORD_BYTES_MAX: Final = 64 * 1024 * 1024
 # A chunk collects small buckets up to this many bytes (etcd streams snapshots in 32 KiB pieces).
 SNAPSHOT_CHUNK_BYTES: Final = 64 * 1024
+# Leaves of one piece of a bucket, so that a queue of millions makes many records and no large one.
+CHUNK_LEAVES_MAX: Final = 4096
 # A manifest: 8 KiB of bucket sums for every container, plus schemas.
 MANIFEST_BYTES_MAX: Final = 16 * 1024 * 1024
 # A snapshot is taken when the log has grown by this much (etcd: every 10,000 or 100,000 entries).
@@ -126,6 +137,12 @@ COMMANDS_IN_FLIGHT_MAX: Final = 16_384
 IDLE_HASH_SECONDS: Final = 1.0
 # After a full disk, timers and roots wait this long before the runner tries again; callers may try at once.
 FULL_DISK_RETRY_SECONDS: Final = 1.0
+# How far the wall clock may be ahead of the log at a start, to be believed. A machine may lie closed for long; a clock
+# that is years off was set wrong.
+CLOCK_JUMP_SECONDS_MAX: Final = 366 * 24 * 3600
+# The least time between two entries that an idle machine writes for its timers: one that schedules itself at once must
+# not fill the disk.
+TICK_SECONDS_MIN: Final = 0.005
 # Events read at once by a consumer; a named cursor moves after each such chunk.
 EVENTS_PER_READ: Final = 256
 # Keys whose first use a client remembers, to tell `outcome` since when to look.

@@ -164,12 +164,16 @@ class Signature:
     def explain(self, error: msgspec.ValidationError) -> InvalidCommand:
         """msgspec's complaint about a position, told by field name."""
         text = str(error)
-        match = re.search(r" - at `\$\[(\d+)\](.*)`$", text)
-        if match is None:
+        said, _, place = text.rpartition(" - at `$")
+        match = re.fullmatch(r"\[(\d+)\](.*)`", place)
+        try:
+            if match is None:
+                raise ValueError(place)
+            name, declared = self.parameters[int(match.group(1))][:2]
+            path = name + _named_path(declared, match.group(2))
+        except (ValueError, LookupError):  # a wording that we do not know: then in msgspec's own words
             return InvalidCommand(f"{self.what}: {text}")
-        name, declared = self.parameters[int(match.group(1))][:2]
-        path = name + _named_path(declared, match.group(2))
-        return InvalidCommand(f"{self.what}: {path}: {text[: match.start()]}", name)
+        return InvalidCommand(f"{self.what}: {path}: {said}", name)
 
 
 def fingerprint(name: str, version: int, packed: bytes) -> int:

@@ -33,6 +33,7 @@ from rsm.limits import (
     IDLE_HASH_SECONDS,
     QUERY_SLICE_ITEMS,
     SNAPSHOT_LOG_BYTES,
+    TICK_SECONDS_MIN,
 )
 from rsm.machine.machine import StateMachine
 from rsm.machine.outcome import Status
@@ -123,6 +124,7 @@ class Embedded:
         self._closing = False
         self._unconfirmed: list[tuple[int, bytes]] = []
         self._hash_by: float | None = None  # when an open hash interval is closed at the latest, if nothing happens
+        self._tick_from = 0.0  # not before this does the runner write an entry for timers alone
         self._retry_at = 0.0  # the disk was full: not before this does the runner write of its own accord
         opened: Future[None] = Future()
         self._thread = threading.Thread(
@@ -136,6 +138,7 @@ class Embedded:
             opened.result()
         except BaseException:
             self._closing = True  # an interrupt of this thread: have the runner stop where it is
+            self.submissions.wake()
             self._thread.join()
             raise
 
@@ -170,7 +173,7 @@ class Embedded:
     def _slices(self, taken: list[bytes], items: Iterator[bytes]) -> Iterator[list[bytes]]:
         while taken:
             yield taken
-            with self._state_lock:
+            with self._reading():
                 taken = list(islice(items, QUERY_SLICE_ITEMS))
 
     def events_after(self, number: int, limit: int) -> list[tuple[int, RawEvent]]:
@@ -362,7 +365,7 @@ class Embedded:
             wait = min(wait, self._hash_by - now)
         due = self.replica.next_due()
         if due is not None:
-            wait = min(wait, (due - self._clock.now()) / SECOND)
+            wait = min(wait, max((due - self._clock.now()) / SECOND, self._tick_from - now))
         return max(wait, self._retry_at - now, 0.0)
 
     def _tend(self) -> None:
@@ -376,7 +379,8 @@ class Embedded:
             self._step([], FLAG_HASH_POINT)
             if self._unconfirmed:
                 self._step([], 0)
-        elif due is not None and due <= self._clock.now():
+        elif due is not None and due <= self._clock.now() and self._tick_from <= now:
+            self._tick_from = now + TICK_SECONDS_MIN
             self._step([], 0)
             if not self._unconfirmed:
                 self._begin_hash_interval()

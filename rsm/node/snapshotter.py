@@ -111,8 +111,9 @@ class Snapshotter:
         self._writer_failed = False
         self._parts = parts(self._replica, self._journal.chain_at(index))
         self._held = next(self._parts)  # a generator that has begun closes its cut when it is closed
-        self._writer = threading.Thread(target=self._write, args=(index, term), name="rsm-snapshot", daemon=True)
-        self._writer.start()
+        writer = threading.Thread(target=self._write, args=(index, term), name="rsm-snapshot", daemon=True)
+        writer.start()
+        self._writer = writer  # only now: one that could not be started cannot be joined
 
     def refuse(self, error: BaseException) -> None:
         """No hash point could be logged: whoever waits for a snapshot gets the reason."""

@@ -99,6 +99,8 @@ def decode_batch(payload: bytes) -> Batch:
     _, machine_version, stamp, flags, items = decoded
     if type(machine_version) is not int or type(stamp) is not int or type(flags) is not int or type(items) is not list:
         raise BadBytes("a batch must be [format, machine version, stamp, flags, items]")
+    if not 0 <= stamp < 2**63 or not 0 <= machine_version < 2**31 or flags < 0:
+        raise BadBytes("a batch's stamp, machine version or flags are out of range")
     if flags & ~FLAG_HASH_POINT:
         raise UnknownFormat(f"a newer release wrote this (batch flags {flags:#x} are not known)")
     if len(items) > BATCH_COMMANDS_MAX:

@@ -16,7 +16,14 @@ import msgspec
 
 from rsm.codec.cbor import Reference
 from rsm.errors import InvalidCommand
-from rsm.limits import EVENTS_PER_COMMAND_MAX, PIPELINE_STEPS_MAX, RESULT_BYTES_MAX, TIMERS_PER_ENTRY_MAX
+from rsm.limits import (
+    EVENT_BYTES_KEPT,
+    EVENTS_PER_COMMAND_MAX,
+    PIPELINE_STEPS_MAX,
+    RESULT_BYTES_MAX,
+    RESULT_BYTES_PER_BATCH_MAX,
+    TIMERS_PER_ENTRY_MAX,
+)
 from rsm.machine.context import Context, Reject
 from rsm.machine.definition import CommandSpec, Definition
 from rsm.machine.machine import StateMachine
@@ -57,6 +64,8 @@ class Executor:
         self.result: Any = None  # of the last command that returned
         self._undo = store.undo
         self._event_number = 0
+        self.event_bytes = 0  # of the batch so far, also of events that were taken back
+        self.result_bytes = 0  # of the batch so far
 
     # --- one command ----------------------------------------------------------------------------------------------
 
@@ -69,10 +78,10 @@ class Executor:
             if version != spec.version:
                 packed = self._upcast(spec, version, values)
             args = spec.decode(packed)
-        except msgspec.ValidationError as error:
-            return Answer(INVALID, encode((spec.signature.explain(error).field or "values", step)))
-        except InvalidCommand as error:
-            return Answer(INVALID, encode((error.field or "values", step)))
+        except (msgspec.ValidationError, InvalidCommand):
+            # Which field it was would be read off a library's wording, and the answer is part of the root.
+            self._note_failure(spec.name)
+            return Answer(INVALID, encode(("values", step)))
         except (MemoryError, RecursionError):
             raise
         except Exception:  # a struct of the user's may run code of its own when it is made
@@ -81,8 +90,9 @@ class Executor:
         try:
             self.result = spec.handler(self.machine, self.context, *args)
             body = encode(self.result)
-            if len(body) > RESULT_BYTES_MAX:
-                raise ValueError(f"a result of {len(body)} bytes exceeds the bound of {RESULT_BYTES_MAX}")
+            if len(body) > RESULT_BYTES_MAX or self.result_bytes + len(body) > RESULT_BYTES_PER_BATCH_MAX:
+                raise ValueError(f"a result of {len(body)} bytes exceeds the bound of one result or of its batch")
+            self.result_bytes += len(body)
             return Answer(OK, body)
         except Reject as rejection:
             answer = Answer(REJECTED, encode((rejection.reason, step)))
@@ -224,10 +234,11 @@ class Executor:
         number = self._event_number
         if number >= EVENTS_PER_COMMAND_MAX:
             raise ValueError(f"a command may emit at most {EVENTS_PER_COMMAND_MAX} events")
-        self._event_number = number + 1
         packed = encode(event)
-        if len(packed) > RESULT_BYTES_MAX:
-            raise ValueError(f"an event of {len(packed)} bytes exceeds the bound of {RESULT_BYTES_MAX}")
+        if len(packed) > RESULT_BYTES_MAX or self.event_bytes + len(packed) > EVENT_BYTES_KEPT:
+            raise ValueError(f"an event of {len(packed)} bytes exceeds the bound of one event or of its batch")
+        self.event_bytes += len(packed)
+        self._event_number = number + 1
         self.events.append(RawEvent(context.index, context.position, context.step, number, packed))
 
     def random_seed(self) -> bytes:

@@ -15,6 +15,8 @@ from rsm.state.leaf import encode
 
 WINDOW = KEY_WINDOW_SECONDS * 10**9
 KEY_OVERHEAD_BYTES = 256  # what a key costs in memory besides its answer
+# A key is a promise for its window: when there is no room for more, new ones are refused and none is dropped early.
+FULL = Answer(Status.REJECTED, encode(("there is no room for more idempotency keys until older ones expire", -1)))
 
 
 def run_once(system: System, principal: str, key: str, fingerprint: int, run: Callable[[], Answer]) -> Answer:
@@ -22,6 +24,8 @@ def run_once(system: System, principal: str, key: str, fingerprint: int, run: Ca
     fingerprint >>= 1  # it is kept in a container, whose integers have 64 bits with their sign
     known = system.keys.get((principal, key))
     if known is None:
+        if system.key_bytes >= KEY_BYTES_MAX:
+            return FULL
         answer = run()
         _record(system, principal, key, KeyRecord(system.clock, fingerprint, int(answer.status), answer.body))
         return answer
@@ -45,6 +49,8 @@ def settle(system: System, principal: str, key: str, sent_after: int) -> Answer:
     if known is None:
         if system.key_horizon >= since:
             return Answer(Status.OK, encode(("expired", 0, b"")))
+        if system.key_bytes >= KEY_BYTES_MAX:
+            return FULL
         _record(system, principal, key, KeyRecord(system.clock, 0, VOIDED, b""))
     return Answer(Status.OK, encode(("not_applied", 0, b"")))
 
@@ -62,8 +68,6 @@ def _record(system: System, principal: str, key: str, record: KeyRecord) -> None
     system.keys[principal, key] = record
     system.key_order.push((principal, key))
     system.key_bytes += _cost(principal, key, record)
-    while system.key_bytes > KEY_BYTES_MAX:
-        _drop_oldest(system)
 
 
 def _drop_oldest(system: System) -> None:

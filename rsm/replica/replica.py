@@ -105,6 +105,7 @@ class Replica:
         if batch.stamp > system.clock:
             system.clock = batch.stamp
         context.index, context.now, context.position = index, system.clock, POSITION_BEFORE
+        executor.event_bytes = executor.result_bytes = 0
         keys.expire(system)
         self._end_expired_sessions()
         executor.fire_due_timers()
@@ -140,8 +141,13 @@ class Replica:
         context = self.executor.context
         context.position, context.session, context.step = position, number, 0
         if session is None:
-            leader_command = LEADER_COMMANDS.get(name) if number == 0 else None
-            return NO_SESSION if leader_command is None else leader_command(self, values)
+            if number != 0:
+                return NO_SESSION
+            leader_command = LEADER_COMMANDS.get(name)
+            if leader_command is None:
+                refuse_later_release(name)
+                return NO_SESSION
+            return leader_command(self, values)
         context.principal = session.principal
         spec = self._specs.get(name)
         if spec is not None and version == spec.version:
@@ -176,7 +182,10 @@ class Replica:
 
     def _run_system(self, session: Session, name: str, values: Any) -> Answer:
         system_command = SESSION_COMMANDS.get(name)
-        return UNKNOWN_COMMAND if system_command is None else system_command(self, session, values)
+        if system_command is None:
+            refuse_later_release(name)
+            return UNKNOWN_COMMAND
+        return system_command(self, session, values)
 
     def _end_expired_sessions(self) -> None:
         for _ in range(TIMERS_PER_ENTRY_MAX):
@@ -251,3 +260,9 @@ def _stream(items: Iterator[Any], close: Callable[[], None]) -> Iterator[bytes]:
             yield encode(item)
     finally:
         close()
+
+
+def refuse_later_release(name: str) -> None:
+    """Raise `BadBytes` for a system command that this release does not know: it stops, it never skips or guesses."""
+    if name.startswith("rsm.") and name not in LEADER_COMMANDS and name not in SESSION_COMMANDS:
+        raise BadBytes(f"system command {name!r} is not known to this release: a later one wrote the log")

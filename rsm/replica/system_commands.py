@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rsm.limits import KEY_LENGTH_MAX, SESSION_TTL_SECONDS_MAX, SESSIONS_MAX
+from rsm.limits import CURSORS_MAX, KEY_LENGTH_MAX, PRINCIPAL_LENGTH_MAX, SESSION_TTL_SECONDS_MAX, SESSIONS_MAX
 from rsm.replica import batch, keys
 from rsm.replica.answer import Answer, Status
 from rsm.replica.compatibility import check_schema
@@ -51,6 +51,8 @@ def activate(replica: Replica, values: Any) -> Answer:
 def open_session(replica: Replica, values: Any) -> Answer:
     """[principal, time to live in nanoseconds, 0 for ever]: body is the new session's number."""
     if not fits(values, str, int) or not 0 <= values[1] <= SESSION_TTL_SECONDS_MAX * 10**9:
+        return BAD_VALUES
+    if len(values[0]) > PRINCIPAL_LENGTH_MAX:
         return BAD_VALUES
     if len(replica.sessions) >= SESSIONS_MAX:
         return Answer(Status.REJECTED, encode((f"there are {SESSIONS_MAX} sessions already", -1)))
@@ -111,6 +113,8 @@ def cursor(replica: Replica, _: Session, values: Any) -> Answer:
         return BAD_VALUES
     if values[1] > replica.system.event_count:  # a cursor in the future would skip events unseen
         return BAD_VALUES
+    if values[0] not in replica.system.cursors and len(replica.system.cursors) >= CURSORS_MAX:
+        return Answer(Status.REJECTED, encode((f"there are {CURSORS_MAX} cursors already", -1)))
     if values[1] > replica.system.cursors.get(values[0], 0):
         replica.system.cursors[values[0]] = values[1]
     return NOTHING

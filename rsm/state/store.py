@@ -8,10 +8,11 @@ its sums up to date. Between batches containers refuse writes.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from rsm.errors import BadBytes, DivergenceError
-from rsm.limits import BUCKETS, SCRUB_LEAVES_MIN
+from rsm.limits import BUCKETS, CHUNK_LEAVES_MAX, SCRUB_LEAVES_MIN
 from rsm.state.containers import refuse_write
 from rsm.state.leaf import encode
 from rsm.state.ledger import Ledger, Overlay
@@ -146,9 +147,9 @@ class Cut:
             store.ledgers[name].overlays.append(overlay)
 
     def chunks(self) -> Iterator[tuple[str, int, int, bytes]]:
-        """(container, bucket, leaves, MessagePack of the leaves) of every non-empty bucket, in order.
+        """(container, bucket, leaves, MessagePack of the leaves) of every non-empty bucket, in order, some in pieces.
 
-        Every step reads one bucket; the store may apply batches between two steps.
+        Every step reads one bucket at most; the store may apply batches between two steps.
         """
         for name, ledger in self._ledgers.items():
             overlay = self._overlays[name]
@@ -156,9 +157,10 @@ class Cut:
                 if ledger.members[bucket] is None and bucket not in overlay.buckets:
                     overlay.read_below = bucket + 1
                     continue
-                leaves = ledger.leaves_at(overlay, bucket)
-                if leaves:
-                    yield name, bucket, len(leaves), encode(list(leaves.items()))
+                # A queue lies in one bucket with all its items, so a bucket may be large: in pieces then.
+                leaves = iter(ledger.leaves_at(overlay, bucket).items())
+                while piece := list(islice(leaves, CHUNK_LEAVES_MAX)):
+                    yield name, bucket, len(piece), encode(piece)
 
     def close(self) -> None:
         """Stop collecting old values."""

@@ -71,7 +71,7 @@ def _describe(declared: Any, parameter: bool, inside: tuple[type, ...]) -> str:
     if origin in (Union, types.UnionType):
         return "|".join(sorted(of(part) for part in arguments))
     if origin is Literal:
-        return "literal[" + ",".join(sorted(repr(value) for value in arguments)) + "]"
+        return "literal[" + ",".join(sorted(ascii(value) for value in arguments)) + "]"
     if origin is tuple:
         if len(arguments) == 2 and arguments[1] is Ellipsis:
             return f"tuple[{of(arguments[0])},...]"
@@ -96,9 +96,14 @@ def _describe(declared: Any, parameter: bool, inside: tuple[type, ...]) -> str:
 
 
 def _bounds(metadata: tuple[Any, ...]) -> str:
+    for meta in metadata:
+        pattern = meta.pattern if isinstance(meta, msgspec.Meta) else None
+        if pattern is not None and not pattern.startswith("(?a)"):
+            # What \w and its kin match is decided by the Unicode tables of each Python build.
+            raise DefinitionError(f"pattern {pattern!r} must begin with (?a), so that every Python build matches alike")
     # Part of the text: with another bound an old command may be refused that was applied, or the other way round.
     found = [
-        f"{name}={value!r}"
+        f"{name}={value!a}"
         for meta in metadata
         if isinstance(meta, msgspec.Meta)
         for name in BOUNDS
@@ -123,7 +128,7 @@ def _describe_enum(declared: type[enum.Enum]) -> str:
     kinds = {type(member.value) for member in declared}
     if kinds != {int} and kinds != {str}:
         raise DefinitionError(f"{declared.__name__}: the members' values must be all int or all str")
-    return f"enum {declared.__name__}(" + ",".join(f"{m.name}={m.value!r}" for m in declared) + ")"
+    return f"enum {declared.__name__}(" + ",".join(f"{m.name}={m.value!a}" for m in declared) + ")"
 
 
 def _describe_struct(declared: type[msgspec.Struct], parameter: bool, inside: tuple[type, ...]) -> str:

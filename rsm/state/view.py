@@ -34,8 +34,7 @@ class OldLeaves:
         if leaf_key in self.values or self.is_broken:
             return
         if len(self.values) >= VIEW_LEAVES_MAX:
-            self.is_broken = True
-            self.values.clear()
+            self.close()
             return
         self.values[leaf_key] = old
         self.added(leaf_key, old)
@@ -111,6 +110,10 @@ class OldSortedLeaves(OldLeaves):
     def added(self, leaf_key: Any, old: Any) -> None:
         if old is not ABSENT:
             self.order.add(leaf_key)
+
+    def close(self) -> None:
+        super().close()
+        self.order = SortedKeys()
 
 
 class SortedMapView(MapView):
@@ -258,6 +261,10 @@ class OldQueueLeaves(OldLeaves):
 
     def added(self, leaf_key: Any, old: Any) -> None:
         self.by_key.setdefault(leaf_key[0], {})[leaf_key[1]] = old
+
+    def close(self) -> None:
+        super().close()
+        self.by_key.clear()
 
 
 class TableView(Mapping[Any, QueueView]):

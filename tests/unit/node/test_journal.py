@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rsm.codec.chain import ZERO_CHAIN, next_chain
 from rsm.codec.record import Entry, RecordKind
 from rsm.errors import CallerError, CorruptFile, LimitExceeded, WrongMachine
-from rsm.limits import ENTRY_BYTES_MAX, PREALLOCATION_BYTES
+from rsm.limits import APPEND_BYTES_MAX, ENTRY_BYTES_MAX, PREALLOCATION_BYTES
 from rsm.node.disk import OsDisk
 from rsm.node.journal import Journal
 from rsm.testing.disk import FaultDisk, Survival
@@ -71,7 +71,7 @@ def test_large_payloads(compress: bool) -> None:
     """Several megabytes in one entry, many small ones around it; compressed, they take little room."""
     disk = FaultDisk()
     journal = Journal.open(disk, "log")
-    written = [entry(1), entry(2, 1, b"large" * 800_000), *entries(3, 2000)]
+    written = [entry(1), entry(2, 1, b"large" * 500_000), *entries(3, 2000)]
     journal.append(written, compress=compress)
     assert list(journal.read(1)) == written
     assert (journal.stored_bytes < 1_000_000) == compress
@@ -97,7 +97,7 @@ def test_bounds_are_kept() -> None:
         journal.append([entry(1, 1, bytes(ENTRY_BYTES_MAX + 1))])
     payload = bytes(ENTRY_BYTES_MAX)
     with pytest.raises(LimitExceeded):
-        journal.append([entry(index, 1, payload) for index in range(1, 9)])
+        journal.append([entry(index, 1, payload) for index in range(1, APPEND_BYTES_MAX // ENTRY_BYTES_MAX + 2)])
     assert journal.last_index == 0
 
 

@@ -140,21 +140,23 @@ def test_only_so_many_keys_expire_before_one_batch() -> None:
     check_books(log)
 
 
-def test_keys_are_evicted_by_bytes_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bound on bytes holds; an evicted key's outcome is "expired", never "not applied"."""
-    monkeypatch.setattr(keys, "KEY_BYTES_MAX", 5 * (keys.KEY_OVERHEAD_BYTES + 10))
+def test_no_key_is_dropped_for_want_of_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the bytes are full, commands under new keys are rejected unrun; old keys stand, and room comes with expiry."""
+    monkeypatch.setattr(keys, "KEY_BYTES_MAX", 5 * (keys.KEY_OVERHEAD_BYTES + 1))
     log = Log()
     session = log.open()
-    sent = []
+    statuses = []
     for number in range(8):
         log.now += 1
-        sent.append(log.now)
-        log.send(session, "put", "a", number, key=f"k{number}")
+        statuses.append(log.send(session, "put", "a", number, key=f"k{number}").status)
         check_books(log)
-    assert log.replica.system.key_bytes <= keys.KEY_BYTES_MAX
-    assert [key for _, key in log.replica.system.key_order] == ["k3", "k4", "k5", "k6", "k7"]
-    assert outcome(log, session, "k2", sent[2]) == ["expired", 0, b""]
-    assert outcome(log, session, "k3", sent[3])[0] == "applied"
+    assert statuses == [Status.OK] * 5 + [Status.REJECTED] * 3
+    assert [key for _, key in log.replica.system.key_order] == ["k0", "k1", "k2", "k3", "k4"]
+    assert decode(log.replica.query("word", ["a"])) == 4
+    assert log.send(session, OUTCOME, "k5", 0).status == Status.REJECTED
+    assert outcome(log, session, "k0", 1)[0] == "applied"
+    log.tick(KEY_WINDOW_SECONDS)
+    assert log.send(session, "put", "a", 9, key="k9").status == Status.OK
 
 
 def test_settling_a_key_that_is_too_old_to_know_marks_nothing() -> None:

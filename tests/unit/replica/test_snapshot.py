@@ -12,7 +12,7 @@ from rsm.codec.record import RecordKind
 from rsm.errors import BadBytes, UnknownFormat, WrongMachine
 from rsm.replica.batch import FLAG_HASH_POINT
 from rsm.replica.replica import Replica
-from rsm.replica.snapshot import decode_manifest, parts, restore
+from rsm.replica.snapshot import EVENTS, decode_manifest, parts, restore
 from tests.machines import SECOND, Bank, Everything, Log, contents
 
 Records = list[tuple[RecordKind, bytes]]
@@ -149,6 +149,8 @@ def test_records_missing_doubled_or_foreign_are_refused() -> None:
         variants.append(records[:number] + records[number + 1 :])
         variants.append([*records, records[number]])
         name, buckets = cbor.decode(records[number][1], bytes_max=1 << 24)
+        if name == EVENTS:
+            continue  # not hashed into the root: the file's own chain covers them
         last = buckets[-1]
         changed = [*buckets[:-1], [last[0], last[1][:-1] + bytes([last[1][-1] ^ 1])]]
         variants.append([*records[:number], (RecordKind.CHUNK, cbor.encode([name, changed])), *records[number + 1 :]])
