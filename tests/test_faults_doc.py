@@ -409,10 +409,16 @@ def schema_changed(stage: Stage) -> str:
 @scenario
 def diverged(stage: Stage) -> str:
     source = readme_bank()
+    old, new = changed(source, "", ""), changed(source, "+ amount", "+ amount + 1")
     shutil.rmtree(stage.directory / DATA)
-    with stage.open(changed(source, "", "")) as bank:
+    with stage.open(old) as bank:
         bank.deposit("ann", 100)
-    return stage.opening(changed(source, "+ amount", "+ amount + 1"))
+    text = stage.opening(new)
+    with stage.open(old) as bank:
+        bank.snapshot()
+    with stage.open(new) as bank:
+        assert bank.deposit("ann", 100) == 201
+    return text
 
 
 @scenario
