@@ -176,7 +176,6 @@ def test_records_missing_doubled_or_foreign_are_refused() -> None:
         else:
             # Sessions that come twice are the same sessions; events are no state, and counted by the file they are in.
             assert replica.root() == log.replica.root()
-            assert len(variant) != len(records)
     assert refused >= len(variants) - 3
 
 
