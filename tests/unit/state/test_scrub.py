@@ -202,6 +202,8 @@ def test_a_tracked_write_does_not_cover_a_mutation_up(
         write(shop)
     with pytest.raises(DivergenceError, match=f"^{container}: "):
         store.verify()
+    with pytest.raises(DivergenceError, match=f"^{container}: "):
+        scrub(store, scrub_period(store, 16), 16)
 
 
 @given(st.integers(0, 60), st.sampled_from(sorted(MUTATIONS)), st.integers(1, 300), st.integers(0, 40))
