@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from rsm.codec import cbor
 from rsm.codec.record import Entry, RecordKind
 from rsm.node.directory import MachineDirectory
+from rsm.node.snapshots import SnapshotFiles
 from tests.unit.cli.samples import DISK, call, entry, offsets, run, sample_entries, segments, write_log
 
 
@@ -160,6 +162,11 @@ def test_a_log_that_begins_late_needs_a_snapshot(log: Path) -> None:
     code, document = verify(log)
     assert code == 1
     assert "no whole snapshot" in document["findings"][0]["what"]
+    with SnapshotFiles(DISK, str(log / "snapshots")).begin(2, 1) as writer:
+        writer.add(RecordKind.MANIFEST, cbor.encode({"format": 2}))
+        writer.commit()
+    code, document = verify(log)
+    assert (code, document["findings"], len(document["unchecked"])) == (3, [], 1)
 
 
 def test_a_write_under_way_is_no_damage(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
