@@ -141,7 +141,7 @@ def test_only_so_many_keys_expire_before_one_batch() -> None:
 
 
 def test_no_key_is_dropped_for_want_of_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the bytes are full, commands under new keys are rejected unrun; old keys stand, and room comes with expiry."""
+    """When the bytes are full, commands under new keys are rejected unrun; old keys stand until they expire."""
     monkeypatch.setattr(keys, "KEY_BYTES_MAX", 5 * (keys.KEY_OVERHEAD_BYTES + 1))
     log = Log()
     session = log.open()
