@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
+from unittest import mock
 
 import lz4.frame
 import pytest
@@ -431,6 +432,18 @@ def scrubbed(stage: Stage) -> str:
     with stage.open() as bank:
         assert bank.balance("ann") == 1_000
     return text
+
+
+@scenario
+def wrong_clock(stage: Stage) -> str:
+    with stage.open() as bank:
+        before = bank.status().log_time
+    for year in (2000, 2099):
+        wall = (year - 1970) * 365 * 24 * 3600 * rsm.SECOND
+        with mock.patch("rsm.node.clock.time.time_ns", lambda wall=wall: wall), stage.open() as bank:
+            bank.deposit("ann", 100)
+            assert before < bank.status().log_time < before + 60 * rsm.SECOND
+    return stage.logged("the wall clock is implausibly far ahead of the log and is not used: set it right")
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
