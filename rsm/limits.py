@@ -133,6 +133,8 @@ SNAPSHOT_SLICE_SECONDS: Final = 0.001
 
 # Commands that wait for the next batch; sixteen full batches. Threads then wait, event loops get Busy.
 COMMANDS_IN_FLIGHT_MAX: Final = 16_384
+# Bytes of large commands among them (small ones are bounded by their number alone): sixty-four full batches.
+BYTES_IN_FLIGHT_MAX: Final = 64 * 1024 * 1024
 # A machine that fell silent closes its hash interval after this long, so that its last commands get a root too.
 IDLE_HASH_SECONDS: Final = 1.0
 # After a full disk, timers and roots wait this long before the runner tries again; callers may try at once.

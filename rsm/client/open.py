@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from typing import Generic, TypeVar, cast
 
 from rsm.client.proxy import Proxy, open_session
-from rsm.errors import DefinitionError
+from rsm.errors import Closed, DefinitionError
 from rsm.limits import SNAPSHOT_LOG_BYTES
 from rsm.machine.machine import StateMachine
 from rsm.node.embedded import Durability, Embedded
@@ -42,7 +43,8 @@ def open(
     try:
         session = open_session(runtime, principal, 0)
     except BaseException:
-        runtime.close()
+        with contextlib.suppress(Closed):
+            runtime.close()
         raise
     return cast(M, Proxy(runtime, machine.definition, session, owns_runtime=True))
 

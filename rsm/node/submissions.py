@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from threading import get_ident
-from typing import Any
+from typing import Any, Final
 
 from rsm.errors import Busy, CallerError
-from rsm.limits import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMANDS_IN_FLIGHT_MAX
+from rsm.limits import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, BYTES_IN_FLIGHT_MAX, COMMANDS_IN_FLIGHT_MAX
 from rsm.replica.answer import Answer
 from rsm.replica.batch import ITEM_HEAD, encode_uint, join_item
 from rsm.replica.sessions import Session
@@ -40,8 +40,12 @@ class Submission:
         """There will be no answer."""
 
 
+# So small that only the number of those that wait needs a bound.
+SMALL_COMMAND_BYTES: Final = BYTES_IN_FLIGHT_MAX // COMMANDS_IN_FLIGHT_MAX
+
+
 class Submissions:
-    """First in, first out; at most `COMMANDS_IN_FLIGHT_MAX` wait. One consumer."""
+    """First in, first out; at most `COMMANDS_IN_FLIGHT_MAX` wait, large ones of `BYTES_IN_FLIGHT_MAX`. One consumer."""
 
     def __init__(self) -> None:
         self._queue: deque[Submission] = deque()
@@ -49,6 +53,7 @@ class Submissions:
         self._is_consumer_asleep = False
         self._refusal: Callable[[], BaseException] | None = None
         self._is_woken = False
+        self._large_bytes = 0  # of the large commands that wait; small ones are bounded by their number
         self.consumer_ident = 0  # the thread that takes; it would wait for itself if it put
 
     def put(self, submission: Submission) -> None:
@@ -57,18 +62,26 @@ class Submissions:
             raise CallerError("a handler cannot send commands to its own machine: call a plain method, or ctx.schedule")
         # No lock on this way: appending to a deque is atomic, and the flags are read after it. The consumer sets its
         # flag before it looks at the queue; one that refuses takes what is left after that. So nobody is overlooked.
-        if len(self._queue) >= COMMANDS_IN_FLIGHT_MAX:
-            self._wait_for_room()
+        size = len(submission.call)
+        if len(self._queue) >= COMMANDS_IN_FLIGHT_MAX or size > SMALL_COMMAND_BYTES:
+            self._wait_for_room(size)
         self._queue.append(submission)
         if self._is_consumer_asleep or self._refusal is not None:
             self._rouse(submission)
 
-    def _wait_for_room(self) -> None:
+    def _wait_for_room(self, size: int) -> None:
         with self._condition:
-            while len(self._queue) >= COMMANDS_IN_FLIGHT_MAX and self._refusal is None:
+            while self._is_full(size) and self._refusal is None:
                 if _in_event_loop():
-                    raise Busy(f"{COMMANDS_IN_FLIGHT_MAX} commands are waiting", retry_seconds=0.01)
+                    raise Busy(f"{len(self._queue)} commands are waiting", retry_seconds=0.01)
                 self._condition.wait(0.05)
+            if size > SMALL_COMMAND_BYTES:
+                self._large_bytes += size
+
+    def _is_full(self, size: int) -> bool:
+        if len(self._queue) >= COMMANDS_IN_FLIGHT_MAX:
+            return True
+        return size > SMALL_COMMAND_BYTES and self._large_bytes + size > BYTES_IN_FLIGHT_MAX
 
     def _rouse(self, submission: Submission) -> None:
         with self._condition:
@@ -102,10 +115,14 @@ class Submissions:
         taken: list[Submission] = []
         size = 0
         while queue and len(taken) < commands_max:
-            size += len(queue[0].call)
+            length = len(queue[0].call)
+            size += length
             if taken and size > BATCH_BYTES_MAX:
                 break
             taken.append(queue.popleft())
+            if length > SMALL_COMMAND_BYTES:
+                with self._condition:
+                    self._large_bytes -= length
         return taken
 
     def _sleep(self, timeout_seconds: float) -> None:

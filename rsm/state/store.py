@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from rsm.errors import BadBytes, DivergenceError
-from rsm.limits import BUCKETS, CHUNK_LEAVES_MAX, SCRUB_LEAVES_MIN
+from rsm.limits import BUCKETS, CHUNK_LEAVES_MAX, SCRUB_LEAVES_MIN, SNAPSHOT_RECORD_BYTES_MAX
 from rsm.state.containers import refuse_write
 from rsm.state.leaf import encode
 from rsm.state.ledger import Ledger, Overlay
@@ -160,13 +160,25 @@ class Cut:
                 # A queue lies in one bucket with all its items, so a bucket may be large: in pieces then.
                 leaves = iter(ledger.leaves_at(overlay, bucket).items())
                 while piece := list(islice(leaves, CHUNK_LEAVES_MAX)):
-                    yield name, bucket, len(piece), encode(piece)
+                    for count, packed in _pieces(piece):
+                        yield name, bucket, count, packed
 
     def close(self) -> None:
         """Stop collecting old values."""
         for name, overlay in self._overlays.items():
             if overlay in self._ledgers[name].overlays:
                 self._ledgers[name].overlays.remove(overlay)
+
+
+def _pieces(leaves: list[tuple[Any, Any]]) -> Iterator[tuple[int, bytes]]:
+    """(number, MessagePack) of leaves, halved until each piece fits a record with room to spare; one leaf may not."""
+    packed = encode(leaves)
+    if len(packed) <= SNAPSHOT_RECORD_BYTES_MAX // 2 or len(leaves) == 1:
+        yield len(leaves), packed
+        return
+    middle = len(leaves) // 2
+    yield from _pieces(leaves[:middle])
+    yield from _pieces(leaves[middle:])
 
 
 def check_count(ledger: Ledger) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 import sys
 import threading
 import time
@@ -186,6 +188,63 @@ def test_a_full_queue_makes_threads_wait_and_loops_busy(slow: Any) -> None:
     thread.join(20)
     assert sent == [COMMANDS_IN_FLIGHT_MAX]
     assert waiting[-1].result(20) == COMMANDS_IN_FLIGHT_MAX - 1
+
+
+def test_a_queue_of_large_commands_is_bounded_in_bytes(tmp_path: Path) -> None:
+    """BYTES_IN_FLIGHT_MAX holds too: a few large commands fill the queue, and it empties again."""
+    gate = threading.Event()
+
+    class Large(rsm.StateMachine, name="large", version=1):
+        @rsm.command()
+        def block(self, ctx: rsm.Context) -> None:
+            gate.wait(20)
+
+        @rsm.command()
+        def take(self, ctx: rsm.Context, blob: bytes) -> int:
+            return len(blob)
+
+    async def send() -> list[Any]:
+        pending: list[Any] = []
+        with contextlib.suppress(rsm.Busy):
+            while len(pending) < COMMANDS_IN_FLIGHT_MAX:
+                pending.append(client.take.send(bytes(1_000_000)))
+        return pending
+
+    client: Any = rsm.open(Large, tmp_path / "m", durability="os")
+    client.block.send()
+    time.sleep(0.05)
+    pending = asyncio.run(send())
+    assert 60 <= len(pending) <= 67
+    gate.set()
+    assert [one.result(20) for one in pending] == [1_000_000] * len(pending)
+    assert client.take(bytes(10)) == 10
+    client.close()
+
+
+def test_an_interrupt_while_opening_leaves_the_directory_free(tmp_path: Path) -> None:
+    """Ctrl-C during a long replay: KeyboardInterrupt at once, nothing locked, nothing lost."""
+
+    class Lazy(rsm.StateMachine, name="lazy", version=1):
+        count: int
+
+        @rsm.command()
+        def nap(self, ctx: rsm.Context) -> int:
+            time.sleep(0.02)
+            self.count += 1
+            return self.count
+
+    with rsm.open(Lazy, tmp_path / "m") as lazy:
+        for _ in range(30):
+            lazy.nap()
+    timer = threading.Timer(0.1, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT))
+    timer.start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        rsm.open(Lazy, tmp_path / "m")
+    assert time.monotonic() - started < 0.5
+    timer.join()
+    with rsm.open(Lazy, tmp_path / "m") as lazy:
+        assert lazy.nap() == 31
 
 
 def test_closing_in_the_middle_ends_every_pending(tmp_path: Path) -> None:
