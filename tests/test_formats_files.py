@@ -42,6 +42,7 @@ from tests.formats_reader import (
     read_segment,
     read_snapshot,
     rows,
+    snapshot_records,
 )
 from tests.machines import Everything
 
@@ -153,6 +154,22 @@ def test_a_snapshot_is_read_by_the_page_and_gives_its_root(world: World) -> None
     (covered,) = (entry for entry in log.entries if entry.header["index"] == world.snapshot_index)
     assert manifest["chain"] == covered.header["chain"]
     assert manifest["term"] == covered.header["term"]
+
+
+def test_a_large_bucket_comes_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue of a table lies in one bucket; in pieces, one after another, it gives the same root."""
+    monkeypatch.setattr("rsm.state.store.CHUNK_LEAVES_MAX", 10)
+    with rsm.open(Everything, tmp_path / "machine") as client:
+        for number in range(35):
+            client.push(1, str(number))
+        index = client.snapshot()
+    data = (tmp_path / "machine" / "snapshots" / f"{index:020}.snapshot").read_bytes()
+    chunks = [record.fields for record in snapshot_records(data) if record.header["kind"] == "CHUNK"]
+    (pieces,) = (buckets for name, buckets in chunks if name == "levels")
+    assert len({bucket for bucket, _ in pieces}) == 1
+    assert [len(msgspec.msgpack.decode(leaves)) for _, leaves in pieces] == [10, 10, 10, 5]
+    snapshot = read_snapshot(data)
+    assert snapshot.root() == snapshot.manifest["root"]
 
 
 def test_the_system_state_lies_where_the_page_says(world: World) -> None:
