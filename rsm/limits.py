@@ -114,8 +114,9 @@ SCAN_LOOK_AGAIN_SECONDS: Final = 0.05
 # One record of a snapshot: a bucket holds about a thousandth of a container, so this allows containers of tens of
 # gigabytes.
 SNAPSHOT_RECORD_BYTES_MAX: Final = 64 * 1024 * 1024
-# A chunk collects small buckets up to this many bytes (etcd streams snapshots in 32 KiB pieces).
-SNAPSHOT_CHUNK_BYTES: Final = 64 * 1024
+# A chunk collects small buckets up to this many bytes (etcd streams snapshots in 32 KiB pieces). Producing one is the
+# least that can be done between two batches: of a million keys, one bucket.
+SNAPSHOT_CHUNK_BYTES: Final = 16 * 1024
 # Leaves of one piece of a bucket, so that a queue of millions makes many records and no large one.
 CHUNK_LEAVES_MAX: Final = 4096
 # A manifest: 8 KiB of bucket sums for every container, plus schemas.
@@ -128,6 +129,10 @@ SNAPSHOTS_KEPT: Final = 2
 SNAPSHOT_QUEUE_RECORDS: Final = 64
 # How long the runner works on a snapshot between two batches: the most that a command waits for it.
 SNAPSHOT_SLICE_SECONDS: Final = 0.001
+# How many times as long it then leaves a snapshot alone: commands keep three quarters of the time, on any machine.
+# Waiting for commands it also lets go of the interpreter's lock, which other threads would otherwise get only after its
+# switch interval of five milliseconds, once on their way in and once on the way out.
+SNAPSHOT_REST_FACTOR: Final = 3
 
 # --- the embedded runtime -------------------------------------------------------------------------------------------
 

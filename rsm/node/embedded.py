@@ -299,7 +299,7 @@ class Embedded:
                     self._step(taken, 0)
                 else:
                     self._tend()
-                self._snapshotter.advance(is_idle=not taken)
+                self._snapshotter.advance()
             self._finish()
         except BaseException as error:
             self._failure = error
@@ -358,7 +358,7 @@ class Embedded:
     def _idle_seconds(self) -> float:
         """How long nothing needs to be done if nobody asks for anything."""
         if self._snapshotter.is_producing:
-            return 0.0
+            return self._snapshotter.rest_seconds
         now = time.monotonic()
         wait = 0.0 if self._snapshotter.wants_hash_point else IDLE_SECONDS_MAX
         if self._hash_by is not None:

@@ -8,6 +8,7 @@ always put the end in; how the file went, it leaves in `_result` and wakes the r
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -18,7 +19,7 @@ from typing import NamedTuple
 
 from rsm.codec.record import RecordKind
 from rsm.errors import Closed, StorageError
-from rsm.limits import SNAPSHOT_QUEUE_RECORDS, SNAPSHOT_SLICE_SECONDS, SNAPSHOTS_KEPT
+from rsm.limits import SNAPSHOT_QUEUE_RECORDS, SNAPSHOT_REST_FACTOR, SNAPSHOT_SLICE_SECONDS, SNAPSHOTS_KEPT
 from rsm.node.journal import Journal
 from rsm.node.log import describe, logger
 from rsm.node.snapshots import SnapshotFiles
@@ -74,6 +75,7 @@ class Snapshotter:
         self._waiting: list[Future[int]] = []  # asked for, not begun
         self._served: list[Future[int]] = []  # get the index of the one being taken
         self._is_abandoned = False
+        self._rest_until = 0.0
         self.last_index = max(files.indexes(), default=0)
 
     def request(self) -> int:
@@ -122,13 +124,23 @@ class Snapshotter:
         for wanted in refused:
             wanted.set_exception(error)
 
-    def advance(self, *, is_idle: bool) -> None:
-        """Produce some records: a short slice between batches, more when nobody waits."""
+    def advance(self) -> None:
+        """Between batches: produce records for a short while, then none for a while."""
         self._reap()
-        if self._parts is None:
-            return
-        deadline = time.monotonic() + SNAPSHOT_SLICE_SECONDS
-        while time.monotonic() < deadline:
+        now = time.monotonic()
+        if self._parts is not None and now >= self._rest_until:
+            self._produce(now + SNAPSHOT_SLICE_SECONDS)
+            ended = time.monotonic()
+            # At least a moment: when the disk is slow and the queue is full, there was nothing to do.
+            self._rest_until = ended + max((ended - now) * SNAPSHOT_REST_FACTOR, SNAPSHOT_SLICE_SECONDS)
+
+    @property
+    def rest_seconds(self) -> float:
+        """How long the runner waits for commands before it goes on producing; meanwhile other threads can run."""
+        return max(0.0, self._rest_until - time.monotonic())
+
+    def _produce(self, deadline: float) -> None:
+        while self._parts is not None and time.monotonic() < deadline:
             if self._writer_failed:
                 self._end(Last.ABANDON)
                 return
@@ -138,8 +150,8 @@ class Snapshotter:
                     self._end(Last.COMMIT)
                     return
             try:
-                # Idle, the runner may as well wait for room; busy, it goes back to its callers.
-                self._records.put(self._held, block=is_idle, timeout=SNAPSHOT_SLICE_SECONDS if is_idle else None)
+                # At the end the runner may as well wait for room; before, it has commands to look after.
+                self._records.put(self._held, block=deadline == math.inf)
             except queue.Full:
                 return
             self._held = None
@@ -203,7 +215,7 @@ class Snapshotter:
     def stop(self) -> None:
         """Finish what was begun, before closing."""
         while self._writer is not None:
-            self.advance(is_idle=True)
+            self._produce(math.inf)
             if self._parts is None and self._writer is not None:
                 self._writer.join()
             self._reap()

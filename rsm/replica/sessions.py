@@ -14,7 +14,6 @@ than running the commands.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import Any
 
@@ -158,11 +157,6 @@ class SessionTable(dict[int, Session]):
     def _leaf(self, leaf_key: Any, default: Any) -> Any:
         session = self.get(leaf_key)
         return default if session is None else session.record()
-
-    def _leaves_of(self, key: Any) -> Iterator[tuple[Any, Any]]:
-        session = self.get(key)
-        if session is not None:  # it may have ended since the ledger was last settled
-            yield key, session.record()
 
     def _restore(self, leaf_key: Any, old: Any) -> None:
         if old is ABSENT:

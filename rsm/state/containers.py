@@ -127,9 +127,6 @@ class Map(dict[K, V]):
 
     _leaf = dict.get
 
-    def _leaves_of(self, key: Any) -> Iterator[tuple[Any, Any]]:
-        yield key, self[key]
-
     def _restore(self, leaf_key: Any, old: Any) -> None:
         if old is ABSENT:
             dict.pop(self, leaf_key, None)
@@ -284,10 +281,6 @@ class Set(set[T], Generic[T]):
 
     def _leaf(self, leaf_key: Any, default: Any) -> Any:
         return None if leaf_key in self else default
-
-    def _leaves_of(self, key: Any) -> Iterator[tuple[Any, Any]]:
-        if key in self:
-            yield key, None
 
     def _restore(self, leaf_key: Any, old: Any) -> None:
         if old is ABSENT:

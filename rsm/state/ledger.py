@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from rsm.limits import BUCKETS
 from rsm.state.leaf import ABSENT, BUCKET_MASK, SUM_MASK, container_seed, digest128, encode, hash64
+
+NO_ITEMS: Final[dict[int, Any]] = {}
 
 
 class Leaves(Protocol):
@@ -31,9 +33,6 @@ class Leaves(Protocol):
 
     def _leaf(self, leaf_key: Any, default: Any) -> Any:
         """The live value at a leaf key, or the default."""
-
-    def _leaves_of(self, key: Any) -> Iterator[tuple[Any, Any]]:
-        """Every (leaf key, value) under one key."""
 
     def _restore(self, leaf_key: Any, old: Any) -> None:
         """Put an old value back (ABSENT removes), leaving no undo record."""
@@ -184,10 +183,16 @@ class Ledger:
             return sum(len(queues.get(key, ())) for key in members)
         return len(members)
 
-    def leaves(self, bucket: int) -> Iterator[tuple[Any, Any]]:
+    def leaves(self, bucket: int) -> list[tuple[Any, Any]]:
         """The live leaves of one bucket, in no particular order."""
-        for key in self.members[bucket] or ():
-            yield from self.container._leaves_of(key)
+        keys = self.members[bucket] or ()
+        if self.nested:
+            queues: Any = self.container
+            return [
+                ((key, position), value) for key in keys for position, value in dict.items(queues.get(key, NO_ITEMS))
+            ]
+        leaf = self.leaf
+        return [(key, value) for key in keys if (value := leaf(key, ABSENT)) is not ABSENT]
 
     # --- snapshots ------------------------------------------------------------------------------------------------
 

@@ -170,9 +170,6 @@ class Queue(dict[int, V]):
 
     _leaf = dict.get
 
-    def _leaves_of(self, key: Any) -> Iterator[tuple[Any, Any]]:
-        yield key, self[key]
-
     def _restore(self, leaf_key: Any, old: Any) -> None:
         if old is ABSENT:
             if leaf_key in self:
@@ -255,10 +252,6 @@ class Table(dict[K, Q]):
     def _leaf(self, leaf_key: Any, default: Any) -> Any:
         queue = self.get(leaf_key[0])
         return default if queue is None else queue.get(leaf_key[1], default)
-
-    def _leaves_of(self, key: Any) -> Iterator[tuple[Any, Any]]:
-        for position, value in dict.items(self[key]):
-            yield (key, position), value
 
     def _restore(self, leaf_key: Any, old: Any) -> None:
         key, position = leaf_key

@@ -6,7 +6,6 @@ assigning goes through `write`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -42,9 +41,6 @@ class Scalars:
 
     def _leaf(self, leaf_key: Any, default: Any) -> Any:
         return self._values.get(leaf_key, default)
-
-    def _leaves_of(self, key: Any) -> Iterator[tuple[Any, Any]]:
-        yield key, self._values[key]
 
     def _restore(self, leaf_key: Any, old: Any) -> None:
         if old is ABSENT:
