@@ -21,6 +21,7 @@ PROGRAM = "rsm"
 
 
 @click.group(cls=Group)
+@click.version_option(package_name="rsm-toolkit", prog_name=PROGRAM)
 def cli() -> None:
     """Look inside the logs and snapshots of replicated state machines.
 
@@ -53,8 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except BrokenPipeError:
-        # The reader has seen enough. What is still buffered must not fail again when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget_output()  # the reader has seen enough
         return FINE
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
@@ -63,5 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if session.debug:
             traceback.print_exc()
         click.echo(line(error, PROGRAM), err=True)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            forget_output()
         return exit_code(error)
     return FINE if code is None else int(code)
+
+
+def forget_output() -> None:
+    """What is still buffered for standard output must not fail again when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

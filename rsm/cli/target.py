@@ -66,7 +66,11 @@ def machine_directory(path: str) -> str | None:
     candidates = [directory]
     if os.path.basename(directory) in ("log", "snapshots"):
         candidates.append(os.path.dirname(directory))
-    return next((found for found in candidates if os.path.isfile(os.path.join(found, "identity"))), None)
+    # One that lost its identity is still one, and damaged.
+    signs = ("identity", "term", "lock")
+    return next(
+        (found for found in candidates if any(os.path.isfile(os.path.join(found, sign)) for sign in signs)), None
+    )
 
 
 def snapshot_paths(path: str) -> list[str]:

@@ -20,7 +20,7 @@ import msgspec
 from rsm.client.pending import PendingAnswer
 from rsm.client.pipeline import PipelineScope
 from rsm.codec import cbor
-from rsm.errors import CallerError, Closed, InvalidCommand, LimitExceeded, RsmError
+from rsm.errors import CallerError, Closed, InvalidCommand, LimitExceeded, RsmError, SessionExpired
 from rsm.limits import COMMAND_BYTES_MAX, EVENTS_PER_READ, KEY_LENGTH_MAX, KEYS_REMEMBERED, SESSION_TTL_SECONDS_MAX
 from rsm.machine.calls import BoundCommand
 from rsm.machine.definition import CommandSpec, Definition, QuerySpec
@@ -166,7 +166,8 @@ class Proxy:
             if chunk:
                 number = chunk[-1][0]
                 if cursor is not None:
-                    self._moved(cursor, number).result()
+                    with self._closed_rather_than_expired():
+                        self._moved(cursor, number).result()
             elif not follow:
                 return
             else:
@@ -183,7 +184,8 @@ class Proxy:
             if chunk:
                 number = chunk[-1][0]
                 if cursor is not None:
-                    await self._moved(cursor, number)
+                    with self._closed_rather_than_expired():
+                        await self._moved(cursor, number)
                 continue
             waiter = self._event_waiter()
             if not self._runtime.events_after(number, 1):
@@ -207,6 +209,16 @@ class Proxy:
             where = f"event {event.number} of index {event.index}, position {event.position}"
             raise CallerError(f"{where} is not what the machine's event type says: {error}") from None
         return Event(event.index, event.position, event.step, event.number, value)
+
+    @contextlib.contextmanager
+    def _closed_rather_than_expired(self) -> Iterator[None]:
+        """Who reads while the client is being closed learns that, and not what became of its session."""
+        try:
+            yield
+        except SessionExpired:
+            if self._is_closed:
+                raise Closed("the client is closed") from None
+            raise
 
     def _moved(self, cursor: str, number: int) -> PendingAnswer[Any]:
         return self._send("events", CURSOR, [cursor, number])

@@ -177,8 +177,16 @@ class Definition:
             elif isinstance(member, SessionEnd):
                 if self.session_end is not None:
                     raise DefinitionError(f"{self.owner.__name__}.{attribute}: there is another @rsm.on_session_end")
-                Signature.of("on_session_end", member.handler, 2, self._local_names)
+                if Signature.of("on_session_end", member.handler, 2, self._local_names).count:
+                    raise DefinitionError(
+                        f"{self.owner.__name__}.{attribute}: takes (self, ctx); ctx.session says whose end"
+                    )
                 self.session_end = member.handler
+            elif isinstance(member, (list, dict, set, bytearray)) and not attribute.startswith("__"):
+                raise DefinitionError(
+                    f"{self.owner.__name__}.{attribute}: a {type(member).__name__} of the class is state that nobody "
+                    f"restores: declare a container, or make it a constant (tuple, frozenset)"
+                )
         self._link(upcasters)
 
     def _add_command(self, attribute: str, command: Command[Any, Any]) -> None:

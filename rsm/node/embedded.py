@@ -32,6 +32,8 @@ from rsm.limits import (
     FULL_DISK_RETRY_SECONDS,
     IDLE_HASH_SECONDS,
     QUERY_SLICE_ITEMS,
+    SEGMENT_BYTES,
+    SEGMENT_BYTES_MIN,
     SNAPSHOT_LOG_BYTES,
     TICK_SECONDS_MIN,
 )
@@ -320,7 +322,9 @@ class Embedded:
         """Recover; then, before anyone else, announce schema and version where the log lacks them and end dead
         sessions.
         """
-        recovered = recover(machine, path, disk, lambda: self._closing)
+        # Only whole segments are dropped: none may be larger than what a snapshot is taken for.
+        segment_bytes = max(SEGMENT_BYTES_MIN, min(SEGMENT_BYTES, self._snapshot_log_bytes))
+        recovered = recover(machine, path, disk, lambda: self._closing, segment_bytes=segment_bytes)
         self.replica, self.journal, self.directory = recovered.replica, recovered.journal, recovered.directory
         self._engine = SoloEngine(recovered.term, self.journal.last_index)
         self._clock = LogClock(self.replica.system.clock)

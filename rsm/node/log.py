@@ -20,12 +20,19 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
+def render(wrapped: Any, method: str, event: Any) -> str:
+    """Key-value pairs on one line; a traceback below them, as text."""
+    trace = event.pop("traceback", "")
+    pairs = structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True)(wrapped, method, event)
+    return f"{pairs}\n{trace}".rstrip()
+
+
 logger: Any = structlog.wrap_logger(
     logging.getLogger("rsm"),
     wrapper_class=structlog.stdlib.BoundLogger,
     processors=[
         structlog.stdlib.filter_by_level,
         structlog.stdlib.add_log_level,
-        structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True),
+        render,
     ],
 )

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from rsm.codec.record import HEADER_BYTES
 from rsm.errors import BadBytes, Closed, CorruptFile, DivergenceError, RsmError, StorageError, WrongMachine
+from rsm.limits import SEGMENT_BYTES
 from rsm.machine.machine import StateMachine
 from rsm.node.directory import MachineDirectory
 from rsm.node.disk import Disk
@@ -35,7 +36,12 @@ class Recovered(NamedTuple):
 
 
 def recover(
-    machine: type[StateMachine], path: str, disk: Disk, is_cancelled: Callable[[], bool] = lambda: False
+    machine: type[StateMachine],
+    path: str,
+    disk: Disk,
+    is_cancelled: Callable[[], bool] = lambda: False,
+    *,
+    segment_bytes: int = SEGMENT_BYTES,
 ) -> Recovered:
     """Open a machine's directory, creating it if there is none; see `rsm.open` for what it raises.
 
@@ -44,7 +50,7 @@ def recover(
     directory = MachineDirectory.open_or_create(disk, path, machine=machine.definition.name)
     try:
         snapshots = directory.open_snapshots()
-        journal = directory.open_journal()
+        journal = directory.open_journal(segment_bytes=segment_bytes)
         try:
             for torn in journal.recovery.torn:
                 logger.warning("cut a torn tail", path=torn.path, offset=torn.offset, bytes=torn.bytes)

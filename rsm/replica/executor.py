@@ -232,9 +232,13 @@ class Executor:
     def emit(self, event: Any) -> None:
         context = self.context
         number = self._event_number
+        if not self.store.is_open:
+            raise TypeError("events can be emitted only inside a command, timer or session-end handler")
         if number >= EVENTS_PER_COMMAND_MAX:
             raise ValueError(f"a command may emit at most {EVENTS_PER_COMMAND_MAX} events")
         packed = encode(event)
+        if self.definition.event is not None:
+            self.definition.decode_event(packed)  # one of another type would stop every reader at it
         if len(packed) > RESULT_BYTES_MAX or self.event_bytes + len(packed) > EVENT_BYTES_KEPT:
             raise ValueError(f"an event of {len(packed)} bytes exceeds the bound of one event or of its batch")
         self.event_bytes += len(packed)

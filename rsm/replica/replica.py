@@ -219,7 +219,7 @@ class Replica:
         if ours is not None and ours != root:
             raise DivergenceError(
                 f"the state root at index {index} is {ours.hex()}, but the log says {root.hex()}: "
-                f"this replica has diverged"
+                f"the handlers, or what they read besides log and state, are not those that wrote the log"
             )
 
     # --- reads ----------------------------------------------------------------------------------------------------

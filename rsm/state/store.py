@@ -27,6 +27,7 @@ class Store:
         # Container, leaf key, old value, and so on: three items a write, not a tuple of them, which would live to the
         # end of the batch and keep the garbage collector busy. Its length is a mark.
         self.undo: list[Any] = []
+        self.is_open = False  # within a batch
         self._scrub_at = (0, 0)  # (ledger number, bucket): where the next scrub begins
         self.scrub_rounds = 0
 
@@ -34,6 +35,7 @@ class Store:
 
     def begin(self) -> None:
         """Open the containers for writing."""
+        self.is_open = True
         record = self.undo.extend
         for container in self.containers.values():
             container._record = record
@@ -52,6 +54,7 @@ class Store:
 
     def end(self) -> None:
         """Close the containers for writing and bring the sums up to date."""
+        self.is_open = False
         for container in self.containers.values():
             container._record = refuse_write
         undo = self.undo

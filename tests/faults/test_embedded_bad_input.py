@@ -183,7 +183,7 @@ def test_a_handler_that_changed_is_found_by_its_root(bank: Path) -> None:
         def all_balances(self) -> list[tuple[str, int]]:
             return []
 
-    refused(rsm.DivergenceError, "this replica has diverged", bank, Generous)
+    refused(rsm.DivergenceError, "are not those that wrote the log", bank, Generous)
     unharmed(bank)
 
 

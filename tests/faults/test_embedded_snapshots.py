@@ -15,7 +15,7 @@ import pytest
 
 import rsm
 from rsm.errors import StorageError
-from rsm.node.directory import MachineDirectory
+from rsm.node import embedded
 from rsm.testing.disk import FaultDisk
 from tests.faults.ledger_machine import Ledger
 
@@ -23,9 +23,8 @@ from tests.faults.ledger_machine import Ledger
 @pytest.fixture
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     """Segments of some dozens of entries, so that compaction has something to drop."""
-    defaults = MachineDirectory.open_journal.__kwdefaults__
-    assert defaults is not None
-    monkeypatch.setitem(defaults, "segment_bytes", 4000)
+    monkeypatch.setattr(embedded, "SEGMENT_BYTES_MIN", 0)
+    monkeypatch.setattr(embedded, "SEGMENT_BYTES", 4000)
 
 
 def book(client: Any, numbers: range, wide: int = 50) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import json
 import os
@@ -18,7 +17,7 @@ import rsm
 from rsm.cli.reading import manifest_of
 from rsm.codec import cbor
 from rsm.codec.record import RecordKind
-from rsm.node.directory import MachineDirectory
+from rsm.node import embedded
 from rsm.node.recovery import recover
 from rsm.node.snapshots import SnapshotFiles, read_snapshot
 from rsm.replica.snapshot import Manifest, decode_manifest
@@ -142,8 +141,8 @@ def test_restore_gives_the_same_machine(directory: Path) -> None:
 
 def test_a_log_that_begins_after_a_snapshot(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that dropped the log before its snapshots is fine: read, verified, saved, restored, and going on."""
-    opened = functools.partialmethod(MachineDirectory.open_journal, segment_bytes=4096)
-    monkeypatch.setattr(MachineDirectory, "open_journal", opened)
+    monkeypatch.setattr(embedded, "SEGMENT_BYTES_MIN", 0)
+    monkeypatch.setattr(embedded, "SEGMENT_BYTES", 4096)
     with rsm.open(shop(), "data", durability="os", snapshot_log_bytes=10_000) as client:
         for number in range(400):
             client.order(f"item-{number % 37}", 1)
