@@ -124,6 +124,7 @@ class Embedded:
         self._event_waiters: list[Callable[[], None]] = []
         self._failure: BaseException | None = None
         self._closing = False
+        self._closing_session = 0  # ended as the last thing
         self._unconfirmed: list[tuple[int, bytes]] = []
         self._hash_by: float | None = None  # when an open hash interval is closed at the latest, if nothing happens
         self._tick_from = 0.0  # not before this does the runner write an entry for timers alone
@@ -238,10 +239,8 @@ class Embedded:
         if threading.current_thread() is self._thread:
             raise CallerError("a handler cannot close its own machine")
         was_open = self.is_open
-        if was_open and session:
-            # Where it fails, the session is ended when the directory is opened next.
-            with contextlib.suppress(Closed, StorageError):
-                self.call(CLOSE_SESSION, [session])
+        if was_open:
+            self._closing_session = session
         self._closing = True
         self.submissions.wake()
         self._thread.join()
@@ -394,11 +393,13 @@ class Embedded:
             self._hash_by = time.monotonic() + IDLE_HASH_SECONDS
 
     def _finish(self) -> None:
-        """The last words: what still waits, then a hash point, and its confirmation."""
+        """The last words: what still waits, the end of the session, a hash point, and its confirmation."""
         self.submissions.refuse(self._closed)
         while taken := self.submissions.take(0, BATCH_COMMANDS_MAX - len(self._unconfirmed)):
             self._step(taken, 0)
-        self._step([], FLAG_HASH_POINT)
+        session = self._closing_session
+        # If the disk is full, the session is ended when the directory is opened next.
+        self._step([Submission(0, encode_call(CLOSE_SESSION, 1, [session]))] if session else [], FLAG_HASH_POINT)
         self._step([], 0)
         self._snapshotter.stop()
 

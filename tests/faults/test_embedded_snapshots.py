@@ -83,7 +83,7 @@ def test_snapshots_are_taken_while_commands_flow_and_the_log_stays_short(tmp_pat
         client.move(10_000 + one, "a", "b", 1)
         taken.add(client.status().snapshot_index)
     client.close()
-    assert len(taken) > 5
+    assert len(taken) > 2
     kept = [int(path.stem) for path in snapshots_in(tmp_path / "m")]
     assert len(kept) == 2
     assert 1 < first_index(tmp_path / "m") <= kept[0] + 1
