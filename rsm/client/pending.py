@@ -17,6 +17,7 @@ import msgspec
 
 from rsm.errors import CallerError
 from rsm.machine.calls import Pending
+from rsm.machine.definition import CommandSpec
 from rsm.node.submissions import Submission
 from rsm.replica.answer import Answer, Status, raise_answer
 
@@ -74,12 +75,14 @@ class PendingAnswer(Submission, Pending[R], Generic[R]):
         session: int = 0,
         call: bytes = b"",
         key: str | None = None,
-        known: tuple[Any, ...] | None = None,
+        spec: CommandSpec | None = None,
+        values: list[Any] | None = None,
     ) -> None:
         self.session = session
         self.call = call
         self.key = key
-        self.known = known
+        self.spec = spec
+        self.values = values
         self._what = what
         self._decode = decode
         self._answer: Answer | None = None

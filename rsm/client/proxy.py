@@ -42,7 +42,8 @@ class ClientCommand(BoundCommand[Any, Any]):
         self._spec = spec
         self._head = call_head(spec.name, spec.version)
         self._bind = spec.signature.bind
-        self._is_plain = spec.signature.is_plain
+        self._encode = cbor.encode_plain if spec.signature.is_plain else cbor.encode
+        self._known = spec if spec.signature.is_plain else None  # plain values decode to themselves
         self.__doc__ = spec.handler.__doc__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -51,16 +52,11 @@ class ClientCommand(BoundCommand[Any, Any]):
     def send(self, *args: Any, **kwargs: Any) -> PendingAnswer[Any]:
         spec, proxy = self._spec, self._proxy
         values = self._bind(args, kwargs)
-        if self._is_plain:
-            call = self._head + cbor.encode_plain(values)
-            known = (spec.name, spec.version, values)
-        else:
-            call = self._head + cbor.encode(values)
-            known = None
+        call = self._head + self._encode(values)
         if len(call) > COMMAND_BYTES_MAX:
             raise too_large(call)
         pending: PendingAnswer[Any] = PendingAnswer(
-            spec.name, spec.decode_result, proxy._session, call, proxy._key, known
+            spec.name, spec.decode_result, proxy._session, call, proxy._key, self._known, values
         )
         proxy._runtime.submit(pending)
         return pending

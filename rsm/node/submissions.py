@@ -13,25 +13,27 @@ from typing import Any, Final
 
 from rsm.errors import Busy, CallerError
 from rsm.limits import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, BYTES_IN_FLIGHT_MAX, COMMANDS_IN_FLIGHT_MAX
+from rsm.machine.definition import CommandSpec
 from rsm.replica.answer import Answer
 from rsm.replica.batch import ITEM_HEAD, encode_uint, join_item
 from rsm.replica.sessions import Session
 
 
 class Submission:
-    """One command on its way into the log. `call` is name, version and values as encoded, `known` what it decodes to,
-    for those who just validated that; session 0 is the leader's own.
+    """One command on its way into the log. `call` is name, version and values as encoded. Who has just validated
+    that also gives `spec` and `values`, which it decodes to. Session 0 is the leader's own.
 
     Whoever waits for the answer derives from this class: one object a command, from the caller to the answer and back.
     """
 
-    __slots__ = ("call", "key", "known", "session")
+    __slots__ = ("call", "key", "session", "spec", "values")
 
     def __init__(self, session: int, call: bytes, key: str | None = None) -> None:
         self.session = session
         self.call = call
         self.key = key
-        self.known: tuple[Any, ...] | None = None
+        self.spec: CommandSpec | None = None
+        self.values: list[Any] | None = None
 
     def complete(self, answer: Answer) -> None:
         """The command is durable and applied; this is its answer."""
@@ -162,10 +164,11 @@ def join_items(
             items.append(head + encode_uint(sequence) + lowest + submission.call)
         else:
             items.append(join_item(number, sequence, first, submission.call, submission.key))
-        if submission.known is None or submission.key is not None:
+        spec = submission.spec
+        if spec is None or submission.key is not None:
             decoded = None
         elif decoded is not None:
-            decoded.append([number, sequence, first, *submission.known])
+            decoded.append([number, sequence, first, spec.name, spec.version, submission.values])
     return items, decoded
 
 

@@ -10,7 +10,7 @@ node.
 from __future__ import annotations
 
 import traceback
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -63,6 +63,7 @@ class Executor:
         self.failures: list[Failure] = []
         self.result: Any = None  # of the last command that returned
         self._undo = store.undo
+        self._decode_event = None if self.definition.event is None else self.definition.decode_event
         self._event_number = 0
         self.event_bytes = 0  # of the batch so far, also of events that were taken back
         self.result_bytes = 0  # of the batch so far
@@ -230,20 +231,26 @@ class Executor:
         return self.system.ids
 
     def emit(self, event: Any) -> None:
-        context = self.context
-        number = self._event_number
+        context, number = self.context, self._event_number
+        packed = encode(event)
+        if self._decode_event is not None:
+            self._decode_event(packed)  # one of another type would stop every reader at it
+        size = len(packed)
+        total = self.event_bytes + size
+        if number >= EVENTS_PER_COMMAND_MAX or size > RESULT_BYTES_MAX or total > EVENT_BYTES_KEPT:
+            self._refuse_event(number, size)
+        if not self.store.is_open:
+            self._refuse_event(number, size)
+        self.event_bytes = total
+        self._event_number = number + 1
+        self.events.append(RawEvent(context.index, context.position, context.step, number, packed))
+
+    def _refuse_event(self, number: int, size: int) -> NoReturn:
         if not self.store.is_open:
             raise TypeError("events can be emitted only inside a command, timer or session-end handler")
         if number >= EVENTS_PER_COMMAND_MAX:
             raise ValueError(f"a command may emit at most {EVENTS_PER_COMMAND_MAX} events")
-        packed = encode(event)
-        if self.definition.event is not None:
-            self.definition.decode_event(packed)  # one of another type would stop every reader at it
-        if len(packed) > RESULT_BYTES_MAX or self.event_bytes + len(packed) > EVENT_BYTES_KEPT:
-            raise ValueError(f"an event of {len(packed)} bytes exceeds the bound of one event or of its batch")
-        self.event_bytes += len(packed)
-        self._event_number = number + 1
-        self.events.append(RawEvent(context.index, context.position, context.step, number, packed))
+        raise ValueError(f"an event of {size} bytes exceeds the bound of one event or of its batch")
 
     def random_seed(self) -> bytes:
         return self.system.seed

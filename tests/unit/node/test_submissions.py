@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import enum
 import threading
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -14,11 +15,13 @@ from hypothesis import strategies as st
 from rsm.codec import cbor
 from rsm.errors import Busy, Closed, InvalidCommand
 from rsm.limits import BATCH_COMMANDS_MAX, COMMANDS_IN_FLIGHT_MAX
+from rsm.machine.definition import CommandSpec
 from rsm.machine.values import Parameter, Signature
 from rsm.node.submissions import Submission, Submissions, join_items
 from rsm.replica.batch import decode_batch, encode_call, join_batch
 from rsm.replica.sessions import Session
 
+SPEC = cast(CommandSpec, SimpleNamespace(name="name", version=7))
 PLAIN = {
     bool: st.booleans(),
     int: st.integers(-(2**63), 2**63 - 1),
@@ -47,7 +50,7 @@ def test_what_a_leader_knows_of_its_batch_is_what_the_batch_decodes_to(
     for (signature, values), number in sent:
         bound = signature.bind(values, {})
         submission = Submission(number, encode_call("name", 7, [])[:-1] + cbor.encode_plain(bound))
-        submission.known = ("name", 7, list(bound))
+        submission.spec, submission.values = SPEC, bound
         submissions.append(submission)
     items, known = join_items(sessions, submissions)
     decoded = decode_batch(join_batch(1, 0, 0, items)).items
@@ -56,9 +59,10 @@ def test_what_a_leader_knows_of_its_batch_is_what_the_batch_decodes_to(
 
 def test_one_submission_that_knows_nothing_has_the_batch_decoded() -> None:
     """Half of a batch is no batch: without everybody's values, and with keys, there are only bytes."""
-    known, unknown, keyed = (Submission(1, encode_call("name", 1, []), key) for key in (None, None, "key"))
-    known.known = keyed.known = ("name", 1, [])
-    assert join_items({}, [known])[1] == [[1, 1, 1, "name", 1, []]]
+    known, unknown, keyed = (Submission(1, encode_call("name", 7, []), key) for key in (None, None, "key"))
+    for submission in (known, keyed):
+        submission.spec, submission.values = SPEC, []
+    assert join_items({}, [known])[1] == [[1, 1, 1, "name", 7, []]]
     assert join_items({}, [known, unknown])[1] is None
     assert join_items({}, [known, keyed])[1] is None
 
