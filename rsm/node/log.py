@@ -22,7 +22,7 @@ def describe(error: BaseException) -> str:
 
 def render(wrapped: Any, method: str, event: Any) -> str:
     """Key-value pairs on one line; a traceback below them, as text."""
-    trace = event.pop("traceback", "")
+    trace = event.pop("traceback", "") or event.pop("exception", "")
     pairs = structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True)(wrapped, method, event)
     return f"{pairs}\n{trace}".rstrip()
 
@@ -33,6 +33,7 @@ logger: Any = structlog.wrap_logger(
     processors=[
         structlog.stdlib.filter_by_level,
         structlog.stdlib.add_log_level,
+        structlog.processors.format_exc_info,
         render,
     ],
 )

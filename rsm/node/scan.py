@@ -174,6 +174,8 @@ def export(disk: Disk, source: str, target: str, first: int | None = None, last:
                 offset += len(record)
                 count += 1
             before = entry.term, scanned.chain
+            if entry.index == last:
+                break  # what lies behind may be damaged: that is no reason not to have this
         start = log.first_index if first is None else first
         if not count or start < log.first_index or (last is not None and log.last_index < last):
             raise CallerError(

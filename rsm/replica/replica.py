@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from rsm.codec.record import Entry, RecordKind
-from rsm.errors import BadBytes, DivergenceError, InvalidCommand
+from rsm.errors import BadBytes, DivergenceError, InvalidCommand, UnknownFormat
 from rsm.limits import HASH_INTERVAL_ENTRIES, KEY_LENGTH_MAX, ROOTS_KEPT, TIMERS_PER_ENTRY_MAX
 from rsm.machine.definition import Definition, QuerySpec
 from rsm.machine.machine import StateMachine, containers_of, open_view
@@ -263,6 +263,6 @@ def _stream(items: Iterator[Any], close: Callable[[], None]) -> Iterator[bytes]:
 
 
 def refuse_later_release(name: str) -> None:
-    """Raise `BadBytes` for a system command that this release does not know: it stops, it never skips or guesses."""
+    """Raise `UnknownFormat` for a system command that this release does not know: it stops, it never skips or guesses."""
     if name.startswith("rsm.") and name not in LEADER_COMMANDS and name not in SESSION_COMMANDS:
-        raise BadBytes(f"system command {name!r} is not known to this release: a later one wrote the log")
+        raise UnknownFormat(f"system command {name!r} is not known to this release: a later one wrote the log")

@@ -48,7 +48,10 @@ def test_what_a_killed_process_acknowledged_is_there_once(tmp_path: Path, snapsh
         there = client.numbers()
         assert set(acknowledged) <= set(there)
         assert len(there) <= len(acknowledged) + 3 * 2500
-        assert (client.status().snapshot_index > 0) == (snapshot_log_bytes < 10**9)
+        if snapshot_log_bytes < 10**9:
+            assert client.snapshot() > 0  # a kill may have come before each life's own
+        else:
+            assert client.status().snapshot_index == 0
         last = acknowledged[-1]
         # The process that comes after need not know how far its predecessor came: it just repeats.
         for number in range(last - 5, last + 300):

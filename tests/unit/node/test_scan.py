@@ -251,3 +251,19 @@ def test_what_is_no_log() -> None:
         scan(disk, "empty")
     with pytest.raises(CorruptFile, match="segment head"):
         scan(disk, "other")
+
+
+def test_export_stops_where_it_is_told() -> None:
+    """Damage behind the last entry that is wanted does not stop it: that is how what is good is saved."""
+    disk = FaultDisk()
+    journal = Journal.open(disk, "log")
+    journal.append([Entry(index=index, term=1, kind=RecordKind.NOOP, payload=b"x" * 50) for index in range(1, 6)])
+    journal.close()
+    (name,) = disk.listdir("log")
+    damaged = bytearray(disk.contents(f"log/{name}"))
+    damaged[[item.offset for item in scan(disk, "log")][3] + 70] ^= 1
+    disk.put(f"log/{name}", bytes(damaged))
+    assert export(disk, "log", "good.log", None, 3) == 3
+    assert [item.entry.index for item in scan(disk, "good.log")] == [1, 2, 3]
+    with pytest.raises(CorruptFile):
+        export(disk, "log", "all.log", None, 4)

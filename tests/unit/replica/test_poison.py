@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 import rsm
-from rsm.errors import BadBytes
+from rsm.errors import BadBytes, UnknownFormat
 from rsm.limits import CHUNK_LEAVES_MAX, CURSORS_MAX
 from rsm.replica import executor, system_commands
 from rsm.replica.answer import Status, decode
@@ -68,10 +68,10 @@ def test_a_later_releases_command_stops_the_replica() -> None:
     """It is not skipped or answered: an older release would then differ from a newer one."""
     log = Log(Shouting)
     session = log.open()
-    with pytest.raises(BadBytes, match=r"'rsm\.dispute' is not known"):
+    with pytest.raises(UnknownFormat, match=r"'rsm\.dispute' is not known"):
         log.send(session, "rsm.dispute", 1)
     log = Log(Shouting)
-    with pytest.raises(BadBytes, match="later one wrote"):
+    with pytest.raises(UnknownFormat, match="later one wrote"):
         log.lead("rsm.attest", 1)
 
 
