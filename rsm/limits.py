@@ -135,6 +135,8 @@ SNAPSHOT_SLICE_SECONDS: Final = 0.001
 # Waiting for commands it also lets go of the interpreter's lock, which other threads would otherwise get only after its
 # switch interval of five milliseconds, once on their way in and once on the way out.
 SNAPSHOT_REST_FACTOR: Final = 3
+# The longest such rest: a slice may have taken long because the system had stopped the process.
+SNAPSHOT_REST_SECONDS_MAX: Final = 0.01
 
 # --- the embedded runtime -------------------------------------------------------------------------------------------
 

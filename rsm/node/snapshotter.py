@@ -19,7 +19,13 @@ from typing import NamedTuple
 
 from rsm.codec.record import RecordKind
 from rsm.errors import Closed, StorageError
-from rsm.limits import SNAPSHOT_QUEUE_RECORDS, SNAPSHOT_REST_FACTOR, SNAPSHOT_SLICE_SECONDS, SNAPSHOTS_KEPT
+from rsm.limits import (
+    SNAPSHOT_QUEUE_RECORDS,
+    SNAPSHOT_REST_FACTOR,
+    SNAPSHOT_REST_SECONDS_MAX,
+    SNAPSHOT_SLICE_SECONDS,
+    SNAPSHOTS_KEPT,
+)
 from rsm.node.journal import Journal
 from rsm.node.log import describe, logger
 from rsm.node.snapshots import SnapshotFiles
@@ -131,8 +137,9 @@ class Snapshotter:
         if self._parts is not None and now >= self._rest_until:
             self._produce(now + SNAPSHOT_SLICE_SECONDS)
             ended = time.monotonic()
-            # At least a moment: when the disk is slow and the queue is full, there was nothing to do.
-            self._rest_until = ended + max((ended - now) * SNAPSHOT_REST_FACTOR, SNAPSHOT_SLICE_SECONDS)
+            # At least a moment, since there was nothing to do if the disk is slow and the queue is full.
+            rest = max((ended - now) * SNAPSHOT_REST_FACTOR, SNAPSHOT_SLICE_SECONDS)
+            self._rest_until = ended + min(rest, SNAPSHOT_REST_SECONDS_MAX)
 
     @property
     def rest_seconds(self) -> float:
