@@ -263,6 +263,6 @@ def _stream(items: Iterator[Any], close: Callable[[], None]) -> Iterator[bytes]:
 
 
 def refuse_later_release(name: str) -> None:
-    """Raise `UnknownFormat` for a system command that this release does not know: it stops, it never skips or guesses."""
+    """Raise `UnknownFormat` for a system command of a later release: this one stops, it never skips or guesses."""
     if name.startswith("rsm.") and name not in LEADER_COMMANDS and name not in SESSION_COMMANDS:
         raise UnknownFormat(f"system command {name!r} is not known to this release: a later one wrote the log")
