@@ -125,6 +125,9 @@ CHUNK_LEAVES_MAX: Final = 4096
 MANIFEST_BYTES_MAX: Final = 16 * 1024 * 1024
 # A snapshot is taken when the log has grown by this much (etcd: every 10,000 or 100,000 entries).
 SNAPSHOT_LOG_BYTES: Final = 64 * 1024 * 1024
+# A snapshot's file is synced whenever it has grown by this much: a sync of the log waits for what the disk has in hand,
+# and all of a large snapshot at once would hold it up for tens of milliseconds.
+SNAPSHOT_SYNC_BYTES: Final = 1024 * 1024
 # Snapshots kept on disk: the last one, and the one before it should the last prove unreadable.
 SNAPSHOTS_KEPT: Final = 2
 # Records of a snapshot that wait for the disk.

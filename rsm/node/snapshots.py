@@ -18,7 +18,7 @@ from rsm.codec.cbor import decode_canonical, encode
 from rsm.codec.chain import ZERO_CHAIN, next_chain
 from rsm.codec.record import HEADER_BYTES, Header, RecordKind, decode_header, decode_payload, encode_record
 from rsm.errors import BadBytes, CallerError, CorruptFile, StorageError
-from rsm.limits import READ_BYTES, SNAPSHOT_RECORD_BYTES_MAX
+from rsm.limits import READ_BYTES, SNAPSHOT_RECORD_BYTES_MAX, SNAPSHOT_SYNC_BYTES
 from rsm.node.disk import Disk, File
 from rsm.node.files import located, new_file
 from rsm.node.segment import Window
@@ -52,6 +52,7 @@ class SnapshotWriter:
             disk.unlink(self._temporary)
         self._file: File | None = disk.open(self._temporary, create=True)
         self._offset = 0
+        self._synced = 0
         self._count = 0
         self._chain = ZERO_CHAIN
 
@@ -76,6 +77,9 @@ class SnapshotWriter:
         )
         file.pwrite(record, self._offset)
         self._offset += len(record)
+        if self._offset - self._synced >= SNAPSHOT_SYNC_BYTES:
+            file.fdatasync()
+            self._synced = self._offset
         self._count += 1
         self._chain = chain
 

@@ -1,0 +1,139 @@
+"""The benchmarks run, at tiny sizes, and say what they promise: one document, with units in its names."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.documents import ROOT
+
+BENCHMARKS = ROOT / "benchmarks"
+# How many of everything, instead of what `Scale` says.
+TINY = {
+    "embedded": {
+        "populations": [(300, True), (600, False)],
+        "rounds": 2,
+        "commands_per_round": 300,
+        "stage_commands": 2000,
+        "lone_commands": 5,
+        "memory_orders": 2000,
+        "wall_seconds_max": 60.0,
+    },
+    "snapshot": {"keys": 3000, "rounds": 1, "quiet_seconds": 0.2, "commands_per_second": 200},
+}
+DRIVER = """
+import sys, types
+sys.path.insert(0, {path!r})
+import {name} as benchmark
+benchmark.Scale = lambda quick: types.SimpleNamespace(**{scale!r})
+benchmark.run("tiny", benchmark.measure, benchmark.show)
+"""
+UNITS = (
+    *("_seconds", "_milliseconds", "_microseconds", "_per_second", "_per_command", "_bytes_per_order", "_ratio"),
+    *("_ratio_min", "_ratio_max", "_average", "_max"),
+)
+COUNTS = {
+    *("cores", "sessions", "resting_orders", "resting_orders_at_end", "levels", "rounds", "commands_per_round"),
+    *("recovered_commands", "keys", "commands"),
+}
+
+
+def run_tiny(name: str, directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run a benchmark at tiny sizes as a program."""
+    driver = DRIVER.format(path=str(BENCHMARKS), name=name, scale=TINY[name])
+    ran = subprocess.run(
+        [sys.executable, "-c", driver, "--dir", str(directory), *options], capture_output=True, text=True, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran
+
+
+def numbers(value: Any, name: str = "") -> list[tuple[str, float]]:
+    """(name, number) of every number in a document, however deep."""
+    if isinstance(value, dict):
+        return [pair for key, part in value.items() for pair in numbers(part, key)]
+    if isinstance(value, list):
+        return [pair for part in value for pair in numbers(part, name)]
+    return [(name, value)] if isinstance(value, int | float) and not isinstance(value, bool) else []
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What each benchmark prints with --json; whatever it made in its directory is gone afterwards."""
+    found = {}
+    for name in TINY:
+        directory = tmp_path_factory.mktemp(name)
+        found[name] = json.loads(run_tiny(name, directory, "--json").stdout)
+        assert list(directory.iterdir()) == []
+    return found
+
+
+@pytest.mark.parametrize("name", list(TINY))
+def test_a_document_says_what_ran_and_where(name: str, documents: dict[str, dict[str, Any]]) -> None:
+    """Which benchmark, durability, Python, processor, and how fast the disk is."""
+    document = documents[name]
+    assert document["benchmark"] == name
+    assert document["durability"] == "fsync"
+    assert document["environment"]["python"] == sys.version.split()[0]
+    assert document["environment"]["processor"]
+    assert document["environment"]["fsyncs_per_second"] > 0
+
+
+@pytest.mark.parametrize("name", list(TINY))
+def test_numbers_have_units_in_their_names(name: str, documents: dict[str, dict[str, Any]]) -> None:
+    """Every number is a count that is listed here, or ends in its unit."""
+    found = numbers(documents[name])
+    assert len(found) > 20
+    assert [key for key, _ in found if key not in COUNTS and not key.endswith(UNITS)] == []
+
+
+def test_the_order_book_is_measured_at_every_population(documents: dict[str, dict[str, Any]]) -> None:
+    """Rates, their ratio, stages, latency, memory and recovery; costs are those of the rates."""
+    document = documents["embedded"]
+    assert document["plain_memory_bytes_per_order"] > 0
+    assert document["tracked_memory_bytes_per_order"] > document["plain_memory_bytes_per_order"]
+    assert [each["resting_orders"] for each in document["populations"]] == [300, 600]
+    for each in document["populations"]:
+        assert abs(each["resting_orders_at_end"] - each["resting_orders"]) < 200
+        assert each["durable_commands_per_second"] < each["bare_commands_per_second"]
+        assert each["cost_ratio_min"] <= each["cost_ratio"] <= each["cost_ratio_max"]
+        assert each["durable_commands_per_second"] * each["durable_microseconds_per_command"] == pytest.approx(
+            1e6, rel=0.01
+        )
+        assert 0 < each["lone_command_p50_milliseconds"] <= each["lone_command_p99_milliseconds"]
+    assert [("stages" in each) for each in document["populations"]] == [True, False]
+    first = document["populations"][0]
+    assert first["recovered_commands_per_second"] > 0
+    assert set(first["stages"]) == {
+        f"{stage}_microseconds"
+        for stage in (
+            *("client_edge", "queue", "join", "log_append", "log_sync", "decode", "session_and_dispatch"),
+            *("handler", "tracking", "root", "answers_and_events_digest", "answering"),
+        )
+    }
+    assert first["stages"]["handler_microseconds"] > 0
+
+
+def test_a_snapshot_is_measured_beside_a_whole_state_encode(documents: dict[str, dict[str, Any]]) -> None:
+    """Each situation has its commands, its slowest one, and how much longer that took than the quiet one's."""
+    document = documents["snapshot"]
+    for situation in ("quiet", "snapshot", "whole_state_encode"):
+        assert document[situation]["commands"] > 0
+        assert 0 < document[situation]["p50_milliseconds"] <= document[situation]["slowest_command_of_all_milliseconds"]
+    for situation in ("snapshot", "whole_state_encode"):
+        assert "slowest_command_longer_than_quiet_milliseconds" in document[situation]
+
+
+@pytest.mark.parametrize("name", list(TINY))
+def test_people_get_tables(name: str, tmp_path: Path) -> None:
+    """Without --json the numbers come as lines for people, and progress stays on stderr."""
+    ran = run_tiny(name, tmp_path)
+    assert f"{name}, durability fsync" in ran.stdout
+    assert "microseconds" in ran.stdout or "milliseconds" in ran.stdout
+    assert ran.stderr
+    assert "\n  filling" not in ran.stdout
