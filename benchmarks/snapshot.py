@@ -99,13 +99,15 @@ class Caller:
 
     def _send(self, sent: queue.SimpleQueue[tuple[float, Any] | None], is_over: threading.Event) -> None:
         due = time.perf_counter()
-        while not is_over.is_set():
+        while True:
             due += 1 / self._scale.commands_per_second
             wait = due - time.perf_counter()
             if wait > 0:
                 time.sleep(wait)
             self._sent += 1
             sent.put((due, self._machine.add.send(self._sent * KEYS_SPREAD % self._scale.keys, 1)))
+            if is_over.is_set():
+                break
         sent.put(None)
 
     def _collect(self, sent: queue.SimpleQueue[tuple[float, Any] | None], found: list[float]) -> None:
@@ -159,7 +161,7 @@ def measure(options: Options, scale: Scale | None = None) -> dict[str, Any]:
         found[name] = summary(latencies[name], seconds[name])
     for name in ("snapshot", "whole_state_encode"):
         longer = [max(taken) - least for taken, least in zip(latencies[name], quiet, strict=True)]
-        found[name]["slowest_command_longer_than_quiet_milliseconds"] = median([each * 1e3 for each in longer])
+        found[name]["slowest_command_longer_than_quiet_milliseconds"] = median([each * 1e3 for each in longer], 3)
     return found
 
 
@@ -172,8 +174,8 @@ def summary(rounds: list[list[float]], seconds: list[float]) -> dict[str, float]
         "p50_milliseconds": round(percentile(every, 0.5) * 1e3, 3),
         "p99_milliseconds": round(percentile(every, 0.99) * 1e3, 3),
         "p99_9_milliseconds": round(percentile(every, 0.999) * 1e3, 3),
-        "slowest_command_milliseconds": median([max(each) * 1e3 for each in rounds]),
-        "slowest_command_of_all_milliseconds": round(max(every) * 1e3, 2),
+        "slowest_command_milliseconds": median([max(each) * 1e3 for each in rounds], 3),
+        "slowest_command_of_all_milliseconds": round(max(every) * 1e3, 3),
     }
 
 
