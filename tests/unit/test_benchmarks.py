@@ -105,7 +105,7 @@ def test_the_order_book_is_measured_at_every_population(documents: dict[str, dic
         assert each["durable_commands_per_second"] * each["durable_microseconds_per_command"] == pytest.approx(
             1e6, rel=0.01
         )
-        assert 0 < each["lone_command_p50_milliseconds"] <= each["lone_command_p99_milliseconds"]
+        assert 0 < each["lone_command_p50_milliseconds"] <= each["lone_command_p99_milliseconds"] + 0.01
     assert [("stages" in each) for each in document["populations"]] == [True, False]
     first = document["populations"][0]
     assert first["recovered_commands_per_second"] > 0
@@ -124,7 +124,8 @@ def test_a_snapshot_is_measured_beside_a_whole_state_encode(documents: dict[str,
     document = documents["snapshot"]
     for situation in ("quiet", "snapshot", "whole_state_encode"):
         assert document[situation]["commands"] > 0
-        assert 0 < document[situation]["p50_milliseconds"] <= document[situation]["slowest_command_of_all_milliseconds"]
+        slowest = document[situation]["slowest_command_of_all_milliseconds"]  # rounded to two places, p50 to three
+        assert 0 < document[situation]["p50_milliseconds"] <= slowest + 0.01
     for situation in ("snapshot", "whole_state_encode"):
         assert "slowest_command_longer_than_quiet_milliseconds" in document[situation]
 
