@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
@@ -117,14 +117,19 @@ def resident_bytes() -> int | None:
     return None
 
 
-@contextlib.contextmanager
-def stopwatch() -> Iterator[Callable[[], float]]:
-    """Seconds since entry, stopped at exit. The garbage of what was before is collected first."""
+class Taken(NamedTuple):
+    """What some work took: seconds on the wall, and seconds of processor time in all threads of this process."""
+
+    wall_seconds: float
+    processor_seconds: float
+
+
+def taken(work: Callable[[], object]) -> Taken:
+    """Do some work. The garbage of what was before is collected first."""
     gc.collect()
-    began = time.perf_counter()
-    ended: list[float] = []
-    yield lambda: (ended[0] if ended else time.perf_counter()) - began
-    ended.append(time.perf_counter())
+    began, processor_began = time.perf_counter(), time.process_time()
+    work()
+    return Taken(time.perf_counter() - began, time.process_time() - processor_began)
 
 
 def median(values: Sequence[float], digits: int = 2) -> float:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from _common import (
     Options,
+    Taken,
     document,
     median,
     percentile,
@@ -24,8 +25,8 @@ from _common import (
     run,
     scratch,
     show_head,
-    stopwatch,
     table,
+    taken,
 )
 from _flow import INSTRUMENTS, TRADERS, Command, Flow
 from _memory import bytes_per_order
@@ -78,29 +79,33 @@ class Pair:
         """Close the machine."""
         self._machine.close()
 
-    def run_bare(self, commands: Iterable[Command]) -> float:
-        """Seconds that the plain book takes."""
-        calls = bare_calls(list(commands), self.book)
+    def run_bare(self, commands: Sequence[Command]) -> Taken:
+        """What the plain book takes."""
+        calls = bare_calls(commands, self.book)
         reports: list[Any] = []
         sink = reports.append
-        with stopwatch() as seconds:
+
+        def work() -> None:
             for method, values in calls:
                 method(sink, *values)
-        return seconds()
 
-    def run_durable(self, commands: Iterable[Command]) -> float:
-        """Seconds until the last of the commands is durable, applied and answered."""
+        return taken(work)
+
+    def run_durable(self, commands: Sequence[Command]) -> Taken:
+        """What the machine takes until the last of the commands is durable, applied and answered."""
         calls = [(getattr(self._traders[c.trader], c.name).send, c.values) for c in commands]
         pending: deque[Any] = deque()
-        with stopwatch() as seconds:
+
+        def work() -> None:
             for send, values in calls:
                 if len(pending) == IN_FLIGHT_MAX:
                     pending.popleft().result()
                 pending.append(send(*values))
             for command in pending:
                 command.result()
+
         self.commands_logged += len(calls)
-        return seconds()
+        return taken(work)
 
     def grow(self, resting: int) -> None:
         """Fill both books up to so many orders."""
@@ -166,15 +171,16 @@ def measure_population(pair: Pair, resting: int, scale: Scale, with_stages: bool
     """Everything that is measured at one depth of the book."""
     pair.grow(resting)
     found: dict[str, Any] = {"resting_orders": resting}
-    bare, durable, ratios = [], [], []
     count = scale.commands_per_round
-    for number in range(scale.rounds + 1):
+    rounds: list[tuple[Taken, Taken]] = []
+    for _ in range(scale.rounds + 1):
         commands = pair.flow.commands(count, resting)
-        seconds = pair.run_bare(commands), pair.run_durable(commands)
-        if number:  # the first round warms up
-            bare.append(seconds[0] / count * 1e6)
-            durable.append(seconds[1] / count * 1e6)
-            ratios.append(seconds[1] / seconds[0])
+        rounds.append((pair.run_bare(commands), pair.run_durable(commands)))
+    del rounds[0]  # it warmed up
+    bare, durable = ([each[side].wall_seconds / count * 1e6 for each in rounds] for side in (0, 1))
+    bare_work, durable_work = ([each[side].processor_seconds / count * 1e6 for each in rounds] for side in (0, 1))
+    ratios = [theirs / ours for ours, theirs in zip(bare, durable, strict=True)]
+    work_ratios = [theirs / ours for ours, theirs in zip(bare_work, durable_work, strict=True)]
     pair.check()
     progress(f"{resting:,} orders: bare {median(bare)}, durable {median(durable)} us a command, {median(ratios)} times")
     lone = pair.lone_seconds(scale.lone_commands)
@@ -190,6 +196,9 @@ def measure_population(pair: Pair, resting: int, scale: Scale, with_stages: bool
         "cost_ratio": median(ratios),
         "cost_ratio_min": round(min(ratios), 2),
         "cost_ratio_max": round(max(ratios), 2),
+        "bare_processor_microseconds_per_command": median(bare_work),
+        "durable_processor_microseconds_per_command": median(durable_work),
+        "processor_cost_ratio": median(work_ratios),
         "lone_command_p50_milliseconds": round(percentile(lone, 0.5) * 1e3, 3),
         "lone_command_p99_milliseconds": round(percentile(lone, 0.99) * 1e3, 3),
     }
