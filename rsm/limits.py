@@ -166,6 +166,158 @@ VIEW_LEAVES_MAX: Final = 1_000_000
 # Items of a streaming query that are produced under the state's lock before commands get their turn.
 QUERY_SLICE_ITEMS: Final = 256
 
+# --- the cluster ------------------------------------------------------------------------------------------------------
+
+# Members of one cluster, learners included (the Raft dissertation calls five usual and nine many).
+MEMBERS_MAX: Final = 64
+# One message between members: a full entry, or an append of several, and its head.
+PEER_MESSAGE_BYTES_MAX: Final = 8 * 1024 * 1024
+# Entries of one AppendEntries, in bytes; at least one entry travels (etcd: 1 MiB a message).
+APPEND_MESSAGE_BYTES_MAX: Final = 1024 * 1024
+# Bytes sent to a follower and not acknowledged yet; then the leader waits for it (etcd bounds 256 messages).
+FOLLOWER_BYTES_IN_FLIGHT_MAX: Final = 16 * 1024 * 1024
+# The end of the log that a member keeps in memory, to send and apply it without reading it back.
+RECENT_ENTRIES_BYTES: Final = 32 * 1024 * 1024
+# Bytes of entries handed to apply at once, so that heartbeats get their turn.
+APPLY_BYTES: Final = 1024 * 1024
+# How often a leader says that it is there. Raft wants it well below the election time-out.
+HEARTBEAT_SECONDS: Final = 0.1
+# A follower that hears nothing for a random time between these holds an election (PySyncObj: 0.4 to 1.4 seconds).
+ELECTION_SECONDS_MIN: Final = 0.5
+ELECTION_SECONDS_MAX: Final = 1.0
+# How long a leader tries to hand its leadership over before it takes commands again.
+TRANSFER_SECONDS_MAX: Final = 1.0
+# Reads that wait for one barrier; further ones get Busy.
+READS_WAITING_MAX: Final = 65_536
+# Commands that wait at a leader for their batch or their commit; further ones get Busy.
+CLUSTER_COMMANDS_IN_FLIGHT_MAX: Final = 65_536
+# The same in bytes.
+CLUSTER_BYTES_IN_FLIGHT_MAX: Final = 64 * 1024 * 1024
+# Batches that a leader has on their way to a quorum; while they are, the next one collects.
+BATCHES_IN_FLIGHT_MAX: Final = 4
+# A leader whose wall clock is further than this from the median of its quorum does not believe it.
+CLOCK_SKEW_SECONDS_MAX: Final = 60.0
+# One part of a snapshot on its way: small enough that heartbeats pass between two of them.
+SNAPSHOT_PART_BYTES: Final = 64 * 1024
+# Parts on their way and not acknowledged.
+SNAPSHOT_PARTS_IN_FLIGHT_MAX: Final = 16
+# How fast a leader sends a snapshot: it has commands to look after (etcd has no limit and stalls, its issue 12500).
+SNAPSHOT_BYTES_PER_SECOND: Final = 32 * 1024 * 1024
+
+# A leader asks a member anew that has not answered about a snapshot for this long: it may load a large bucket first.
+SNAPSHOT_STALL_SECONDS_MAX: Final = 10.0
+
+# --- the network ------------------------------------------------------------------------------------------------------
+
+# One frame of a client: a command of the largest size, or many small ones together, and its head.
+CLIENT_FRAME_BYTES_MAX: Final = 2 * 1024 * 1024
+# One frame to a client: a batch of results.
+ANSWER_FRAME_BYTES_MAX: Final = 40 * 1024 * 1024
+# The first frame of a connection, from somebody who has not said yet who he is.
+HELLO_BYTES_MAX: Final = 4 * 1024
+# How long that may take, TLS included (Consul's CVE-2020-7218: no such limit).
+HANDSHAKE_SECONDS_MAX: Final = 5.0
+# Connections at once to one port, and those among them that have not shaken hands; further ones are closed at once.
+CONNECTIONS_MAX: Final = 4096
+HANDSHAKES_MAX: Final = 256
+# Bytes waiting to be sent on one connection; a client that does not read is cut off, a peer's messages are dropped.
+SEND_BUFFER_BYTES_MAX: Final = 64 * 1024 * 1024
+# Bytes that are handed to the socket at once. The rest waits with us, where it is counted to the byte.
+WRITE_BYTES: Final = 256 * 1024
+# Bytes that may then wait in the loop's buffer for the kernel before we hold back (asyncio's default is 64 KiB).
+SOCKET_BUFFER_BYTES_HIGH: Final = 256 * 1024
+# How long a connection that is being closed may take to hand over its last bytes; who does not read them loses them.
+LINGER_SECONDS: Final = 1.0
+# How often a connection between members says that it lives when there is nothing else to say, and how many silent
+# intervals end it. A proxy or a firewall may keep a connection open whose other end is long gone.
+PEER_BEAT_SECONDS: Final = 0.5
+PEER_BEATS_MISSED_MAX: Final = 10
+# The first pause before a member is dialed again, and the longest after doubling.
+REDIAL_SECONDS_MIN: Final = 0.05
+REDIAL_SECONDS_MAX: Final = 2.0
+# Messages between members below this travel as they are: a heartbeat's time is worth more than its bytes.
+PEER_COMPRESS_BYTES_MIN: Final = 4 * 1024
+# Lines about refused connections that one port logs in a second; the others are counted, and the count is logged.
+REFUSALS_LOGGED_PER_SECOND: Final = 10
+# What a stranger said of himself, in a line of the log or a refusal.
+REASON_CHARACTERS_MAX: Final = 300
+# The kernel asks after a silent connection this often, and gives it up after so many questions without an answer.
+KEEPALIVE_SECONDS: Final = 2
+KEEPALIVE_PROBES: Final = 3
+# Sent bytes that the other host has not acknowledged for this long: it is gone (TCP_USER_TIMEOUT).
+UNACKNOWLEDGED_SECONDS_MAX: Final = 5.0
+# Connections that wait in the kernel to be accepted. Linux cuts it to net.core.somaxconn.
+LISTEN_BACKLOG: Final = 1024
+
+# --- operations -------------------------------------------------------------------------------------------------------
+
+# A configuration file: some lines; a file of another kind must not be read whole.
+CONFIG_BYTES_MAX: Final = 256 * 1024
+# The head of a request to the status port (nginx: 8 KiB); requests there have no body.
+WEB_HEAD_BYTES_MAX: Final = 8 * 1024
+# Connections to the status port at once: a scraper, some load balancers, a person.
+WEB_CONNECTIONS_MAX: Final = 64
+# How long a request there may take to arrive, and its answer to be taken.
+WEB_SECONDS_MAX: Final = 5.0
+# Restarts that a supervisor makes within its window before it gives up (Erlang's default is 1 in 5 seconds; nodes here
+# are also killed on purpose).
+RESTARTS_MAX: Final = 10
+# That window.
+RESTART_WINDOW_SECONDS: Final = 60.0
+# The first pause before a restart, and the longest after doubling. Ten of the longest fit into the window, so a child
+# that always dies is given up.
+RESTART_PAUSE_SECONDS_MIN: Final = 0.2
+RESTART_PAUSE_SECONDS_MAX: Final = 5.0
+# How long a child may take to end in good order before it is killed.
+CHILD_STOP_SECONDS_MAX: Final = 10.0
+# The end of a child's log that is shown when it fails.
+CHILD_LOG_BYTES_SHOWN: Final = 4 * 1024
+# How long a command of the command line waits for one answer, and how long it tries other members before it gives up:
+# several elections.
+TOOL_ANSWER_SECONDS_MAX: Final = 5.0
+TOOL_TRY_SECONDS_MAX: Final = 15.0
+
+# --- the simulator ----------------------------------------------------------------------------------------------------
+
+# Steps of one linearizability check, about ten seconds; then it says that it could not check (Jepsen gives up likewise).
+CHECKER_STEPS_MAX: Final = 5_000_000
+# How long one such check may take.
+CHECKER_SECONDS_MAX: Final = 60.0
+
+# --- clients of a cluster ---------------------------------------------------------------------------------------------
+
+# Commands and bytes of one frame of a client: 256 commands spread its cost until it does not show.
+CLIENT_COMMANDS_PER_FRAME: Final = 256
+CLIENT_BYTES_PER_FRAME: Final = 64 * 1024
+# Commands of one session that are sent and not answered. The replicas keep their answers until the client says that it
+# has them, within SESSION_ANSWER_BYTES_MAX: with 250 bytes for each, none is dropped before it can be asked for again.
+SESSION_COMMANDS_SENT_MAX: Final = 4096
+# What one client has sent and not heard of, in bytes: then it waits before it sends more.
+CLIENT_BYTES_IN_FLIGHT_MAX: Final = 8 * 1024 * 1024
+# Requests of one connection that a server has not answered, in number and bytes; then it reads no more from it.
+REQUESTS_IN_FLIGHT_MAX: Final = 256
+REQUEST_BYTES_IN_FLIGHT_MAX: Final = 16 * 1024 * 1024
+# Streams open on one connection: each holds old values of the state while it lasts.
+STREAMS_PER_CONNECTION_MAX: Final = 16
+# Bytes of items in one part of a stream, after which the part ends (it holds one item more at most).
+STREAM_PART_BYTES: Final = 256 * 1024
+# How long a long poll for events waits at the server: well below what makes middle boxes forget a connection.
+EVENTS_WAIT_SECONDS_MAX: Final = 30.0
+# Events in one answer.
+EVENTS_PER_ANSWER_MAX: Final = 1024
+# Text of an error on the wire; the rest is cut, since it is for people.
+ERROR_TEXT_CHARACTERS_MAX: Final = 1024
+# How long a client waits before it tries again when no member answers: doubled each time, with up to a half of jitter.
+RECONNECT_SECONDS_MIN: Final = 0.02
+RECONNECT_SECONDS_MAX: Final = 1.0
+# How long a client tries to reach the cluster, or to have a call answered, when it is not told otherwise (etcd's client
+# waits 5 s to dial).
+CLIENT_TIMEOUT_SECONDS: Final = 10.0
+# A client's session ends after this silence (Consul and etcd leases: 10 to 60 s are usual); it speaks up at a third.
+CLIENT_SESSION_TTL_SECONDS: Final = 60.0
+# Addresses that a client keeps: those that it was given and those of the members.
+CLIENT_ADDRESSES_MAX: Final = 256
+
 # --- the command line -----------------------------------------------------------------------------------------------
 
 # Different commands that `log info` counts one by one. No machine has as many; a log of nonsense may, and the count

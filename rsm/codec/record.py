@@ -47,6 +47,7 @@ __all__ = [
     "decode_header",
     "decode_payload",
     "decode_record",
+    "decompress",
     "encode_record",
 ]
 
@@ -219,10 +220,11 @@ def decode_payload(header: Header, stored: bytes | memoryview) -> bytes:
         raise BadBytes("the record payload does not match its checksum")
     if not header.flags & FLAG_LZ4:
         return bytes(stored)
-    return _decompress(stored, header.raw_bytes)
+    return decompress(stored, header.raw_bytes)
 
 
-def _decompress(stored: bytes | memoryview, raw_bytes: int) -> bytes:
+def decompress(stored: bytes | memoryview, raw_bytes: int) -> bytes:
+    """The content of one lz4 frame that must inflate to exactly `raw_bytes`; `BadBytes`."""
     decompressor = lz4.frame.LZ4FrameDecompressor()
     try:
         # One byte more than promised, so that a frame that holds more is seen as such and nothing larger is ever

@@ -10,23 +10,58 @@ from __future__ import annotations
 
 import time
 
-from rsm.limits import CLOCK_JUMP_SECONDS_MAX
+from rsm.limits import CLOCK_JUMP_SECONDS_MAX, CLOCK_SKEW_SECONDS_MAX
 from rsm.node.log import logger
+
+SECOND = 10**9
+
+
+def first_stamp(last_stamp: int, wall_clock: int) -> int:
+    """Where a leadership's stamps begin: at its wall clock, unless that is implausible, and never before the last one.
+
+    All in nanoseconds since 1970; `last_stamp` 0 for a log without any.
+    """
+    if last_stamp and wall_clock - last_stamp > CLOCK_JUMP_SECONDS_MAX * SECOND:
+        logger.error(
+            "the wall clock is implausibly far ahead of the log and is not used: set it right",
+            wall_clock=wall_clock,
+            log_time=last_stamp,
+        )
+        return last_stamp
+    return max(last_stamp, wall_clock)
+
+
+class LeaderClock:
+    """Stamps of one leadership in a cluster. `now` is the monotonic clock in seconds that comes with every call."""
+
+    def __init__(self, last_stamp: int, own: int, others: list[int], now: float) -> None:
+        """`own` and `others`: the wall clocks of the leader and of those who elected it, at the election."""
+        clocks = sorted([own, *others])
+        median = clocks[len(clocks) // 2]
+        if abs(own - median) > CLOCK_SKEW_SECONDS_MAX * SECOND:
+            logger.error(
+                "this node's wall clock is far from those of the others and is not used: set it right",
+                wall_clock=own,
+                median=median,
+            )
+            own = median
+        self._start = first_stamp(last_stamp, own)
+        self._started = now
+
+    def advance_to(self, stamp: int, now: float) -> None:
+        """Go on from a later stamp, if the log has one."""
+        self._start += max(0, stamp - self.at(now))
+
+    def at(self, now: float) -> int:
+        """The stamp of a batch proposed now."""
+        return self._start + int((now - self._started) * SECOND)
 
 
 class LogClock:
     """Stamps for the batches of one leadership, in nanoseconds since 1970."""
 
     def __init__(self, last_stamp: int) -> None:
-        wall = time.time_ns()
-        if last_stamp and wall - last_stamp > CLOCK_JUMP_SECONDS_MAX * 10**9:
-            logger.error(
-                "the wall clock is implausibly far ahead of the log and is not used: set it right",
-                wall_clock=wall,
-                log_time=last_stamp,
-            )
-            wall = last_stamp
-        self._start = max(last_stamp, wall)
+        self._start = first_stamp(last_stamp, time.time_ns())
         self._started = time.monotonic_ns()
 
     def now(self) -> int:

@@ -5,6 +5,8 @@
     term                        term and vote (rsm.node.term_file)
     log/<first index>.log       segments (rsm.node.journal)
     snapshots/<index>.snapshot  snapshots (rsm.node.snapshots)
+    recovering                  there while a cluster's node lacks part of what it may have acknowledged
+    damaged/                    what a cluster's node set aside, to fetch it from another one
 
 The identity is written last when a directory is made, so a directory that has one has everything; a crash before that
 leaves a directory that is made again. It is never made again over a log that holds entries: an identity that was lost
@@ -15,26 +17,40 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
 
 from rsm.codec.cbor import decode_canonical, encode
-from rsm.codec.record import RECORD_FORMAT, RecordKind, check_format, decode_record, encode_record
+from rsm.codec.record import RECORD_FORMAT, Entry, RecordKind, check_format, decode_record, encode_record
 from rsm.errors import BadBytes, CallerError, CorruptFile, StorageError, WrongMachine
 from rsm.limits import CONTROL_BYTES_MAX, SEGMENT_BYTES
 from rsm.node.disk import Disk, Lock
 from rsm.node.files import located, new_file
 from rsm.node.journal import Journal
 from rsm.node.scan import scan
-from rsm.node.segment import is_segment_name
+from rsm.node.segment import TornTail, is_segment_name
 from rsm.node.snapshots import SnapshotFiles
 from rsm.node.term_file import TermFile
 
 __all__ = ["Identity", "MachineDirectory", "new_cluster_id", "read_identity"]
 
-_OWN_NAMES = frozenset({"identity", "identity.tmp", "lock", "term", "term.tmp", "log", "snapshots"})
+_OWN_NAMES = frozenset(
+    {
+        "identity",
+        "identity.tmp",
+        "lock",
+        "term",
+        "term.tmp",
+        "log",
+        "snapshots",
+        "recovering",
+        "recovering.tmp",
+        "damaged",
+    }
+)
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -157,19 +173,50 @@ class MachineDirectory:
         return os.path.join(self.path, "snapshots")
 
     @property
+    def recovering_path(self) -> str:
+        """The mark of a node whose word does not count yet."""
+        return os.path.join(self.path, "recovering")
+
+    @property
+    def is_recovering(self) -> bool:
+        """Whether the mark is there."""
+        return self._disk.exists(self.recovering_path)
+
+    def mark_recovering(self) -> None:
+        """Set the mark; durable on return."""
+        if not self.is_recovering:
+            with new_file(self._disk, self.recovering_path):
+                pass
+
+    def clear_recovering(self) -> None:
+        """Take the mark away; durable on return."""
+        if self.is_recovering:
+            self._disk.unlink(self.recovering_path)
+            self._disk.fsync_directory(self.path)
+
+    @property
     def term_path(self) -> str:
         """The file of term and vote."""
         return os.path.join(self.path, "term")
 
-    def open_journal(self, *, segment_bytes: int = SEGMENT_BYTES) -> Journal:
-        """Open the log; `CorruptFile` if it is gone."""
+    def open_journal(
+        self,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        create: bool = False,
+        observe: Callable[[Entry], None] | None = None,
+        before_cut: Callable[[TornTail], None] | None = None,
+    ) -> Journal:
+        """Open the log, see `Journal.open`; `CorruptFile` if it is gone."""
         return Journal.open(
             self._disk,
             self.log_path,
             group_id=self.identity.group_id,
             cluster_id=self.identity.cluster_id,
             segment_bytes=segment_bytes,
-            create=False,
+            create=create,
+            observe=observe,
+            before_cut=before_cut,
         )
 
     def open_term(self) -> TermFile:

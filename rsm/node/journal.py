@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -85,20 +85,28 @@ class Journal:
         cluster_id: bytes = bytes(16),
         segment_bytes: int = SEGMENT_BYTES,
         create: bool = True,
+        observe: Callable[[Entry], None] | None = None,
+        before_cut: Callable[[TornTail], None] | None = None,
     ) -> Self:
         """Open the log in directory `path`, verifying all of it; with `create`, start one where there is none.
 
+        `observe` sees each entry as it is verified; `before_cut` is called before a torn tail is cut.
         Raises `CorruptFile`, `WrongMachine` (another cluster or group), `StorageError`.
         """
         journal = cls(disk, path, group_id, cluster_id, segment_bytes)
         try:
-            journal._recover(create)
+            journal._recover(create, observe, before_cut)
         except BaseException:
             journal._tail.close()
             raise
         return journal
 
-    def _recover(self, create: bool) -> None:
+    def _recover(
+        self,
+        create: bool,
+        observe: Callable[[Entry], None] | None,
+        before_cut: Callable[[TornTail], None] | None,
+    ) -> None:
         disk = self._disk
         if create and not disk.exists(self.path):
             disk.mkdir(self.path)
@@ -127,8 +135,10 @@ class Journal:
             self._unlink(path)
         torn = None
         for path in paths[start:]:
-            torn = self._load(path, last=path == paths[-1])
+            torn = self._load(path, observe, last=path == paths[-1])
         if torn is not None:
+            if before_cut is not None:
+                before_cut(torn)
             self._tail.cut(torn.offset)
         else:
             # What we read may be in the page cache only, if just the process had died.
@@ -136,7 +146,7 @@ class Journal:
         self._durable_index = self.last_index
         self.recovery = Recovery(self.last_index - self.first_index + 1, (torn,) if torn else ())
 
-    def _load(self, path: str, *, last: bool) -> TornTail | None:
+    def _load(self, path: str, observe: Callable[[Entry], None] | None, *, last: bool) -> TornTail | None:
         file = self._tail.open(path) if last else self._disk.open(path, writable=False)
         try:
             reader = SegmentReader(file, last=last)
@@ -145,6 +155,8 @@ class Journal:
             self._index.add_segment(Segment(path, reader.head, reader.end))
             for frame in reader:
                 self._index.add_entry(frame.entry.index, frame.entry.term, frame.chain, frame.end)
+                if observe is not None:
+                    observe(frame.entry)
             return reader.torn
         finally:
             if not last:
@@ -369,6 +381,17 @@ class Journal:
                 if path != self._index.segments[0].path:
                     self._unlink(path)
             self._durable_index = index
+
+    def clear(self) -> None:
+        """Drop everything and start as an empty log at index 1: its node fetches all from another one."""
+        self._check_usable()
+        with self._sync_lock, self._tail.fatal():
+            self._truncations += 1
+            while self._index.segments:
+                self._drop_newest()
+            self._index.clear()
+            self._start_segment(SegmentHead(self.cluster_id, self.group_id, 1, 0, ZERO_CHAIN, True))
+            self._durable_index = 0
 
     # --- reading ----------------------------------------------------------------------------------------------------
 

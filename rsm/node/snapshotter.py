@@ -49,6 +49,17 @@ class Written(NamedTuple):
     error: BaseException | None
 
 
+def drop_older(files: SnapshotFiles, journal: Journal, confirmed_index: int) -> None:
+    """Drop what a new snapshot makes superfluous: old ones, and the log before the oldest that stays.
+
+    The last confirmed snapshot stays, and whatever is newer.
+    """
+    indexes = files.indexes()
+    confirmed = max((index for index in indexes if index <= confirmed_index), default=0)
+    files.remove_older(max(SNAPSHOTS_KEPT, sum(index >= confirmed for index in indexes)))
+    journal.compact_to(files.indexes()[0])
+
+
 class Snapshotter:
     """Snapshots of one replica. Everything but `request` belongs to the runner's thread.
 
@@ -86,13 +97,25 @@ class Snapshotter:
 
     def request(self) -> int:
         """From any thread: have a snapshot taken and wait for it; returns its index."""
+        return self.ask().result()
+
+    def ask(self) -> Future[int]:
+        """From any thread: have a snapshot taken; the future gets its index."""
         wanted: Future[int] = Future()
         with self._requests:
             if self._is_abandoned:
                 raise Closed("the machine is closed")
             self._waiting.append(wanted)
         self._wake()
-        return wanted.result()
+        return wanted
+
+    def rebind(self, replica: Replica) -> None:
+        """Another replica has taken the place of the one there was: a snapshot was installed."""
+        if self._parts is not None:
+            self._end(Last.ABANDON)
+        self._replica = replica
+        self.last_index = max(self.last_index, replica.index)
+        self._counted_from = self._journal.stored_bytes
 
     @property
     def is_producing(self) -> bool:
@@ -202,8 +225,7 @@ class Snapshotter:
         if error is None:
             self.last_index = result.at_index
             try:
-                self._files.remove_older(SNAPSHOTS_KEPT)
-                self._journal.compact_to(self._files.indexes()[0])
+                drop_older(self._files, self._journal, self._replica.confirmed_index)
             except StorageError as failure:
                 error = failure
         # Also after a failure: the next try comes when the log has grown again, not at every hash point.

@@ -1,25 +1,37 @@
 """The engine seam: what a shell sees of consensus, narrow enough that any engine can stand behind it.
 
-An engine decides, the shell does. The shell hands in what happened (a proposal, the disk's progress) and carries out
-what `ready` names, in the order its fields are written in.
+An engine decides, the shell does. The shell hands in what happened (a proposal, a message, time, the disk's progress)
+and carries out what `ready` names, in the order its fields are written in.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 from rsm.codec.record import Entry, RecordKind
+from rsm.raft.messages import Message
 
 
 class Ready(NamedTuple):
-    """What the shell must do now.
+    """What the shell must do now, in this order.
 
-    `persist`: append to the journal, in order, then sync, then tell `durable`. `committed`: apply, in order; these are
-    durable on a quorum, so their answers may be given.
+    `hard_state`: term and vote to sync before anything below. `truncate_from`: cut the journal there, 0 for not.
+    `persist`: append to the journal, in order, then sync at leisure, then tell `durable`. `messages`: send, once the
+    two above are done; none of them waits for the sync of `persist`. `committed`: apply, in order; these are durable on
+    a quorum and here, so their answers may be given. `reads`: run each read once that index is applied. `snapshots`:
+    members whose next entry the log no longer holds. `has_recovered`: this member's votes count again from here on;
+    make that durable.
     """
 
     persist: list[Entry]
     committed: list[Entry]
+    hard_state: tuple[int, int | None] | None = None
+    truncate_from: int = 0
+    messages: Sequence[tuple[int, Message]] = ()
+    reads: Sequence[tuple[Any, int]] = ()
+    snapshots: Sequence[int] = ()
+    has_recovered: bool = False
 
 
 class Engine(Protocol):

@@ -80,10 +80,15 @@ def join_item(session: int, sequence: int, lowest_unanswered: int, call: bytes, 
 
 def join_batch(machine_version: int, stamp: int, flags: int, items: list[bytes]) -> bytes:
     """The payload of one entry from already encoded items. `LimitExceeded` for one that no replica would take."""
-    if len(items) > BATCH_COMMANDS_MAX:
-        raise LimitExceeded(f"a batch of {len(items)} commands exceeds the bound of {BATCH_COMMANDS_MAX}")
+    return join_runs(machine_version, stamp, flags, len(items), items)
+
+
+def join_runs(machine_version: int, stamp: int, flags: int, count: int, runs: list[bytes]) -> bytes:
+    """The same from runs of encoded items, one behind the other, that are `count` items together."""
+    if count > BATCH_COMMANDS_MAX:
+        raise LimitExceeded(f"a batch of {count} commands exceeds the bound of {BATCH_COMMANDS_MAX}")
     head = b"\x85" + encode_uint(BATCH_FORMAT) + encode_uint(machine_version) + encode_uint(stamp) + encode_uint(flags)
-    payload = b"".join((head, encode_head(4, len(items)), *items))
+    payload = b"".join((head, encode_head(4, count), *runs))
     if len(payload) > ENTRY_BYTES_MAX:
         raise LimitExceeded(f"a batch of {len(payload)} bytes exceeds the bound of {ENTRY_BYTES_MAX}")
     return payload

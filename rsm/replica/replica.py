@@ -69,6 +69,7 @@ class Replica:
         self.term = 0
         self.schema: dict[str, Any] | None = None  # as the log last declared it
         self.roots: dict[int, bytes] = {}  # the last ROOTS_KEPT hash points
+        self.confirmed_index = 0  # a quorum had our root here, as far as this process has seen it in the log
         self._specs = self.definition.commands
 
     # --- entries --------------------------------------------------------------------------------------------------
@@ -87,7 +88,11 @@ class Replica:
                 batch = decode_batch(entry.payload)
             is_hash_point = is_hash_point or batch.is_hash_point
             answers = self._apply_batch(entry.index, batch)
-        elif entry.kind not in (RecordKind.NOOP, RecordKind.CONFIGURATION):
+        elif entry.kind == RecordKind.CONFIGURATION:
+            self.store.begin()
+            self.system.configuration = entry.payload
+            self.store.end()
+        elif entry.kind != RecordKind.NOOP:
             raise BadBytes(f"entry {entry.index} is of kind {entry.kind}, which no log may hold")
         self.index, self.term = entry.index, entry.term
         failures, self.executor.failures = self.executor.failures, []

@@ -8,7 +8,7 @@ hashed again from its values, and the sums and the root must be those of the man
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,6 +28,7 @@ SNAPSHOT_FORMAT = 1
 EVENTS = "rsm.events"
 EVENTS_PER_CHUNK = 1024
 
+_raw_leaves = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 decode_events = msgspec.msgpack.Decoder(list[RawEvent]).decode
 
 
@@ -119,6 +120,11 @@ def _parts(cut: Cut, manifest: Manifest, events: list[RawEvent]) -> Generator[tu
         cut.close()
 
 
+def encode_chunk(name: str, bucket: int, leaves: bytes) -> bytes:
+    """The payload of a CHUNK record with one bucket, or a piece of one."""
+    return cbor.encode([name, [[bucket, leaves]]])
+
+
 def decode_chunk(payload: bytes) -> tuple[str, list[list[Any]]]:
     """(container, [[bucket, leaves], ...]) of a chunk; `BadBytes` if it is not one."""
     chunk = cbor.decode(payload, bytes_max=SNAPSHOT_RECORD_BYTES_MAX)
@@ -130,31 +136,90 @@ def decode_chunk(payload: bytes) -> tuple[str, list[list[Any]]]:
     return chunk[0], chunk[1]
 
 
+class Restoring:
+    """A snapshot being loaded into a replica, whatever that held: `add` its chunks in any order, then `finish`.
+
+    `WrongMachine` or `BadBytes`, and then the replica is unusable.
+    """
+
+    def __init__(self, replica: Replica, manifest: Manifest) -> None:
+        _check_machine(replica, manifest)
+        self.replica = replica
+        self.manifest = manifest
+        self._events: list[RawEvent] = []
+        replica.store.clear()
+
+    def add(self, kind: RecordKind, payload: bytes) -> None:
+        """Load one CHUNK record."""
+        if kind != RecordKind.CHUNK:
+            raise BadBytes(f"a snapshot holds a record of kind {kind}")
+        name, buckets = decode_chunk(payload)
+        for _, leaves in buckets:
+            if name == EVENTS:
+                self._events.extend(_events(leaves))
+            else:
+                self.replica.store.load(name, leaves)
+
+    def finish(self) -> None:
+        """Everything is there: compare sums and root, and take over the rest."""
+        replica, manifest = self.replica, self.manifest
+        replica.ring.restore(manifest.events_newest, self._events)
+        replica.index, replica.term, replica.schema = manifest.index, manifest.term, manifest.schema
+        replica.roots = dict(manifest.roots)
+        _check_sums(replica, manifest)
+
+
+def equal_buckets(replica: Replica, manifest: Manifest) -> dict[str, bytes]:
+    """Which buckets of a snapshot the replica holds already: a bit for each bucket of each container, lowest first."""
+    replica.store.digests()  # settles the sums
+    have = {}
+    for name, (kind, schema, sums) in manifest.state.items():
+        ledger = replica.store.ledgers.get(name)
+        if ledger is not None and (ledger.kind, ledger.schema) == (kind, schema):
+            ours = ledger.sum_bytes()
+            bits = sum(1 << at for at in range(BUCKETS) if ours[8 * at : 8 * at + 8] == sums[8 * at : 8 * at + 8])
+            have[name] = bits.to_bytes(BUCKETS // 8, "little")
+    return have
+
+
+def has_bucket(have: dict[str, bytes], name: str, bucket: int) -> bool:
+    """Whether `equal_buckets` found this one."""
+    bits = have.get(name, b"")
+    return bucket // 8 < len(bits) and bool(bits[bucket // 8] >> bucket % 8 & 1)
+
+
+def without_buckets(payload: bytes, have: dict[str, bytes], bytes_max: int) -> Iterator[bytes]:
+    """A CHUNK record's payload without the buckets that somebody has, in pieces of about `bytes_max`; maybe nothing."""
+    name, buckets = decode_chunk(payload)
+    left = [pair for pair in buckets if name == EVENTS or not has_bucket(have, name, pair[0])]
+    if len(left) == len(buckets) and len(payload) <= bytes_max:
+        yield payload
+    elif left:
+        for bucket, leaves in left:
+            yield from _split_leaves(name, bucket, _raw_leaves(leaves), bytes_max)
+
+
+def _split_leaves(name: str, bucket: int, leaves: list[msgspec.Raw], bytes_max: int) -> Iterator[bytes]:
+    packed = encode(leaves)
+    if len(packed) <= bytes_max or len(leaves) < 2:
+        yield encode_chunk(name, bucket, packed)
+        return
+    middle = len(leaves) // 2
+    yield from _split_leaves(name, bucket, leaves[:middle], bytes_max)
+    yield from _split_leaves(name, bucket, leaves[middle:], bytes_max)
+
+
 def restore(replica: Replica, records: Iterable[tuple[RecordKind, bytes]]) -> Manifest:
     """Load a snapshot into a replica, whatever it held.
 
     `WrongMachine` or `BadBytes`, and then the replica is unusable.
     """
     stream = iter(records)
-    manifest = read_manifest(next(stream, None))
-    _check_machine(replica, manifest)
-    store = replica.store
-    store.clear()
-    events: list[RawEvent] = []
+    restoring = Restoring(replica, read_manifest(next(stream, None)))
     for kind, payload in stream:
-        if kind != RecordKind.CHUNK:
-            raise BadBytes(f"a snapshot holds a record of kind {kind}")
-        name, buckets = decode_chunk(payload)
-        for _, leaves in buckets:
-            if name == EVENTS:
-                events.extend(_events(leaves))
-            else:
-                store.load(name, leaves)
-    replica.ring.restore(manifest.events_newest, events)
-    replica.index, replica.term, replica.schema = manifest.index, manifest.term, manifest.schema
-    replica.roots = dict(manifest.roots)
-    _check_sums(replica, manifest)
-    return manifest
+        restoring.add(kind, payload)
+    restoring.finish()
+    return restoring.manifest
 
 
 def _events(packed: bytes) -> list[RawEvent]:

@@ -45,6 +45,7 @@ class System(StateMachine, name="rsm", version=1, prefix="rsm."):
     event_count: int
     key_bytes: int
     key_horizon: int  # every key created up to this log time has been dropped
+    configuration: bytes  # the cluster's members, as the last CONFIGURATION entry has them; empty for a lone machine
 
     timers: SortedMap[tuple[int, int], Timer]
     timer_due: Map[int, int]

@@ -76,6 +76,7 @@ def confirmed(replica: Replica, values: Any) -> Answer:
     if not fits(values, int, bytes):
         return BAD_VALUES
     replica.compare_root(values[0], values[1])
+    replica.confirmed_index = max(replica.confirmed_index, values[0])
     return NOTHING
 
 

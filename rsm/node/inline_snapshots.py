@@ -1,0 +1,78 @@
+"""Snapshots without a thread: the whole of one is written between two entries. For simulations, which have no time."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+
+from rsm.node.journal import Journal
+from rsm.node.snapshots import SnapshotFiles
+from rsm.node.snapshotter import drop_older
+from rsm.replica.replica import Replica
+from rsm.replica.snapshot import parts
+
+__all__ = ["InlineSnapshots"]
+
+
+class InlineSnapshots:
+    """The same face as `Snapshotter`."""
+
+    is_producing = False
+    rest_seconds = 0.0
+
+    def __init__(self, replica: Replica, journal: Journal, files: SnapshotFiles, *, log_bytes: int) -> None:
+        self._replica = replica
+        self._journal = journal
+        self._files = files
+        self._log_bytes = log_bytes
+        self._counted_from = journal.stored_bytes
+        self._waiting: list[Future[int]] = []
+        self.last_index = max(files.indexes(), default=0)
+
+    @property
+    def wants_hash_point(self) -> bool:
+        """Whether the next batch should be a hash point, because a snapshot was asked for."""
+        return bool(self._waiting)
+
+    def ask(self) -> Future[int]:
+        """Have a snapshot taken at the next hash point."""
+        wanted: Future[int] = Future()
+        self._waiting.append(wanted)
+        return wanted
+
+    def at_hash_point(self) -> None:
+        """The replica stands at a hash point: take a snapshot if one is due."""
+        if not self._waiting and self._journal.stored_bytes - self._counted_from < self._log_bytes:
+            return
+        index, term = self._replica.index, self._replica.term
+        with self._files.begin(index, term) as writer:
+            for kind, payload in parts(self._replica, self._journal.chain_at(index)):
+                writer.add(kind, payload)
+            writer.commit()
+        self.last_index = index
+        drop_older(self._files, self._journal, self._replica.confirmed_index)
+        self._counted_from = self._journal.stored_bytes
+        waiting, self._waiting = self._waiting, []
+        for wanted in waiting:
+            wanted.set_result(index)
+
+    def refuse(self, error: BaseException) -> None:
+        """No hash point could be logged: whoever waits gets the reason."""
+        waiting, self._waiting = self._waiting, []
+        for wanted in waiting:
+            wanted.set_exception(error)
+
+    def rebind(self, replica: Replica) -> None:
+        """Another replica has taken the place of the one there was: a snapshot was installed."""
+        self._replica = replica
+        self.last_index = max(self.last_index, replica.index)
+        self._counted_from = self._journal.stored_bytes
+
+    def advance(self) -> None:
+        """Nothing is ever half done."""
+
+    def stop(self) -> None:
+        """Nothing to finish."""
+
+    def abandon(self, reason: BaseException) -> None:
+        """Nobody waits for ever."""
+        self.refuse(reason)

@@ -1,0 +1,639 @@
+"""One node of a cluster without sockets, threads and clocks: consensus, disk, replica, and those who wait.
+
+Theory of operation. Whatever happens comes in as a call with the time (`receive`, `tick`, `submit`, `synced`); then
+`flush` does everything that follows from it: it turns what waits into batches, carries out what the engine is ready
+for, in its order, applies what is committed, answers, and leaves in `outbox` what is to be sent. The only I/O is the
+disk's, through its seam, and of that the syncs of the log are the caller's to run, in a thread: while one lasts,
+heartbeats go on. So the same code runs in a process with asyncio and in a simulation under a virtual clock.
+
+Whatever is raised ends the node: the state of a disk or of a replica is then something that only a new start can
+judge. A full disk is not such a thing: the entries were never logged, and another node leads meanwhile.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable
+from itertools import count
+from typing import Any, Literal, NamedTuple, Protocol
+
+import msgspec
+
+from rsm.codec.record import Entry
+from rsm.errors import BadBytes, CallerError, Closed, CorruptFile, NotLeader, RsmError, StorageError, WrongMachine
+from rsm.limits import (
+    APPEND_BYTES_MAX,
+    ELECTION_SECONDS_MAX,
+    ELECTION_SECONDS_MIN,
+    FULL_DISK_RETRY_SECONDS,
+    HEARTBEAT_SECONDS,
+    READS_WAITING_MAX,
+    SEGMENT_BYTES,
+    SEGMENT_BYTES_MIN,
+    SNAPSHOT_LOG_BYTES,
+)
+from rsm.machine.machine import StateMachine
+from rsm.node.disk import Disk
+from rsm.node.inline_snapshots import InlineSnapshots
+from rsm.node.installing import SnapshotReceiver, SnapshotSender
+from rsm.node.journal import Journal
+from rsm.node.leading import Leading
+from rsm.node.log import describe, logger
+from rsm.node.requests import Read, Request
+from rsm.node.salvage import Salvaged, salvage
+from rsm.node.snapshots import SnapshotFiles
+from rsm.raft.cluster import ClusterEngine
+from rsm.raft.configuration import Configuration
+from rsm.raft.configuration import Member as ClusterMember
+from rsm.raft.engine import Ready
+from rsm.raft.messages import Message, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotResult, SnapshotWant
+from rsm.replica.replica import Replica
+
+__all__ = ["Member", "MemberOptions", "Snapshots"]
+
+
+class MemberOptions(msgspec.Struct, frozen=True):
+    """How one node runs. Times in seconds."""
+
+    node_id: int
+    path: str
+    heartbeat_seconds: float = HEARTBEAT_SECONDS
+    election_seconds_min: float = ELECTION_SECONDS_MIN
+    election_seconds_max: float = ELECTION_SECONDS_MAX
+    durability: Literal["fsync", "os"] = "fsync"
+    snapshot_log_bytes: int = SNAPSHOT_LOG_BYTES
+
+
+class Snapshots(Protocol):
+    """Who takes snapshots: a `Snapshotter` with its thread, or `InlineSnapshots`."""
+
+    last_index: int
+
+    @property
+    def wants_hash_point(self) -> bool: ...
+    @property
+    def is_producing(self) -> bool: ...
+    @property
+    def rest_seconds(self) -> float: ...
+    def ask(self) -> Any: ...
+    def at_hash_point(self) -> None: ...
+    def refuse(self, error: BaseException) -> None: ...
+    def rebind(self, replica: Replica) -> None: ...
+    def advance(self) -> None: ...
+    def stop(self) -> None: ...
+    def abandon(self, reason: BaseException) -> None: ...
+
+
+SnapshotsOf = Callable[[Replica, Journal, SnapshotFiles, int], Snapshots]
+
+
+class _Change(NamedTuple):
+    """A change of membership on its way: done when `is_done` of the configuration in force."""
+
+    is_done: Callable[[Configuration], bool]
+    done: Callable[[int], None]
+    fail: Callable[[Exception], None]
+
+
+class Member:
+    """One node. Made by `open`; every other call belongs to one thread, and `flush` follows it."""
+
+    def __init__(
+        self,
+        machine: type[StateMachine],
+        options: MemberOptions,
+        opened: Salvaged,
+        *,
+        now: float,
+        wall_clock: Callable[[], int],
+        chance: random.Random,
+        snapshots_of: SnapshotsOf | None = None,
+    ) -> None:
+        self.node_id = options.node_id
+        self.directory, self.journal = opened.directory, opened.journal
+        self.replica = opened.replica
+        self.snapshot_files = opened.snapshots
+        self.outbox: list[tuple[int, Message]] = []
+        self.events_waiting: list[Callable[[], None]] = []  # called once when there are new events
+        self._machine = machine
+        self._options = options
+        self._terms = opened.terms
+        self._wall_clock = wall_clock
+        self._now = now
+        vote = opened.terms.vote
+        self.engine = ClusterEngine(
+            options.node_id,
+            opened.journal,
+            term=opened.terms.term,
+            vote=None if vote is None else int(vote),
+            configurations=opened.configurations,
+            commit_index=opened.replica.index,
+            is_recovering=opened.directory.is_recovering,
+            now=now,
+            heartbeat_seconds=options.heartbeat_seconds,
+            election_seconds=(options.election_seconds_min, options.election_seconds_max),
+            chance=chance,
+        )
+        make = snapshots_of or _inline
+        self.snapshots = make(self.replica, self.journal, self.snapshot_files, options.snapshot_log_bytes)
+        self.leading = Leading(self.engine, self.replica, self.node_id)
+        self.leading.bind_snapshots(lambda: self.snapshots.wants_hash_point)
+        self._led_term = 0
+        self._reads: list[tuple[int, int, Read]] = []  # a heap: the index that must be applied first
+        self._barriers: set[Read] = set()
+        self._numbers = count()
+        self._senders: dict[int, SnapshotSender] = {}
+        self._receiver: SnapshotReceiver | None = None
+        self._changes: list[_Change] = []
+        self._transfer: tuple[Callable[[int], None], Callable[[Exception], None]] | None = None
+        self._disk_full_until: float | None = None
+        self._has_more = False
+        self.elections = 0
+
+    @classmethod
+    def open(
+        cls,
+        machine: type[StateMachine],
+        options: MemberOptions,
+        disk: Disk,
+        *,
+        now: float,
+        wall_clock: Callable[[], int],
+        chance: random.Random,
+        snapshots_of: SnapshotsOf | None = None,
+    ) -> Member:
+        """Open a prepared directory. `DirectoryInUse`, `WrongMachine`, `CorruptFile` (its identity), `StorageError`."""
+        segment_bytes = max(SEGMENT_BYTES_MIN, min(SEGMENT_BYTES, options.snapshot_log_bytes))
+        opened = salvage(machine, options.path, disk, segment_bytes=segment_bytes)
+        return cls(machine, options, opened, now=now, wall_clock=wall_clock, chance=chance, snapshots_of=snapshots_of)
+
+    # --- where it stands ---------------------------------------------------------------------------------------------
+
+    @property
+    def configuration(self) -> Configuration:
+        """The latest in the log, committed or not."""
+        return self.engine.configuration
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether commands are taken here."""
+        return self.engine.is_leader
+
+    @property
+    def leader_id(self) -> int | None:
+        """Who leads, as far as this node knows."""
+        return self.engine.leader
+
+    @property
+    def term(self) -> int:
+        """The current term."""
+        return self.engine.term
+
+    @property
+    def commit_index(self) -> int:
+        """Known to be committed up to here."""
+        return self.engine.commit_index
+
+    @property
+    def applied_index(self) -> int:
+        """The replica's index."""
+        return self.replica.index
+
+    @property
+    def is_recovering(self) -> bool:
+        """Whether its votes and acknowledgements do not count yet."""
+        return self.engine.replication.is_recovering
+
+    @property
+    def is_installing(self) -> bool:
+        """Whether a snapshot is on its way in."""
+        return self._receiver is not None
+
+    @property
+    def needs_sync(self) -> bool:
+        """Whether `journal.sync()` should be run, in any thread, and then `synced`."""
+        return self._options.durability == "fsync" and self.journal.durable_index < self.journal.last_index
+
+    def not_leader(self) -> NotLeader:
+        """Where to go instead."""
+        return self.leading.not_leader()
+
+    def next_wake(self, now: float) -> float:
+        """Seconds until time alone gives it something to do."""
+        if self._has_more or (self.snapshots.is_producing and self.snapshots.rest_seconds <= 0):
+            return 0.0
+        wait = min(self.engine.next_tick(now), self.leading.next_wake(now))
+        if self.snapshots.is_producing:
+            wait = min(wait, self.snapshots.rest_seconds)
+        for sender in self._senders.values():
+            at = sender.next_at()
+            if at is not None:
+                wait = min(wait, max(0.0, at - now))
+        return wait
+
+    # --- what happens ------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        self._now = now
+        self.engine.own_wall_clock = self._wall_clock()
+        if self._disk_full_until is not None and now >= self._disk_full_until:
+            self._disk_full_until = None
+            self.engine.may_lead = True
+        self.engine.tick(now)
+        if self._transfer is not None and self.engine.is_leader and not self.engine.is_transferring:
+            (_, fail), self._transfer = self._transfer, None
+            fail(CallerError("the other node did not take over in time; this one goes on leading"))
+        self._promote()
+
+    def receive(self, sender: int, message: Message, now: float) -> None:
+        """A message of another node."""
+        self._now = now
+        self.engine.receive(sender, message, now)
+        if message.term != self.engine.term:
+            return
+        if isinstance(message, SnapshotOffer | SnapshotChunk):
+            if not self.engine.is_leader:
+                self._receive_snapshot(sender, message)
+        elif isinstance(message, SnapshotWant | SnapshotAck | SnapshotResult) and self.engine.is_leader:
+            self._serve_snapshot(sender, message, now)
+
+    def disconnected(self, peer: int, now: float) -> None:
+        """The connection to a node broke: what was on its way is lost."""
+        self._now = now
+        self.engine.disconnected(peer)
+        self._senders.pop(peer, None)
+
+    def connected(self, peer: int, now: float) -> None:
+        """There is a new connection to a node."""
+        self.disconnected(peer, now)
+
+    def synced(self, now: float) -> None:
+        """`journal.sync()` has returned."""
+        self._now = now
+        # What the journal says now, and not what the sync said when it began: the log may have been cut since.
+        self.engine.durable(self.journal.durable_index)
+
+    def submit(self, request: Request) -> None:
+        """Commands to log; see `Request`."""
+        self.leading.submit(request)
+
+    def read(self, read: Read) -> None:
+        """A read of the state; see `Read`."""
+        if len(self._reads) + len(self._barriers) >= READS_WAITING_MAX:
+            read.fail(CallerError("too many reads are waiting: try again"))
+        elif read.consistency == "linearizable":
+            if not self.engine.is_leader:
+                read.fail(self.not_leader())
+                return
+            self._barriers.add(read)
+            self.engine.read(read)
+        else:
+            index = read.index if read.consistency == "at_least" else 0
+            heapq.heappush(self._reads, (index, next(self._numbers), read))
+            self._run_reads()
+
+    def change(
+        self,
+        action: Literal["add", "add_learner", "remove"],
+        member: ClusterMember,
+        done: Callable[[int], None],
+        fail: Callable[[Exception], None],
+    ) -> None:
+        """Change the membership; `done` gets the index at which it took effect. One change at a time."""
+        if not self.engine.is_leader:
+            fail(self.not_leader())
+            return
+        configuration = self.configuration
+        known = configuration.get(member.id)
+        try:
+            if action == "remove":
+                if known is None:
+                    raise CallerError(f"node {member.id} is not a member")
+                new = configuration.without(member.id)
+                change = _Change(lambda now: now.get(member.id) is None, done, fail)
+            else:
+                if known is not None and (known.is_voter or action == "add_learner"):
+                    raise CallerError(f"node {member.id} is a member already")
+                wants_vote = action == "add"
+                new = configuration.with_member(
+                    ClusterMember(member.id, member.peer_address, member.client_address, False, wants_vote)
+                )
+                change = _Change(lambda now: _is_in(now, member.id, wants_vote=wants_vote), done, fail)
+            self.engine.change(new)
+        except (CallerError, BadBytes) as error:
+            fail(error)
+            return
+        self._changes.append(change)
+
+    def transfer(self, target: int, done: Callable[[int], None], fail: Callable[[Exception], None]) -> None:
+        """Hand leadership over to a node, 0 for whoever has most of the log; `done` gets the new leader."""
+        if not self.engine.is_leader:
+            fail(self.not_leader())
+            return
+        if not target:
+            others = [number for number in self.configuration.voters if number != self.node_id]
+            target = max(others, key=self._match, default=0)
+        try:
+            self.engine.transfer(target)
+        except CallerError as error:
+            fail(error)
+            return
+        self._transfer = done, fail
+
+    def _match(self, number: int) -> int:
+        progress = self.engine.progress(number)
+        return 0 if progress is None else progress.match_index
+
+    # --- what follows from it ----------------------------------------------------------------------------------------
+
+    def flush(self, now: float) -> None:
+        """Do what is to be done. `next_wake` is 0 afterwards if there is more: heartbeats get their turn first."""
+        self._now = now
+        self._has_more = False
+        self._note_leadership()
+        self._advance_snapshots(now)
+        self.leading.propose(now)
+        ready = self.engine.ready()
+        self._carry_out(ready)
+        self._note_leadership()
+        self.leading.propose(now)
+        again = self.engine.ready()  # what applying led to: the next batch, further commits
+        self._carry_out(again)
+        self._has_more = self._has_more or bool(again.committed)
+        self.snapshots.advance()
+
+    def _note_leadership(self) -> None:
+        if self.engine.is_leader:
+            if self._led_term != self.engine.term:
+                self._stop_leading()
+                self._led_term = self.engine.term
+                self.elections += 1
+                logger.info("leading", node=self.node_id, term=self.engine.term)
+                self.leading.begin(self._now)
+            return
+        if self._led_term:
+            self._stop_leading()
+        if self._transfer is not None and self.engine.leader is not None:
+            (done, _), self._transfer = self._transfer, None
+            done(self.engine.leader)
+
+    def _stop_leading(self) -> None:
+        if self._led_term:
+            logger.info("no longer leading", node=self.node_id, term=self._led_term)
+        self._led_term = 0
+        self._senders.clear()
+        self.leading.end()
+        error = self.not_leader()
+        changes, self._changes = self._changes, []
+        for change in changes:
+            change.fail(error)
+        barriers, self._barriers = self._barriers, set()
+        for read in barriers:
+            read.fail(error)
+
+    def _carry_out(self, ready: Ready) -> None:
+        """The engine's output, in the order in which it has to happen."""
+        if ready.hard_state is not None:
+            term, vote = ready.hard_state
+            self._terms.save(term, None if vote is None else str(vote))
+        if ready.truncate_from:
+            self.journal.truncate_from(ready.truncate_from)
+        if ready.persist and not self._append(ready.persist):
+            return
+        self.outbox.extend(ready.messages)
+        if ready.has_recovered:
+            self.directory.clear_recovering()
+            logger.info("caught up: this node's word counts again", node=self.node_id)
+        for entry in ready.committed:
+            self._apply(entry)
+        if ready.committed:
+            self._applied()
+        for read, index in ready.reads:
+            if read in self._barriers:
+                self._barriers.discard(read)
+                heapq.heappush(self._reads, (index, next(self._numbers), read))
+        self._run_reads()
+        for peer in ready.snapshots:
+            self._offer_snapshot(peer)
+
+    def _append(self, entries: list[Entry]) -> bool:
+        """Write entries behind the log; False if the disk is full, and then they never were in it."""
+        start, size = 0, 0
+        try:
+            for position, entry in enumerate(entries):
+                size += len(entry.payload) + 128
+                if size > APPEND_BYTES_MAX // 2:
+                    self.journal.append(entries[start : position + 1])
+                    start, size = position + 1, 0
+            self.journal.append(entries[start:])
+        except StorageError as error:
+            if not self.journal.is_usable:
+                raise
+            logger.error("the disk takes no entries; another node leads meanwhile", error=str(error))
+            first = self.journal.last_index + 1
+            self.engine.refused(first)
+            self.engine.durable(self.journal.durable_index)
+            self._disk_full_until = self._now + FULL_DISK_RETRY_SECONDS
+            self.snapshots.refuse(error)
+            return False
+        if self._options.durability == "os":
+            self.engine.durable(self.journal.last_index)
+        return True
+
+    def _apply(self, entry: Entry) -> None:
+        proposed = self.leading.take(entry)
+        try:
+            applied = self.replica.apply(entry, None if proposed is None else proposed.batch)
+        except BaseException:
+            if proposed is not None:
+                for request in proposed.requests:
+                    request.fail(Closed("the node has stopped"))
+            raise
+        for failure in applied.failures:
+            logger.error(
+                "handler_failed",
+                index=failure.index,
+                position=failure.position,
+                name=failure.name,
+                traceback=failure.traceback,
+            )
+        if applied.root is not None:
+            self.snapshots.at_hash_point()
+        self.leading.applied(entry.index, applied.root, has_commands=bool(applied.answers), now=self._now)
+        if proposed is not None:
+            start = proposed.ahead
+            for request in proposed.requests:
+                end = start + len(request.decoded)
+                request.complete(entry.index, applied.answers[start:end])
+                start = end
+
+    def _applied(self) -> None:
+        replica = self.replica
+        root_index = max(replica.roots, default=0)
+        self.engine.report(replica.index, root_index, replica.roots.get(root_index, b""))
+        waiting, self.events_waiting = self.events_waiting, []
+        for notify in waiting:
+            notify()
+        configuration = self.configuration
+        if self._changes and self.engine.replication.configuration_index <= replica.index:
+            done = [change for change in self._changes if change.is_done(configuration)]
+            self._changes = [change for change in self._changes if change not in done]
+            for change in done:
+                change.done(self.engine.replication.configuration_index)
+
+    def _run_reads(self) -> None:
+        while self._reads and self._reads[0][0] <= self.replica.index:
+            heapq.heappop(self._reads)[2].run(self.replica)
+
+    def _promote(self) -> None:
+        """Give the vote to a member that joins and has caught up."""
+        if not self.engine.is_leader:
+            return
+        self.leading.compare_roots()
+        for member in self.configuration.members:
+            if member.is_joining and self._match(member.id) >= self.engine.commit_index > 0:
+                promoted = ClusterMember(member.id, member.peer_address, member.client_address)
+                try:
+                    self.engine.change(self.configuration.with_member(promoted))
+                except CallerError:
+                    return  # another change is under way; the next tick tries again
+                return
+
+    # --- snapshots to others, and from others ------------------------------------------------------------------------
+
+    def _offer_snapshot(self, peer: int) -> None:
+        if peer in self._senders:
+            return
+        confirmed = self.replica.confirmed_index
+        indexes = [index for index in self.snapshot_files.indexes() if index + 1 >= self.journal.first_index]
+        usable = [index for index in indexes if index <= confirmed] or indexes
+        if not usable:
+            if not self.snapshots.wants_hash_point:
+                self.snapshots.ask()
+            return
+        index = usable[-1]
+        term = self.engine.replication.log.term_at(index)
+        if term is None:
+            return
+        try:
+            self._senders[peer] = SnapshotSender(self.snapshot_files, index, self.engine.term, term, self._now)
+        except (CorruptFile, StorageError) as error:
+            logger.error("a snapshot cannot be sent", index=index, error=str(error))
+            self.snapshot_files.set_aside(index)
+
+    def _serve_snapshot(self, peer: int, message: SnapshotWant | SnapshotAck | SnapshotResult, now: float) -> None:
+        sender = self._senders.get(peer)
+        if sender is None or sender.index != message.index:
+            return
+        if isinstance(message, SnapshotWant):
+            sender.want(message, now)
+        elif isinstance(message, SnapshotAck):
+            sender.acknowledged(message, now)
+        else:
+            if not message.installed:
+                logger.error("a node did not install a snapshot", node=peer, index=message.index, reason=message.reason)
+            del self._senders[peer]
+            self.engine.snapshot_ended(peer, message.index if message.installed else 0)
+
+    def _advance_snapshots(self, now: float) -> None:
+        for peer, sender in sorted(self._senders.items()):
+            try:
+                while (message := sender.advance(now)) is not None:
+                    self.outbox.append((peer, message))
+            except (CorruptFile, StorageError) as error:
+                logger.error("a snapshot cannot be sent", index=sender.index, error=str(error))
+                del self._senders[peer]
+                self.snapshot_files.set_aside(sender.index)
+                continue
+            if sender.is_stalled(now):
+                del self._senders[peer]
+        if self._receiver is not None:
+            self._advance_receiver(self._receiver)
+
+    def _receive_snapshot(self, leader: int, message: SnapshotOffer | SnapshotChunk) -> None:
+        receiver = self._receiver
+        try:
+            if isinstance(message, SnapshotChunk):
+                if receiver is not None and receiver.leader == leader:
+                    receiver.add(message)
+                    self.outbox.append((leader, receiver.acknowledgement(self.engine.term)))
+                return
+            if message.index <= self.replica.index:
+                self._report_snapshot(leader, message.index, "")
+                return
+            if receiver is None or not receiver.is_for(leader, message):
+                if receiver is not None:
+                    receiver.abort()
+                self._receiver = None
+                logger.info("receiving a snapshot", node=self.node_id, index=message.index, leader=leader)
+                receiver = SnapshotReceiver(self._machine, self.replica, self.snapshot_files, leader, message)
+                self._receiver = receiver
+            self.outbox.append((leader, receiver.want(self.engine.term)))
+        except (BadBytes, WrongMachine, StorageError) as error:
+            self._give_up_snapshot(leader, message.index, error)
+
+    def _advance_receiver(self, receiver: SnapshotReceiver) -> None:
+        try:
+            self._has_more = receiver.advance() or self._has_more
+            if receiver.is_complete:
+                receiver.finish()
+                self._install(receiver)
+        except (BadBytes, WrongMachine, StorageError) as error:
+            if not self.journal.is_usable:
+                raise
+            self._give_up_snapshot(receiver.leader, receiver.offer.index, error)
+
+    def _install(self, receiver: SnapshotReceiver) -> None:
+        """The file is durable: start the journal behind it, and let the fresh replica take over."""
+        manifest, self._receiver = receiver.manifest, None
+        if manifest.index <= self.replica.index:
+            return
+        self.journal.reset(manifest.index, manifest.term, manifest.chain)
+        self.replica = self.leading.replica = receiver.replica
+        self.engine.installed(manifest.index, manifest.term, receiver.configuration)
+        self.snapshots.rebind(self.replica)
+        logger.info("installed a snapshot", node=self.node_id, index=manifest.index)
+        self._report_snapshot(receiver.leader, manifest.index, "")
+        self._applied()
+        self._run_reads()
+
+    def _give_up_snapshot(self, leader: int, index: int, error: RsmError) -> None:
+        logger.error("the snapshot cannot be installed", index=index, error=describe(error))
+        if self._receiver is not None:
+            self._receiver.abort()
+            self._receiver = None
+        self._report_snapshot(leader, index, str(error)[:500] or type(error).__name__)
+
+    def _report_snapshot(self, leader: int, index: int, reason: str) -> None:
+        self.outbox.append((leader, SnapshotResult(self.engine.term, index, not reason, reason)))
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Tell whoever waits, make everything durable, let go of the directory. Nothing is sent any more."""
+        error = Closed("the node is closed")
+        self.leading.end()
+        for _, _, read in self._reads:
+            read.fail(error)
+        for read in self._barriers:
+            read.fail(error)
+        self._reads, self._barriers = [], set()
+        if self._receiver is not None:
+            self._receiver.abort()
+        self.snapshots.abandon(error)
+        for close in (self.journal.close, self._terms.close, self.directory.close):
+            try:
+                close()
+            except RsmError as failure:  # whatever it is, the rest is closed too
+                logger.error("while closing", error=describe(failure))
+
+
+def _inline(replica: Replica, journal: Journal, files: SnapshotFiles, log_bytes: int) -> Snapshots:
+    return InlineSnapshots(replica, journal, files, log_bytes=log_bytes)
+
+
+def _is_in(configuration: Configuration, number: int, *, wants_vote: bool) -> bool:
+    member = configuration.get(number)
+    return member is not None and (member.is_voter or not wants_vote)
