@@ -207,6 +207,13 @@ SNAPSHOT_BYTES_PER_SECOND: Final = 32 * 1024 * 1024
 # A leader asks a member anew that has not answered about a snapshot for this long: it may load a large bucket first.
 SNAPSHOT_STALL_SECONDS_MAX: Final = 10.0
 
+# A node looks at its clock at least this often.
+TICK_SECONDS_MAX: Final = 0.05
+# How long a leader that is asked to end waits for its successor.
+FAREWELL_SECONDS_MAX: Final = 1.5
+# Entries of one part of an exported log.
+EXPORT_PART_BYTES: Final = 1024 * 1024
+
 # --- the network ------------------------------------------------------------------------------------------------------
 
 # One frame of a client: a command of the largest size, or many small ones together, and its head.
@@ -272,10 +279,14 @@ RESTART_PAUSE_SECONDS_MAX: Final = 5.0
 CHILD_STOP_SECONDS_MAX: Final = 10.0
 # The end of a child's log that is shown when it fails.
 CHILD_LOG_BYTES_SHOWN: Final = 4 * 1024
-# How long a command of the command line waits for one answer, and how long it tries other members before it gives up:
-# several elections.
+# How long a command of the command line waits for one answer of one node: several elections.
 TOOL_ANSWER_SECONDS_MAX: Final = 5.0
+# The same for a command as a whole, over all members.
 TOOL_TRY_SECONDS_MAX: Final = 15.0
+# How long `rsm member` waits for a change: a new node has to catch up first.
+TOOL_CHANGE_SECONDS_MAX: Final = 120.0
+# How long a local cluster may take until all of its nodes serve; a large log is replayed meanwhile.
+CLUSTER_START_SECONDS_MAX: Final = 120.0
 
 # --- the simulator ----------------------------------------------------------------------------------------------------
 
@@ -315,6 +326,19 @@ RECONNECT_SECONDS_MAX: Final = 1.0
 CLIENT_TIMEOUT_SECONDS: Final = 10.0
 # A client's session ends after this silence (Consul and etcd leases: 10 to 60 s are usual); it speaks up at a third.
 CLIENT_SESSION_TTL_SECONDS: Final = 60.0
+# How long one address may take to connect and shake hands before a client tries the next.
+CLIENT_CONNECT_SECONDS_MAX: Final = 2.0
+# Frames that a client sends however few commands they hold; with more on their way, commands are collected into full
+# ones.
+CLIENT_FRAMES_EAGER: Final = 4
+# Frames of commands that a client has on their way at most.
+CLIENT_FRAMES_IN_FLIGHT_MAX: Final = 64
+# How long a follower may take to answer a read that any node may answer, before the leader is asked: it may be cut off.
+FOLLOWER_ANSWER_SECONDS_MAX: Final = 1.0
+# Requests of one client, other than commands, that wait for their answer; further ones get Busy.
+CLIENT_CALLS_MAX: Final = 16_384
+# How old a client lets its idea of the log's time grow, which tells the outcomes of keys that it sent from older ones.
+LOG_TIME_SECONDS_MAX: Final = 600.0
 # Addresses that a client keeps: those that it was given and those of the members.
 CLIENT_ADDRESSES_MAX: Final = 256
 

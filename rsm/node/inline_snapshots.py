@@ -24,7 +24,7 @@ class InlineSnapshots:
         self._journal = journal
         self._files = files
         self._log_bytes = log_bytes
-        self._counted_from = journal.stored_bytes
+        self._counted_from = journal.stored_bytes - journal.bytes_after(replica.index)
         self._waiting: list[Future[int]] = []
         self.last_index = max(files.indexes(), default=0)
 

@@ -194,6 +194,17 @@ class Journal:
         """Bytes of all segments in use, without space written ahead."""
         return sum(segment.end for segment in self._index.segments)
 
+    def bytes_after(self, index: int) -> int:
+        """Bytes of the entries after an index."""
+        total = 0
+        for segment in self._index.segments:
+            skip = index + 1 - segment.first_index
+            if skip <= 0:
+                total += segment.end
+            elif skip < len(segment.offsets):
+                total += segment.end - segment.offsets[skip]
+        return total
+
     @property
     def is_usable(self) -> bool:
         """Whether it takes entries: it is open, and nothing happened that only reopening can judge."""

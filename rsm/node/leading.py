@@ -54,6 +54,7 @@ class Proposed(NamedTuple):
     batch: Batch
     requests: list[Request]
     ahead: int  # the leader's own items before theirs
+    at: float
 
 
 class Leading:
@@ -63,6 +64,7 @@ class Leading:
         self.replica = replica
         self.proposed: dict[int, Proposed] = {}
         self.commands = 0  # taken into batches so far, for the statistics
+        self.observe: Callable[[int, float], None] = lambda _commands, _seconds: None  # told of each batch's way
         self._engine = engine
         self._node_id = node_id
         self._queue: deque[Request] = deque()
@@ -96,6 +98,11 @@ class Leading:
             self._queue.append(request)
             self._queued_commands += len(request.decoded)
             self._queued_bytes += len(request.items)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has applied what earlier leaders committed, and takes commands."""
+        return self._is_ready
 
     def not_leader(self) -> NotLeader:
         """Where to go instead."""
@@ -195,7 +202,7 @@ class Leading:
         payload = join_runs(version, stamp, flags, len(decoded), runs)
         entry = self._engine.propose(payload)
         batch = Batch(version, stamp, flags, decoded)
-        self.proposed[entry.index] = Proposed(entry.term, batch, requests, len(confirmations))
+        self.proposed[entry.index] = Proposed(entry.term, batch, requests, len(confirmations), now)
         self.commands += commands
 
     def _tend(self, now: float) -> None:

@@ -468,6 +468,7 @@ class Member:
                 end = start + len(request.decoded)
                 request.complete(entry.index, applied.answers[start:end])
                 start = end
+            self.leading.observe(start, self._now - proposed.at)
 
     def _applied(self) -> None:
         replica = self.replica

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from rsm.errors import RsmError
 from rsm.replica.answer import Answer
 from rsm.replica.batch import encode_call, join_item
 from rsm.replica.replica import Replica
@@ -77,6 +76,6 @@ class Read:
         """The state may be read now."""
         raise NotImplementedError
 
-    def fail(self, error: RsmError) -> None:
+    def fail(self, error: Exception) -> None:
         """It cannot be read here."""
         raise NotImplementedError

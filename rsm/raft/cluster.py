@@ -24,7 +24,7 @@ from rsm.errors import CallerError
 from rsm.limits import TRANSFER_SECONDS_MAX
 from rsm.raft.configuration import Configuration
 from rsm.raft.engine import Ready
-from rsm.raft.hosted import LEADER, Hosted
+from rsm.raft.hosted import CANDIDATE, LEADER, Hosted
 from rsm.raft.log import RaftLog, Stored
 from rsm.raft.messages import (
     AppendEntries,
@@ -133,6 +133,11 @@ class ClusterEngine:
     def is_leader(self) -> bool:
         """Whether proposals are taken here."""
         return self._hosted.role == LEADER
+
+    @property
+    def is_candidate(self) -> bool:
+        """Whether it stands in an election."""
+        return self._hosted.role == CANDIDATE
 
     @property
     def leader(self) -> int | None:

@@ -65,6 +65,7 @@ class Replication:
         self._reads_done: list[tuple[object, int]] = []
         self._now = 0.0
         self.heartbeat_at = 0.0
+        self.learned_index = 0  # the first commit index that a leader has told since the start; 0 for none yet
 
     # --- configuration ----------------------------------------------------------------------------------------------
 
@@ -113,6 +114,7 @@ class Replication:
         self.progress = {}
         self._follow_configuration()
         self.heartbeat_at = now
+        self.learned_index = self.learned_index or self.start_index
         self.propose(b"", RecordKind.NOOP)
 
     def stop_leading(self) -> None:
@@ -304,6 +306,8 @@ class Replication:
             self._note_configurations(new)
         self._verified_index = max(self._verified_index, message.previous_index + len(message.entries))
         self.commit_index = max(self.commit_index, min(message.commit_index, self._verified_index))
+        if not self.learned_index:
+            self.learned_index = max(message.commit_index, 1)
         self._check_recovered()
         # What is new will be acknowledged when it is durable; a heartbeat at once, whatever the disk does.
         if not message.entries or self.acknowledged_index >= message.previous_index + len(message.entries):

@@ -1,0 +1,559 @@
+"""The process of one node: a `Member` on an event loop, between its peers, its clients and its disk.
+
+Everything happens on the loop's one thread, except syncs of the log and the writing of snapshots. Whatever comes in
+(a message, a request, a timer, a sync's end) is handed to the member at once; what follows from it is done once in the
+loop's next turn, for all that came meanwhile. So under load one turn makes one batch, one write and one message to each
+peer, and alone a command waits for nobody.
+
+Whatever the member raises ends the node: everybody who waits is told, and the exit code says whether another start may
+help (a failed sync, a damaged record: the rest is fetched from the others) or not (a divergence).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from hashlib import blake2b
+from typing import Any, Final
+
+import msgspec
+
+from rsm.codec.chain import next_chain
+from rsm.errors import Busy, CallerError, DivergenceError, RsmError, UnknownFormat, WrongMachine
+from rsm.limits import EXPORT_PART_BYTES, FAREWELL_SECONDS_MAX, TICK_SECONDS_MAX
+from rsm.machine.definition import Definition
+from rsm.machine.machine import StateMachine
+from rsm.node.addresses import split_address
+from rsm.node.bootstrap import is_prepared, prepare
+from rsm.node.config import NodeConfig
+from rsm.node.disk import Disk, OsDisk
+from rsm.node.handshake import PeerHello
+from rsm.node.journal import Journal
+from rsm.node.log import describe, logger
+from rsm.node.member import Member, MemberOptions, Snapshots
+from rsm.node.requests import Read, Request, SystemRequest
+from rsm.node.server import ClientServer
+from rsm.node.service import Reply, schema_digest
+from rsm.node.snapshots import SnapshotFiles
+from rsm.node.snapshotter import Snapshotter
+from rsm.node.status import MemberStatus, NodeStatus, PeerStatus, Role
+from rsm.node.telemetry import Metrics, configure_logging
+from rsm.node.transport import PeerTransport
+from rsm.node.web import WebServer
+from rsm.raft.configuration import Configuration
+from rsm.raft.configuration import Member as ClusterMember
+from rsm.raft.messages import Message
+from rsm.replica.answer import Answer, Status, decode, raise_answer
+from rsm.replica.batch import CLOSE_SESSION, OPEN_SESSION
+from rsm.replica.replica import Replica
+
+__all__ = ["Runner", "cluster_id_of", "founders", "run_node"]
+
+# Exit codes of the process. The supervisor does not start one again that refused.
+FINE: Final = 0
+REFUSED: Final = 1
+UNUSABLE: Final = 2
+FAILED: Final = 70
+
+
+def founders(config: NodeConfig) -> Configuration:
+    """The configuration that a new cluster begins with."""
+    members = sorted(config.cluster.members, key=lambda member: member.id)
+    return Configuration(tuple(ClusterMember(member.id, member.peer, member.client) for member in members))
+
+
+def cluster_id_of(config: NodeConfig) -> bytes:
+    """The id that a new cluster has: the one given, else made of its name and its first members."""
+    if config.cluster.id is not None:
+        return bytes.fromhex(config.cluster.id)
+    return blake2b(config.cluster.name.encode() + b"\0" + founders(config).encode(), digest_size=16).digest()
+
+
+class Runner:
+    """One node in this process; the `Service` of its client server. `run` returns when it has ended."""
+
+    def __init__(self, machine: type[StateMachine], config: NodeConfig, disk: Disk | None = None) -> None:
+        self._machine = machine
+        self._config = config
+        self._disk = OsDisk() if disk is None else disk
+        self._loop = asyncio.get_running_loop()
+        self._chance = random.Random(secrets.randbits(64))
+        self._syncs = ThreadPoolExecutor(1, thread_name_prefix="rsm-sync")
+        self._is_syncing = False
+        self._is_flush_due = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._ended: asyncio.Future[int] = self._loop.create_future()
+        self._failure: BaseException | None = None
+        self._started = time.monotonic()
+        self._peers_index = -1
+        self._leader: int | None = None
+        self._member: Member | None = None
+        self.metrics = Metrics(self.node_status)
+
+    @property
+    def member(self) -> Member:
+        """The node itself, once it is open."""
+        if self._member is None:
+            raise CallerError("the node is not open yet")
+        return self._member
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """Open the directory and the ports, serve until told to stop or until something fails; the exit code."""
+        node, config = self._config.node, self._config
+        self._open()
+        hello = PeerHello(
+            self.cluster_id,
+            0,
+            self.definition.name,
+            schema_digest(self.definition),
+            node.id,
+            node.peer_listen,
+            secrets.token_bytes(8),
+        )
+        self._transport = PeerTransport(
+            hello=hello,
+            listen=split_address(node.peer_listen),
+            tls=config.tls,
+            on_message=self._receive,
+            on_connected=self._connected,
+            on_disconnected=self._disconnected,
+            is_member=self._is_member,
+            random=self._chance,
+        )
+        self._server = ClientServer(self, tls=None if config.tls is None else config.tls.server_context())
+        web = WebServer(self.node_status, self.metrics)
+        try:
+            await self._transport.start()
+            await _listen("clients", node.client_listen, self._server.start)
+            if node.web_listen is not None:
+                await _listen("the web", node.web_listen, web.start)
+            for name in (signal.SIGTERM, signal.SIGINT):
+                self._loop.add_signal_handler(name, self._stop)
+            logger.info("serving", peers=node.peer_listen, clients=node.client_listen, web=node.web_listen or "")
+            self._tick()
+            return await self._ended
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            await self._close(web)
+
+    def _open(self) -> None:
+        config = self._config
+        node, limits = config.node, config.limits
+        if not is_prepared(self._disk, node.directory):
+            # Not among the founders: a leader will add it, and tells it the rest.
+            is_founder = any(member.id == node.id for member in config.cluster.members)
+            configuration = founders(config) if is_founder else Configuration()
+            prepare(self._disk, node.directory, self._machine, configuration, cluster_id_of(config))
+            logger.info("made a directory", path=node.directory, is_founder=is_founder)
+        options = MemberOptions(
+            node_id=node.id,
+            path=node.directory,
+            heartbeat_seconds=limits.heartbeat_seconds,
+            election_seconds_min=limits.election_seconds_min,
+            election_seconds_max=limits.election_seconds_max,
+            durability=limits.durability,
+            snapshot_log_bytes=limits.snapshot_log_bytes,
+        )
+        self._member = Member.open(
+            self._machine,
+            options,
+            self._disk,
+            now=self._loop.time(),
+            wall_clock=time.time_ns,
+            chance=self._chance,
+            snapshots_of=self._snapshots_of,
+        )
+        self._member.leading.observe = self._observe
+
+    def _snapshots_of(self, replica: Replica, journal: Journal, files: SnapshotFiles, log_bytes: int) -> Snapshots:
+        return Snapshotter(
+            replica,
+            journal,
+            files,
+            log_bytes=log_bytes,
+            tail_bytes=journal.bytes_after(replica.index),
+            wake=self._wake,
+        )
+
+    def _wake(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has closed
+            self._loop.call_soon_threadsafe(self._kick)
+
+    async def _close(self, web: WebServer) -> None:
+        await self._server.close()
+        await web.close()
+        await self._transport.close()
+        await asyncio.to_thread(self._syncs.shutdown)
+        self.member.close()
+
+    def _stop(self) -> None:
+        """Asked to end: hand leadership over first, so that nobody waits for an election."""
+        member = self.member
+        if self._ended.done():
+            return
+        others = [number for number in member.configuration.voters if number != member.node_id]
+        if member.is_leader and any(self._transport.is_connected(number) for number in others):
+            member.transfer(0, self._end, self._end)
+            self._loop.call_later(FAREWELL_SECONDS_MAX, self._end, None)
+            self._kick()
+        else:
+            self._end(None)
+
+    def _end(self, _: object, code: int = FINE) -> None:
+        if not self._ended.done():
+            self._ended.set_result(code)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
+            logger.critical(
+                "the node has stopped",
+                error=describe(error),
+                exc_info=None if isinstance(error, RsmError) else error,
+            )
+        refused = isinstance(error, DivergenceError | WrongMachine | UnknownFormat)
+        self._end(None, REFUSED if refused else FAILED)
+
+    # --- the member's turns ------------------------------------------------------------------------------------------
+
+    def _kick(self) -> None:
+        """Something came in: see to it in the loop's next turn."""
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _guarded(self, call: Callable[..., None], *arguments: Any) -> None:
+        if self._failure is not None:
+            return
+        try:
+            call(*arguments)
+        except BaseException as error:  # whatever it is: state and disk are in doubt
+            self._fail(error)
+
+    def _flush(self) -> None:
+        self._is_flush_due = False
+        self._guarded(self._flush_member)
+
+    def _flush_member(self) -> None:
+        member, loop = self.member, self._loop
+        now = loop.time()
+        member.flush(now)
+        outbox, member.outbox = member.outbox, []
+        for peer, message in outbox:
+            self._transport.send(peer, message)
+        if member.needs_sync and not self._is_syncing:
+            self._is_syncing = True
+            loop.run_in_executor(self._syncs, self._sync).add_done_callback(self._synced)
+        index = member.engine.replication.configuration_index
+        if index != self._peers_index:
+            self._peers_index = index
+            self._transport.set_peers(self._peer_addresses())
+        if member.leader_id != self._leader:
+            self._leader = member.leader_id
+            self.metrics.leader_changes_total += 1
+        self._schedule(member.next_wake(now))
+
+    def _schedule(self, seconds: float) -> None:
+        if seconds <= 0:
+            self._kick()
+            return
+        at = self._loop.time() + min(seconds, TICK_SECONDS_MAX)
+        if self._timer is not None:
+            if not self._timer.cancelled() and self._loop.time() < self._timer.when() <= at:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._guarded(lambda: self.member.tick(self._loop.time()))
+        self._kick()
+
+    def _sync(self) -> float:
+        began = time.perf_counter()
+        self.member.journal.sync()
+        return time.perf_counter() - began
+
+    def _synced(self, future: asyncio.Future[float]) -> None:
+        self._is_syncing = False
+        error = future.exception()
+        if error is not None:
+            self._fail(error)
+            return
+        self.metrics.fsync_seconds.observe(future.result())
+        self._guarded(lambda: self.member.synced(self._loop.time()))
+        self._kick()
+
+    def _observe(self, commands: int, seconds: float) -> None:
+        metrics = self.metrics
+        metrics.commands_total += commands
+        metrics.batches_total += 1
+        metrics.batch_commands.observe(commands)
+        metrics.commit_seconds.observe(seconds)
+
+    # --- peers -------------------------------------------------------------------------------------------------------
+
+    def _receive(self, sender: int, message: Message) -> None:
+        self._guarded(lambda: self.member.receive(sender, message, self._loop.time()))
+        self._kick()
+
+    def _connected(self, peer: int) -> None:
+        self._guarded(lambda: self.member.connected(peer, self._loop.time()))
+        self._kick()
+
+    def _disconnected(self, peer: int) -> None:
+        self._guarded(lambda: self.member.disconnected(peer, self._loop.time()))
+        self._kick()
+
+    def _is_member(self, number: int) -> bool:
+        configuration = self.member.configuration
+        # One that has no configuration yet hears from whoever is of its cluster.
+        return not configuration.members or configuration.get(number) is not None
+
+    def _peer_addresses(self) -> dict[int, str]:
+        configuration = self.member.configuration
+        members = configuration.members or founders(self._config).members
+        return {member.id: member.peer_address for member in members if member.id != self.node_id}
+
+    # --- the service behind the clients' port ------------------------------------------------------------------------
+
+    @property
+    def node_id(self) -> int:
+        """Its number."""
+        return self._config.node.id
+
+    @property
+    def cluster_id(self) -> bytes:
+        """The cluster that it belongs to."""
+        return self.member.directory.identity.cluster_id
+
+    @property
+    def definition(self) -> Definition:
+        """The machine that it runs."""
+        return self._machine.definition
+
+    @property
+    def replica(self) -> Replica:
+        """Its copy of the state."""
+        return self.member.replica
+
+    @property
+    def leader(self) -> tuple[int, str] | None:
+        """The leader's number and client address, if they are known."""
+        number = self.member.leader_id
+        known = None if number is None else self.member.configuration.get(number)
+        return None if known is None else (known.id, known.client_address)
+
+    @property
+    def members(self) -> list[tuple[int, str]]:
+        """Number and client address of every member."""
+        return [(member.id, member.client_address) for member in self.member.configuration.members]
+
+    def principal_of(self, session: int) -> str | None:
+        """Whose session it is; None if there is no such session."""
+        member = self.member
+        if not member.is_leader:
+            raise member.not_leader()
+        if not member.leading.is_ready:
+            raise Busy("the leader is catching up with what was committed before it", retry_seconds=0.02)
+        found = member.replica.sessions.get(session)
+        return None if found is None else found.principal
+
+    def submit(self, request: Request) -> None:
+        """Put commands into the log."""
+        self.member.submit(request)
+        self._kick()
+
+    def read(self, read: Read) -> None:
+        """Have the state looked at."""
+        self.member.read(read)
+        if read.consistency == "linearizable":
+            self._kick()
+
+    def open_session(self, principal: str, ttl_nanoseconds: int, reply: Reply) -> None:
+        """-> index, number"""
+
+        def done(index: int, answer: Answer) -> None:
+            try:
+                if answer.status != Status.OK:
+                    raise_answer(answer, "session")
+                reply.complete(index, decode(answer.body))
+            except RsmError as error:
+                reply.fail(error)
+
+        self.submit(SystemRequest(OPEN_SESSION, [principal, ttl_nanoseconds], done, reply.fail))
+
+    def close_session(self, number: int, reply: Reply) -> None:
+        """-> index"""
+        self.submit(SystemRequest(CLOSE_SESSION, [number], lambda index, _: reply.complete(index), reply.fail))
+
+    def change(self, action: str, node_id: int, peer_address: str, client_address: str, reply: Reply) -> None:
+        """ "add", "add_learner" or "remove" a member -> index"""
+        if action not in ("add", "add_learner", "remove"):
+            raise CallerError(f"{action!r:.40} is no change of membership: add, add_learner or remove")
+        member = ClusterMember(node_id, peer_address, client_address)
+        self.member.change(action, member, reply.complete, reply.fail)  # type: ignore[arg-type]  # checked above
+        self._kick()
+
+    def transfer(self, node_id: int, reply: Reply) -> None:
+        """Hand leadership to a node, 0 for any -> its number"""
+        self.member.transfer(node_id, reply.complete, reply.fail)
+        self._kick()
+
+    def snapshot(self, reply: Reply) -> None:
+        """Write a snapshot -> index"""
+        wanted: Future[int] = self.member.snapshots.ask()
+
+        def tell(future: Future[int]) -> None:
+            error = future.exception()
+            if error is None:
+                reply.complete(future.result())
+            else:
+                reply.fail(error if isinstance(error, Exception) else CallerError(describe(error)))
+
+        def done(future: Future[int]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has closed, and everybody was told
+                self._loop.call_soon_threadsafe(tell, future)
+
+        wanted.add_done_callback(done)
+        self._kick()
+
+    def when_events(self, notify: Callable[[], None]) -> None:
+        """Call `notify` once when there are new events."""
+        self.member.events_waiting.append(notify)
+
+    def export(self, first: int, last: int) -> Iterator[tuple[dict[str, Any] | None, list[list[Any]]]]:
+        """Entries of the log in parts, the committed ones only."""
+        member = self.member
+        journal = member.journal
+        first = first or journal.first_index
+        last = min(last or member.commit_index, member.commit_index)
+        if not journal.first_index <= first <= last + 1:
+            raise CallerError(
+                f"index {first} is not in the log, which holds {journal.first_index} to {member.commit_index}"
+            )
+        head: dict[str, Any] | None = {
+            "cluster_id": self.cluster_id,
+            "group_id": journal.group_id,
+            "first_index": first,
+            "previous_term": journal.term_at(first - 1),
+            "previous_chain": journal.chain_at(first - 1),
+        }
+        chain = journal.chain_at(first - 1)
+        while first <= last or head is not None:
+            part: list[list[Any]] = []
+            for entry in journal.read(first, last, bytes_max=EXPORT_PART_BYTES) if first <= last else ():
+                chain = next_chain(chain, entry.index, entry.term, entry.kind, entry.payload)
+                part.append([entry.index, entry.term, int(entry.kind), entry.payload, chain])
+            yield head, part
+            first, head = first + len(part), None
+
+    # --- where it stands ---------------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """What `rsm status` shows."""
+        fields: dict[str, Any] = msgspec.to_builtins(self.node_status(), builtin_types=(bytes,))
+        return fields
+
+    def _role(self, member: Member) -> Role:
+        if self._failure is not None:
+            return "stopped"
+        if member.is_leader:
+            return "leader"
+        if member.is_recovering:
+            return "recovering"
+        known = member.configuration.get(member.node_id)
+        if known is None or not known.is_voter:
+            return "learner"
+        return "candidate" if member.engine.is_candidate else "follower"
+
+    def node_status(self) -> NodeStatus:
+        """Everything that it says of itself."""
+        member = self.member
+        replica, journal, configuration = member.replica, member.journal, member.configuration
+        root_index = max(replica.roots, default=0)
+        leader = self.leader
+        confirmed = replica.confirmed_index
+        return NodeStatus(
+            node_id=member.node_id,
+            cluster_id=self.cluster_id.hex(),
+            role=self._role(member),
+            term=member.term,
+            leader_id=member.leader_id,
+            leader_address="" if leader is None else leader[1],
+            commit_index=member.commit_index,
+            applied_index=replica.index,
+            first_index=journal.first_index,
+            last_index=journal.last_index,
+            durable_index=journal.durable_index,
+            ready_index=member.engine.replication.learned_index,
+            root_index=root_index,
+            root=replica.roots.get(root_index, b"").hex(),
+            machine=replica.definition.name,
+            version=replica.definition.version,
+            members=tuple(
+                MemberStatus(one.id, one.peer_address, one.client_address, one.is_voter)
+                for one in configuration.members
+            ),
+            peers=self._peer_status(member, configuration),
+            log_bytes=journal.stored_bytes,
+            snapshot_index=member.snapshots.last_index,
+            sessions=len(replica.sessions),
+            clients=self._server.limiter.established,
+            uptime_seconds=int(time.monotonic() - self._started),
+            unchecked=() if confirmed else ("no root has been confirmed by a quorum since this node started",),
+            failure="" if self._failure is None else describe(self._failure),
+            schema=replica.schema or {},
+            streaming_queries=tuple(
+                sorted(name for name, query in replica.definition.queries.items() if query.is_stream)
+            ),
+        )
+
+    def _peer_status(self, member: Member, configuration: Configuration) -> tuple[PeerStatus, ...]:
+        peers = []
+        for one in configuration.members:
+            if one.id != member.node_id:
+                progress = member.engine.progress(one.id)
+                match = 0 if progress is None else progress.match_index
+                lag = max(0, member.commit_index - match) if member.is_leader else 0
+                peers.append(PeerStatus(one.id, self._transport.is_connected(one.id), match, lag))
+        return tuple(peers)
+
+
+async def _listen(whom: str, address: str, start: Callable[[str, int], Any]) -> None:
+    host, port = split_address(address)
+    try:
+        await start(host, port)
+    except OSError as error:
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        raise CallerError(f"cannot listen for {whom} on {host}:{port}: {reason}") from error
+
+
+def run_node(machine: type[StateMachine], config: NodeConfig) -> int:
+    """Run one node in this process until it is told to stop (SIGTERM, SIGINT) or something fails; the exit code.
+
+    `CallerError` and its kin for what a new start would not mend: a port in use, another machine's directory.
+    """
+    configure_logging(config.node.id, config.log.format, config.log.level)
+    try:
+        import uvloop  # not there on every platform
+
+        factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    except ImportError:
+        factory = asyncio.new_event_loop
+
+    async def main() -> int:
+        return await Runner(machine, config).run()
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main())
