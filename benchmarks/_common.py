@@ -37,14 +37,20 @@ class Options(argparse.Namespace):
     dir: str
 
 
-def run(description: str, measure: Callable[[Options], dict[str, Any]], show: Callable[[dict[str, Any]], None]) -> None:
-    """Parse the command line, measure, and print the document or its table."""
+def run(
+    description: str,
+    measure: Callable[[Options], dict[str, Any]],
+    show: Callable[[dict[str, Any]], None],
+    add_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
+) -> None:
+    """Parse the command line (and what a benchmark adds to it), measure, and print the document or its table."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--quick", action="store_true", help="under 60 seconds")
     parser.add_argument(
         "--dir", default=tempfile.gettempdir(), metavar="DIR", help="where data lies meanwhile (default: %(default)s)"
     )
+    add_arguments(parser)
     options = parser.parse_args(namespace=Options())
     began = time.monotonic()
     document = measure(options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Meta
 
+from rsm.client.connect import connect, connect_async
 from rsm.client.open import open, open_async
 from rsm.client.pipeline import result
 from rsm.errors import (
@@ -22,19 +23,22 @@ from rsm.errors import (
     KeyVoided,
     LimitExceeded,
     MediumError,
+    NotLeader,
     Rejected,
     RsmError,
     SequenceReused,
     SessionExpired,
     StorageError,
     UnknownFormat,
+    Unreachable,
     WrongMachine,
 )
 from rsm.machine.calls import Pending, command, on_session_end, query, upcast
 from rsm.machine.context import MILLISECOND, SECOND, Context
 from rsm.machine.machine import StateMachine
-from rsm.machine.outcome import Event, Outcome, Status
+from rsm.machine.outcome import ClientStats, Event, Outcome, Status
 from rsm.machine.random import Random
+from rsm.node.tls import TlsOptions
 from rsm.state.containers import Map, Set, SortedMap
 from rsm.state.queues import Queue, Table
 from rsm.state.types import Struct
@@ -42,10 +46,11 @@ from rsm.state.types import Struct
 # fmt: off
 __all__ = [
     "MILLISECOND", "SECOND",
-    "BadBytes", "Busy", "CallerError", "Closed", "Context", "CorruptFile", "DefinitionError", "DirectoryInUse",
-    "DivergenceError", "Event", "EventsGap", "HandlerFailed", "InvalidCommand", "KeyReused", "KeyVoided",
-    "LimitExceeded", "Map", "MediumError", "Meta", "Outcome", "Pending", "Queue", "Random", "Rejected", "RsmError",
-    "SequenceReused", "SessionExpired", "Set", "SortedMap", "StateMachine", "Status", "StorageError", "Struct", "Table",
-    "UnknownFormat", "WrongMachine", "command", "on_session_end", "open", "open_async", "query", "result", "upcast",
+    "BadBytes", "Busy", "CallerError", "ClientStats", "Closed", "Context", "CorruptFile", "DefinitionError",
+    "DirectoryInUse", "DivergenceError", "Event", "EventsGap", "HandlerFailed", "InvalidCommand", "KeyReused",
+    "KeyVoided", "LimitExceeded", "Map", "MediumError", "Meta", "NotLeader", "Outcome", "Pending", "Queue", "Random",
+    "Rejected", "RsmError", "SequenceReused", "SessionExpired", "Set", "SortedMap", "StateMachine", "Status",
+    "StorageError", "Struct", "Table", "TlsOptions", "UnknownFormat", "Unreachable", "WrongMachine", "command",
+    "connect", "connect_async", "on_session_end", "open", "open_async", "query", "result", "upcast",
 ]
 # fmt: on

@@ -14,15 +14,17 @@
     │   ├── KeyVoided              the key was settled as "not applied" before this copy arrived
     │   ├── EventsGap              the cursor is older than the oldest event kept
     │   ├── Busy                   a bounded queue is full; carries a retry hint
+    │   ├── NotLeader              another node leads; carries where, if it is known
     │   ├── Closed                 the machine is closed
     │   ├── DirectoryInUse         another process has the directory open
-    │   ├── WrongMachine           the directory belongs to another machine, or to another version of it
+    │   ├── WrongMachine           the directory or cluster belongs to another machine, or to another version of it
     │   └── LimitExceeded          a named bound was reached by what the caller sent
     ├── MediumError                what came from, or went to, a disk or a peer
     │   ├── BadBytes               bytes that are not what was written: never applied, never silently dropped
     │   │   └── CorruptFile        the same, with file and offset
     │   ├── UnknownFormat          what a newer release wrote: whole, but not for this one to read
-    │   └── StorageError           the disk said no: full, not permitted, failed to sync
+    │   ├── StorageError           the disk said no: full, not permitted, failed to sync
+    │   └── Unreachable            no member of the cluster could be talked to; says why, for each address
     └── DivergenceError            our own state is not what the log says it must be: the node stops
 """
 
@@ -44,12 +46,14 @@ __all__ = [
     "KeyVoided",
     "LimitExceeded",
     "MediumError",
+    "NotLeader",
     "Rejected",
     "RsmError",
     "SequenceReused",
     "SessionExpired",
     "StorageError",
     "UnknownFormat",
+    "Unreachable",
     "WrongMachine",
 ]
 
@@ -122,6 +126,18 @@ class Busy(CallerError):
         self.retry_seconds = retry_seconds
 
 
+class NotLeader(CallerError):
+    """Another node leads, or none does. Nothing was decided here; the same command may be sent to the leader.
+
+    `leader_id` is None and `address` (where clients reach it) is "" where they are not known.
+    """
+
+    def __init__(self, message: str = "this node does not lead", leader_id: int | None = None, address: str = "") -> None:
+        super().__init__(message)
+        self.leader_id = leader_id
+        self.address = address
+
+
 class Closed(CallerError):
     """The machine is closed, or its node has stopped; the cause is chained where there is one."""
 
@@ -131,7 +147,7 @@ class DirectoryInUse(CallerError):
 
 
 class WrongMachine(CallerError):
-    """The directory belongs to another machine, or its log was written under another version or schema."""
+    """The directory, or the cluster, belongs to another machine, or its log has another version or schema."""
 
 
 class LimitExceeded(CallerError):
@@ -162,6 +178,10 @@ class UnknownFormat(MediumError):
 
 class StorageError(MediumError):
     """The disk said no: full, not permitted, or failed to sync (which is fatal: a retry would lie)."""
+
+
+class Unreachable(MediumError):
+    """No member of the cluster could be talked to: nobody listens, something else does, or we were refused."""
 
 
 class DivergenceError(RsmError):

@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from rsm.errors import BadBytes, DivergenceError, RsmError, UnknownFormat
+from rsm.errors import BadBytes, Busy, Closed, DivergenceError, NotLeader, RsmError, UnknownFormat, Unreachable
 
 __all__ = ["FINE", "FOUND", "INTERRUPTED", "UNCHECKED", "WRONG", "Unreadable", "exit_code", "line"]
 
@@ -29,7 +29,7 @@ def exit_code(error: BaseException) -> int:
     """The exit code that an error stands for."""
     if isinstance(error, BadBytes | DivergenceError):
         return FOUND
-    if isinstance(error, UnknownFormat):
+    if isinstance(error, UnknownFormat | Unreachable | NotLeader | Busy | Closed):
         return UNCHECKED
     if isinstance(error, RsmError | click.ClickException | Unreadable | OSError):
         return WRONG

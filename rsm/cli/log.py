@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from rsm.cli.access import access_options, find_access, is_address
 from rsm.cli.check import check_log
 from rsm.cli.errors import FINE, FOUND
 from rsm.cli.options import Group, first_and_last, json_option, path_argument
@@ -15,6 +16,9 @@ from rsm.cli.reading import check_range, entries_of, items_of, open_log, open_na
 from rsm.cli.selection import Condition, Selection, parse_conditions
 from rsm.cli.summary import print_summary, summarize
 from rsm.cli.target import DISK, require_log
+from rsm.client.tool import ToolConnection
+from rsm.node.exporting import write_parts
+from rsm.node.protocol import Export
 from rsm.node.scan import export as export_entries
 from rsm.node.segment import TornTail
 from rsm.replica.batch import ACTIVATE
@@ -180,19 +184,40 @@ def verify(path: str, as_json: bool) -> int:
 
 
 @log.command()
-@path_argument()
+@path_argument(metavar="DIR_OR_ADDR")
 @click.argument("out", metavar="OUT", type=click.Path())
 @first_and_last
+@access_options
 @json_option()
-def export(path: str, out: str, first: int | None, last: int | None, as_json: bool) -> int:
+def export(
+    path: str,
+    out: str,
+    first: int | None,
+    last: int | None,
+    ca: str | None,
+    certificate: str | None,
+    key: str | None,
+    as_json: bool,
+) -> int:
     """Write entries into one segment file.
 
-    Every other command accepts it. OUT must not exist.
+    Every other command accepts it. OUT must not exist. DIR_OR_ADDR is a log, as for the other commands, or the client
+    address of a running node, which sends what is committed; with TLS that takes a certificate of role admin.
 
     \b
     Example: rsm log export bank-data piece.log --from 3 --to 5
     """
     check_order(first, last)
+    if is_address(path):
+        access = find_access([path], ca, certificate, key)
+        with ToolConnection(path, access) as connection:
+            parts = connection.stream(Export(first or 0, last or 0))
+            begin, end = write_parts(DISK, out, parts)
+        if as_json:
+            print_json({"path": path, "out": out, "entries": end - begin + 1})
+        else:
+            print_line(f"{out}: {count(end - begin + 1, 'entry')}")
+        return FINE
     require_log(path)
     number = export_entries(DISK, path, out, first, last)
     if as_json:

@@ -9,11 +9,17 @@ from collections.abc import Sequence
 
 import click
 
+from rsm.cli.call import call, query
+from rsm.cli.certs import certs
+from rsm.cli.cluster import cluster
 from rsm.cli.errors import FINE, exit_code, line
 from rsm.cli.log import log
+from rsm.cli.member import member
+from rsm.cli.node import node
 from rsm.cli.options import Group, Session
 from rsm.cli.schema import schema
 from rsm.cli.snapshot import snapshot
+from rsm.cli.status import status
 
 __all__ = ["main"]
 
@@ -23,19 +29,22 @@ PROGRAM = "rsm"
 @click.group(cls=Group)
 @click.version_option(package_name="rsm-toolkit", prog_name=PROGRAM)
 def cli() -> None:
-    """Look inside the logs and snapshots of replicated state machines.
+    """Run replicated state machines, and look inside their logs and snapshots.
 
-    Exit codes: 0 fine; 1 corruption or a failed check was found; 2 wrong usage or unreadable input; 3 could not be
-    checked.
+    Exit codes: 0 fine; 1 a desync, corruption or a failed check was found; 2 wrong usage or unreadable input; 3 could
+    not be checked.
 
     \b
-    Example: rsm log info bank-data
+    Example: rsm cluster up --machine bank:Bank --dir c1
     """
 
 
+for command in (node, cluster, status, call, query, member):
+    cli.add_command(command)
 cli.add_command(log)
 cli.add_command(snapshot)
 cli.add_command(schema)
+cli.add_command(certs)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

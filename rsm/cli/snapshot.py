@@ -14,13 +14,18 @@ from rsm.cli.errors import FINE
 from rsm.cli.options import Group, json_option, path_argument
 from rsm.cli.output import count, print_json, print_line, table
 from rsm.cli.reading import manifest_of, records_of
+from rsm.cli.summary import torn_as_dict
 from rsm.cli.target import DISK, as_files, file_bytes, load_machine
 from rsm.client.open import open as open_machine
+from rsm.errors import CallerError
 from rsm.limits import BUCKETS
+from rsm.node.addresses import split_address
 from rsm.node.directory import read_identity
 from rsm.node.files import located
 from rsm.node.restoring import restore_directory
+from rsm.node.reviving import revive
 from rsm.node.snapshots import SnapshotFiles, copy_snapshot, read_snapshot, snapshot_position
+from rsm.raft.configuration import NODE_ID_MAX, Configuration, Member
 from rsm.replica.replica import Replica
 from rsm.replica.snapshot import restore as load_state
 
@@ -158,18 +163,42 @@ def save(directory: str, out: str | None, machine: str, as_json: bool) -> int:
 @click.argument("directory", metavar="DIR", type=click.Path())
 @click.option("--machine", metavar="MODULE:CLASS", help="Also load the state into this class, to see that it fits.")
 @click.option("--new-cluster", is_flag=True, help="DIR begins a cluster of its own (for one machine, always).")
+@click.option(
+    "--member",
+    "members",
+    metavar="ID PEER CLIENT",
+    type=(click.IntRange(1, NODE_ID_MAX), str, str),
+    multiple=True,
+    help="With --new-cluster: a member of it, with its two addresses; once for each.",
+)
 @json_option()
-def restore(file: str, directory: str, machine: str | None, new_cluster: bool, as_json: bool) -> int:
+def restore(
+    file: str,
+    directory: str,
+    machine: str | None,
+    new_cluster: bool,
+    members: tuple[tuple[int, str, str], ...],
+    as_json: bool,
+) -> int:
     """Make a machine's directory from a snapshot.
 
     The snapshot is verified on the way. DIR must be empty or not exist; it gets a new cluster id, and a log that
     begins after the snapshot.
 
+    With --new-cluster and --member DIR is that of a node, for a cluster that has lost its quorum for good. FILE may
+    then be the directory of a node: its log after the snapshot is kept too. The last index kept is told. Copy DIR to
+    every member, then start them; nodes of the old cluster are refused.
+
     \b
     Example: rsm snapshot restore bank.snapshot bank-copy
     """
-    del new_cluster  # a snapshot names no cluster, so nothing could be continued
+    if members and not new_cluster:
+        raise click.UsageError("--member goes with --new-cluster.")
     machine_class = None if machine is None else load_machine(machine)
+    if members:
+        if machine_class is not None:
+            raise click.UsageError("--machine does not go with --member: the node checks its class when it starts.")
+        return restore_cluster(file, directory, members, as_json=as_json)
     as_files(file)
     index, term, group_id = snapshot_position(DISK, file)
     with located(file, 0):
@@ -193,4 +222,35 @@ def restore(file: str, directory: str, machine: str | None, new_cluster: bool, a
     else:
         values = count(sum(contents.leaves.values()), "value")
         print_line(f"{directory}: {manifest.machine} at index {index}, {values}")
+    return FINE
+
+
+def restore_cluster(source: str, directory: str, members: tuple[tuple[int, str, str], ...], *, as_json: bool) -> int:
+    """The directory of a node of a new cluster, and what to say about it."""
+    for _, *addresses in members:
+        for address in addresses:
+            split_address(address)
+    if len({number for number, _, _ in members}) != len(members):
+        raise CallerError("two members have the same ID")
+    if not os.path.isdir(source):
+        as_files(source)
+    made = revive(DISK, source, directory, Configuration(tuple(Member(*one) for one in sorted(members))))
+    numbers = [number for number, _, _ in sorted(members)]
+    if as_json:
+        print_json(
+            {
+                "path": directory,
+                "machine": made.machine,
+                "cluster_id": made.cluster_id.hex(),
+                "snapshot_index": made.snapshot_index,
+                "last_index": made.last_index,
+                "last_term": made.last_term,
+                "torn": torn_as_dict(made.torn),
+                "members": numbers,
+            }
+        )
+        return FINE
+    print_line(f"{directory}: {made.machine}, cluster {made.cluster_id.hex()}")
+    print_line(f"kept: everything up to index {made.last_index} of term {made.last_term}; what came later is lost")
+    print_line(f"members: {', '.join(map(str, numbers))}; copy {directory} to each of them before they start")
     return FINE

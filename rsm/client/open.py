@@ -35,8 +35,7 @@ def open(
     version, `CorruptFile` with file and offset if bytes are not what was written, `DivergenceError` if the replay of
     the log does not give the recorded state roots, `StorageError` for what the disk refuses.
     """
-    if not (isinstance(machine, type) and issubclass(machine, StateMachine) and "definition" in vars(machine)):
-        raise DefinitionError(f"{machine!r} is not a machine: class X(rsm.StateMachine, name=..., version=...)")
+    check_machine(machine)
     # A path that stays good when the process changes its working directory.
     directory = os.path.abspath(os.fspath(path))
     runtime = Embedded(machine, directory, durability=durability, snapshot_log_bytes=snapshot_log_bytes)
@@ -72,6 +71,12 @@ async def open_async(
     except asyncio.CancelledError:
         opening.cancel()
         raise
+
+
+def check_machine(machine: object) -> None:
+    """`DefinitionError` unless this is the class of a machine."""
+    if not (isinstance(machine, type) and issubclass(machine, StateMachine) and "definition" in vars(machine)):
+        raise DefinitionError(f"{machine!r} is not a machine: class X(rsm.StateMachine, name=..., version=...)")
 
 
 class Opening(Generic[M]):

@@ -165,3 +165,29 @@ class PendingAnswer(Submission, Pending[R], Generic[R]):
             raise CallerError(
                 f"{self._what}: took effect, but its result is not what its annotation says: {error}"
             ) from None
+
+
+DONE = Answer(OK, b"")
+
+
+class PendingValue(PendingAnswer[R]):
+    """Something other than a command's answer that is on its way, and will be a value of this process."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what, _nothing)
+
+    def finish(self, value: R) -> None:
+        """It is here."""
+        self._held = value
+        self.complete(DONE)
+
+    def _value(self) -> R:
+        if self._error is not None and self._answer is None:
+            raise self._error
+        return self._held
+
+
+def _nothing(_: bytes) -> Any:
+    return None

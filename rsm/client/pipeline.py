@@ -143,7 +143,7 @@ class PipelineScope:
     ) -> None:
         self._is_over = True
         if kind is None and self._steps:
-            self._keep(self._send().result())
+            self._keep(self._send().result(self._proxy._runtime.timeout_seconds))
 
     async def __aenter__(self) -> PipelineScope:
         return self

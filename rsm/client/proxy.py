@@ -17,21 +17,22 @@ from typing import Any
 
 import msgspec
 
-from rsm.client.pending import PendingAnswer
+from rsm.client.pending import PendingAnswer, PendingValue
 from rsm.client.pipeline import PipelineScope
+from rsm.client.runtime import Runtime
 from rsm.codec import cbor
 from rsm.errors import CallerError, Closed, InvalidCommand, LimitExceeded, RsmError, SessionExpired
 from rsm.limits import COMMAND_BYTES_MAX, EVENTS_PER_READ, KEY_LENGTH_MAX, KEYS_REMEMBERED, SESSION_TTL_SECONDS_MAX
-from rsm.machine.calls import BoundCommand
+from rsm.machine.calls import BoundCommand, BoundQuery
 from rsm.machine.definition import CommandSpec, Definition, QuerySpec
-from rsm.machine.outcome import Event, Outcome, Status
-from rsm.node.embedded import Embedded
+from rsm.machine.outcome import ClientStats, Event, Outcome, Reading, Status
 from rsm.replica.answer import Answer, decode, raise_answer
 from rsm.replica.answer import Status as AnswerStatus
-from rsm.replica.batch import CLOSE_SESSION, CURSOR, OPEN_SESSION, OUTCOME, encode_call
+from rsm.replica.batch import CURSOR, OUTCOME, encode_call
 from rsm.replica.events import RawEvent
 
 SECOND = 10**9
+LINEARIZABLE = Reading()
 
 
 class ClientCommand(BoundCommand[Any, Any]):
@@ -47,7 +48,7 @@ class ClientCommand(BoundCommand[Any, Any]):
         self.__doc__ = spec.handler.__doc__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.send(*args, **kwargs).result()
+        return self.send(*args, **kwargs).result(self._proxy._runtime.timeout_seconds)
 
     def send(self, *args: Any, **kwargs: Any) -> PendingAnswer[Any]:
         spec, proxy = self._spec, self._proxy
@@ -65,18 +66,75 @@ class ClientCommand(BoundCommand[Any, Any]):
         return f"<command {self._spec.name} v{self._spec.version} of {self._proxy!r}>"
 
 
+class PendingRead(PendingValue[Any]):
+    """A query on its way. The proxy learns which state it has seen."""
+
+    __slots__ = ("_decode_packed", "_proxy")
+
+    def __init__(self, proxy: Proxy, spec: QuerySpec) -> None:
+        super().__init__(spec.name)
+        self._proxy = proxy
+        self._decode_packed = spec.decode_result
+
+    def _value(self) -> Any:
+        index, packed = super()._value()
+        self._proxy._read_index = index
+        return self._decode_packed(packed)
+
+
+class ClientQuery(BoundQuery[Any, Any]):
+    """A query of a proxy."""
+
+    def __init__(self, proxy: Proxy, name: str, spec: QuerySpec) -> None:
+        self._proxy = proxy
+        self._name = name
+        self._spec = spec
+        self.__name__ = name
+        self.__doc__ = spec.handler.__doc__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        spec, proxy = self._spec, self._proxy
+        values = spec.signature.bind(args, kwargs)
+        if spec.is_stream:
+            slices = proxy._runtime.stream(self._name, values, proxy._level)
+            return map(spec.decode_result, chain.from_iterable(slices))
+        proxy._read_index, packed = proxy._runtime.query(self._name, values, proxy._level)
+        return spec.decode_result(packed)
+
+    def send(self, *args: Any, **kwargs: Any) -> PendingRead:
+        spec, proxy = self._spec, self._proxy
+        if spec.is_stream:
+            raise CallerError(f"{self._name} is a generator: iterate over it")
+        pending = PendingRead(proxy, spec)
+        proxy._runtime.query_later(self._name, spec.signature.bind(args, kwargs), proxy._level, pending)
+        return pending
+
+    def __repr__(self) -> str:
+        return f"<query {self._name} of {self._proxy!r}>"
+
+
 class Proxy:
     """One session with a machine. Thread-safe; commands of a session take effect in the order they were sent."""
 
     def __init__(
-        self, runtime: Embedded, definition: Definition, session: int, *, owns_runtime: bool, key: str | None = None
+        self,
+        runtime: Runtime,
+        definition: Definition,
+        session: int,
+        *,
+        owns_runtime: bool,
+        key: str | None = None,
+        level: Reading = LINEARIZABLE,
     ) -> None:
         self._runtime = runtime
         self._definition = definition
         self._session = session
         self._owns_runtime = owns_runtime
         self._key = key
+        self._level = level
+        self._is_view = False
         self._is_closed = False
+        self._read_index = 0
         self._key_times: OrderedDict[str, int] = OrderedDict()
 
     def __getattr__(self, name: str) -> Any:
@@ -87,23 +145,13 @@ class Proxy:
         if name in definition.methods:
             member = ClientCommand(self, definition.methods[name])
         elif name in definition.queries:
-            member = self._reader(name, definition.queries[name])
+            member = ClientQuery(self, name, definition.queries[name])
         elif name in definition.state_schema():
             raise AttributeError(f"{name} is state of the machine; read it through a query")
         else:
             raise AttributeError(f"{definition.name} has no command or query {name!r}")
         setattr(self, name, member)
         return member
-
-    def _reader(self, name: str, spec: QuerySpec) -> Callable[..., Any]:
-        def read(*args: Any, **kwargs: Any) -> Any:
-            values = spec.signature.bind(args, kwargs)
-            if spec.is_stream:
-                return map(spec.decode_result, chain.from_iterable(self._runtime.stream(name, values)))
-            return spec.decode_result(self._runtime.query(name, values))
-
-        read.__name__, read.__doc__ = name, spec.handler.__doc__
-        return read
 
     def _send(
         self,
@@ -128,12 +176,32 @@ class Proxy:
         self._key_times.setdefault(key, max(self._runtime.log_time(), 1))
         while len(self._key_times) > KEYS_REMEMBERED:
             self._key_times.popitem(last=False)
-        return Proxy(self._runtime, self._definition, self._session, owns_runtime=False, key=key)
+        return self._view(key, self._level)
+
+    def _view(self, key: str | None, level: Reading) -> Proxy:
+        """This session, seen otherwise."""
+        view = Proxy(self._runtime, self._definition, self._session, owns_runtime=False, key=key, level=level)
+        view._is_view = True
+        view._key_times = self._key_times
+        return view
+
+    def reading(self, level: str | None = None, *, at_least: int | None = None) -> Proxy:
+        if (level is None) == (at_least is None):
+            raise InvalidCommand("give reading() a level or at_least", "level")
+        if at_least is not None:
+            if type(at_least) is not int or not 0 <= at_least < 2**63:
+                raise InvalidCommand(f"at_least is an index of the log, not {at_least!r}", "at_least")
+            return self._view(self._key, Reading("at_least", at_least))
+        return self._view(self._key, level_of(level))
+
+    @property
+    def stats(self) -> ClientStats:
+        return msgspec.structs.replace(self._runtime.stats(), read_index=self._read_index)
 
     def outcome(self, key: str, *, sent_at: int = 0) -> Outcome:
         check_name("an idempotency key", "key", key)
         pending = self._send("outcome", OUTCOME, [key, sent_at or self._key_times.get(key, 0)])
-        state, status, body = pending.result()
+        state, status, body = pending.result(self._runtime.timeout_seconds)
         if state != "applied":
             return Outcome(state)
         if status == AnswerStatus.OK:
@@ -147,34 +215,30 @@ class Proxy:
         if ttl_seconds is not None and not 0 < ttl_seconds <= SESSION_TTL_SECONDS_MAX:
             raise InvalidCommand(f"ttl_seconds must be above 0 and at most {SESSION_TTL_SECONDS_MAX}", "ttl_seconds")
         ttl = 0 if ttl_seconds is None else max(1, int(ttl_seconds * SECOND))
-        number = open_session(self._runtime, principal, ttl)
+        number = self._runtime.open_session(principal, ttl)
         return Proxy(self._runtime, self._definition, number, owns_runtime=False)
 
     def pipeline(self) -> PipelineScope:
         return PipelineScope(self)
 
     def events(self, cursor: str | None = None, *, follow: bool = False, skip_gap: bool = False) -> Iterator[Event]:
-        number = self._start(cursor, skip_gap)
+        number = self._start(cursor, skip_gap).result()
         while True:
-            chunk = self._runtime.events_after(number, EVENTS_PER_READ)
+            chunk = self._events_after(number, wait=follow).result()
             for _, event in chunk:
                 yield self._event(event)
             if chunk:
                 number = chunk[-1][0]
                 if cursor is not None:
                     with self._closed_rather_than_expired():
-                        self._moved(cursor, number).result()
+                        self._moved(cursor, number).result(self._runtime.timeout_seconds)
             elif not follow:
                 return
-            else:
-                waiter = self._event_waiter()
-                if not self._runtime.events_after(number, 1):
-                    waiter.result()
 
     async def events_async(self, cursor: str | None = None, *, skip_gap: bool = False) -> AsyncIterator[Event]:
-        number = self._start(cursor, skip_gap)
+        number = await self._start(cursor, skip_gap)
         while True:
-            chunk = self._runtime.events_after(number, EVENTS_PER_READ)
+            chunk = await self._events_after(number, wait=True)
             for _, event in chunk:
                 yield self._event(event)
             if chunk:
@@ -182,21 +246,18 @@ class Proxy:
                 if cursor is not None:
                     with self._closed_rather_than_expired():
                         await self._moved(cursor, number)
-                continue
-            waiter = self._event_waiter()
-            if not self._runtime.events_after(number, 1):
-                await waiter
 
-    def _event_waiter(self) -> PendingAnswer[None]:
-        """Done when there are new events after now, or the machine stops."""
-        waiter: PendingAnswer[None] = PendingAnswer("events", lambda _: None)
-        self._runtime.when_events(lambda: waiter.complete(Answer(0, b"")))
-        return waiter
-
-    def _start(self, cursor: str | None, skip_gap: bool) -> int:
+    def _start(self, cursor: str | None, skip_gap: bool) -> PendingValue[int]:
         if cursor is not None:
             check_name("a cursor", "cursor", cursor)
-        return self._runtime.cursor(cursor, skip_gap=skip_gap)
+        pending: PendingValue[int] = PendingValue("events")
+        self._runtime.cursor_later(cursor, skip_gap, pending)
+        return pending
+
+    def _events_after(self, number: int, *, wait: bool) -> PendingValue[list[tuple[int, RawEvent]]]:
+        pending: PendingValue[list[tuple[int, RawEvent]]] = PendingValue("events")
+        self._runtime.events_later(number, EVENTS_PER_READ, pending, wait=wait)
+        return pending
 
     def _event(self, event: RawEvent) -> Event:
         try:
@@ -226,13 +287,13 @@ class Proxy:
         return self._runtime.status()
 
     def close(self) -> None:
-        if self._key is not None:
-            raise CallerError("a view made by once() cannot be closed; close the client it came from")
+        if self._is_view:
+            raise CallerError("a view made by once() or reading() cannot be closed; close the client it came from")
         if self._owns_runtime:
             self._runtime.close(self._session)
         elif not self._is_closed:
             with contextlib.suppress(Closed):  # with the machine, or before: the session has ended or will
-                close_session(self._runtime, self._session)
+                self._runtime.close_session(self._session)
             self._is_closed = True
 
     def __enter__(self) -> Proxy:
@@ -278,15 +339,13 @@ def check_name(what: str, field: str, name: str) -> None:
         raise InvalidCommand(f"{what} is not valid Unicode: {error}", field) from None
 
 
-def open_session(runtime: Embedded, principal: str, ttl: int) -> int:
-    """Open a session through the log; `ttl` in nanoseconds, 0 for as long as the process lives. Its number."""
-    answer = runtime.call(OPEN_SESSION, [principal, ttl])
-    if answer.status != AnswerStatus.OK:
-        raise_answer(answer, "session")
-    number: int = decode(answer.body)
-    return number
+def level_of(level: str | None) -> Reading:
+    """How new a read must be, by name; `InvalidCommand`."""
+    if level not in ("linearizable", "session", "stale"):
+        raise InvalidCommand(f"a read is linearizable, session, stale or at_least, not {level!r}", "level")
+    return Reading(level)  # type: ignore[arg-type]  # one of the three
 
 
-def close_session(runtime: Embedded, number: int) -> None:
-    """End a session through the log."""
-    runtime.call(CLOSE_SESSION, [number])
+def open_session(runtime: Runtime, principal: str, ttl: int) -> int:
+    """Open a session; `ttl` in nanoseconds, 0 for as long as the process lives. Its number."""
+    return runtime.open_session(principal, ttl)

@@ -78,6 +78,18 @@ class Command(Generic[P, R]):
         return f"<command {self.name} v{self.version}>"
 
 
+class BoundQuery(abc.ABC, Generic[P, R]):
+    """A query on a client's proxy."""
+
+    @abc.abstractmethod
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Read, and return the result."""
+
+    @abc.abstractmethod
+    def send(self, *args: P.args, **kwargs: P.kwargs) -> Pending[R]:
+        """Ask and return at once; the result can be awaited. Not for generators: iterate over these."""
+
+
 class Query(Generic[P, R]):
     """A read: it sees the state at one index and may change nothing."""
 
@@ -89,11 +101,12 @@ class Query(Generic[P, R]):
     @overload
     def __get__(self, instance: None, owner: Any) -> Query[P, R]: ...
     @overload
-    def __get__(self, instance: object, owner: Any) -> Callable[P, R]: ...
-    def __get__(self, instance: object | None, owner: Any) -> Query[P, R] | Callable[P, R]:
+    def __get__(self, instance: object, owner: Any) -> BoundQuery[P, R]: ...
+    def __get__(self, instance: object | None, owner: Any) -> Query[P, R] | BoundQuery[P, R]:
         if instance is None:
             return self
-        return self.handler.__get__(instance, owner)  # type: ignore[no-any-return]  # a handler's own read
+        # On the machine itself it is a plain method: a handler's own read.
+        return self.handler.__get__(instance, owner)  # type: ignore[no-any-return]  # proxies have a BoundQuery
 
     def __repr__(self) -> str:
         return f"<query {self.name}>"

@@ -33,6 +33,30 @@ class Event(msgspec.Struct, frozen=True):
         return self.index, self.position, self.step, self.number
 
 
+class Reading(msgspec.Struct, frozen=True):
+    """How new the state must be that a read sees. `index` is for "at_least"."""
+
+    level: Literal["linearizable", "session", "at_least", "stale"] = "linearizable"
+    index: int = 0
+
+
+class ClientStats(msgspec.Struct, frozen=True):
+    """What a client has done so far, over all of its sessions. An embedded one has made no round trip.
+
+    `round_trips`: requests that were answered; a frame of many commands is one, and so is a pipeline. `commands`: that
+    were answered. `frames`: that were sent. `retries`: commands and other requests that were sent again. `redirects`:
+    times that a node named another as the leader. `read_index`: the log index of the state that the last query of this
+    client or view has seen.
+    """
+
+    round_trips: int = 0
+    commands: int = 0
+    frames: int = 0
+    retries: int = 0
+    redirects: int = 0
+    read_index: int = 0
+
+
 class Status(msgspec.Struct, frozen=True):
     """Where a replica stands. `root` is the state root at `root_index`, the last hash point, in hex."""
 

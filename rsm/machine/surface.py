@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
-from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar
+from typing import Any, Generic, Literal, NoReturn, Protocol, Self, TypeVar
 
-from rsm.machine.outcome import Event, Outcome, Status
+from rsm.machine.outcome import ClientStats, Event, Outcome, Status
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -48,8 +48,31 @@ class ClientSurface:
         self._client_only("outcome")
 
     def session(self, *, principal: str = "", ttl_seconds: float | None = None) -> Self:
-        """Another session, with its own order and end; close it, or let it expire after `ttl_seconds` of silence."""
+        """Another session, with its own order and end; close it, or let it expire after `ttl_seconds` of silence.
+
+        A session over the network always expires (after `ttl_seconds` of the client being gone, 60 if not given), and
+        has the principal of its connection: `principal` is for machines in this process.
+        """
         self._client_only("session")
+
+    def reading(
+        self, level: Literal["linearizable", "session", "stale"] | None = None, *, at_least: int | None = None
+    ) -> Self:
+        """A view whose queries ask for less than the latest state, and so can be answered by any node.
+
+        "linearizable" (the default of `rsm.connect`): all that was acknowledged to anybody before the query began.
+        "session": all that this client has written or read. `at_least=index`: all up to that index of the log.
+        "stale": whatever the node has. `view.stats.read_index` says which state the last query has seen. Give a level
+        or `at_least`. A machine in this process (`rsm.open`) always answers from the latest state.
+
+            print(bank.reading("stale").balance("ann"))
+        """
+        self._client_only("reading")
+
+    @property
+    def stats(self) -> ClientStats:
+        """Round trips, commands, frames, retries, redirects and the index of the last read, so far."""
+        self._client_only("stats")
 
     def pipeline(self) -> PipelineScope[Self]:
         """Collect commands into one atomic step: results may be arguments of later commands; all or nothing.
@@ -84,7 +107,7 @@ class ClientSurface:
         self._client_only("status")
 
     def close(self) -> None:
-        """End the session (its session-end handlers run), make everything durable, let go of the directory."""
+        """End the session (its session-end handlers run), make everything durable, let go of directory or network."""
         self._client_only("close")
 
     def __enter__(self) -> Self:
@@ -104,7 +127,7 @@ class ClientSurface:
         self._client_only("async with")
 
     def _client_only(self, what: str) -> NoReturn:
-        raise TypeError(f"{what} belongs to a client (rsm.open), not to the machine inside")
+        raise TypeError(f"{what} belongs to a client (rsm.open, rsm.connect), not to the machine inside")
 
 
 RESERVED: frozenset[str] = frozenset(name for name in vars(ClientSurface) if not name.startswith("_"))

@@ -38,7 +38,7 @@ from rsm.limits import (
     TICK_SECONDS_MIN,
 )
 from rsm.machine.machine import StateMachine
-from rsm.machine.outcome import Status
+from rsm.machine.outcome import ClientStats, Reading, Status
 from rsm.node.clock import LogClock
 from rsm.node.directory import MachineDirectory
 from rsm.node.disk import Disk, OsDisk
@@ -49,12 +49,14 @@ from rsm.node.snapshotter import Snapshotter
 from rsm.node.submissions import Submission, Submissions, join_items
 from rsm.raft.engine import Ready
 from rsm.raft.solo import SoloEngine
-from rsm.replica.answer import Answer
+from rsm.replica.answer import Answer, decode, raise_answer
+from rsm.replica.answer import Status as AnswerStatus
 from rsm.replica.batch import (
     ACTIVATE,
     CLOSE_SESSION,
     CONFIRMED,
     FLAG_HASH_POINT,
+    OPEN_SESSION,
     Batch,
     encode_call,
     join_batch,
@@ -103,6 +105,7 @@ class Embedded:
     _engine: SoloEngine
     _clock: LogClock
     _snapshotter: Snapshotter
+    timeout_seconds: float | None = None  # a disk answers, or fails
 
     def __init__(
         self,
@@ -157,12 +160,31 @@ class Embedded:
         self.submit(waiter)
         return waiter.wait()
 
-    def query(self, name: str, values: list[Any]) -> bytes:
-        """Run a query on the latest applied state: MessagePack of the result."""
-        with self._reading():
-            return self.replica.query(name, values)
+    def open_session(self, principal: str, ttl: int) -> int:
+        """Open a session through the log; `ttl` in nanoseconds, 0 for as long as the process lives. Its number."""
+        answer = self.call(OPEN_SESSION, [principal, ttl])
+        if answer.status != AnswerStatus.OK:
+            raise_answer(answer, "session")
+        number: int = decode(answer.body)
+        return number
 
-    def stream(self, name: str, values: list[Any]) -> Iterator[list[bytes]]:
+    def close_session(self, number: int) -> None:
+        """End a session through the log."""
+        self.call(CLOSE_SESSION, [number])
+
+    def query(self, name: str, values: list[Any], reading: Reading) -> tuple[int, bytes]:
+        """Run a query on the latest applied state, whatever less would do: its index, MessagePack of the result."""
+        with self._reading():
+            return self.replica.index, self.replica.query(name, values)
+
+    def query_later(self, name: str, values: list[Any], reading: Reading, reply: Any) -> None:
+        """The same, told to `reply`; nothing has to wait here."""
+        try:
+            reply.finish(self.query(name, values, reading))
+        except Exception as error:
+            reply.fail(error)
+
+    def stream(self, name: str, values: list[Any], reading: Reading) -> Iterator[list[bytes]]:
         """Run a generator query on the latest applied state: slices of items, all from one index; commands go on
         between.
         """
@@ -183,6 +205,26 @@ class Embedded:
         """Up to `limit` events after `number`; `EventsGap` if some are gone."""
         with self._reading():
             return self.replica.ring.after(number, limit)
+
+    def events_later(self, after: int, limit: int, reply: Any, *, wait: bool) -> None:
+        """Tell `reply` the events after a number; with `wait`, if there are none, when there is reason to look again."""
+        try:
+            found = self.events_after(after, limit)
+            if found or not wait:
+                reply.finish(found)
+                return
+            self.when_events(lambda: reply.finish([]))
+            if self.events_after(after, 1):
+                reply.finish([])
+        except Exception as error:
+            reply.fail(error)
+
+    def cursor_later(self, name: str | None, skip_gap: bool, reply: Any) -> None:
+        """`cursor`, told to `reply`."""
+        try:
+            reply.finish(self.cursor(name, skip_gap=skip_gap))
+        except Exception as error:
+            reply.fail(error)
 
     def cursor(self, name: str | None, *, skip_gap: bool = False) -> int:
         """The number of the last event that a named cursor has handled; for no name, the last one that is gone.
@@ -209,6 +251,10 @@ class Embedded:
     def log_time(self) -> int:
         """The log's time as the last batch left it, in nanoseconds."""
         return self.replica.system.clock
+
+    def stats(self) -> ClientStats:
+        """Nothing: there is no network here."""
+        return ClientStats()
 
     def status(self) -> Status:
         """Where the machine stands, or where it stood when it was closed."""

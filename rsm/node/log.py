@@ -27,13 +27,14 @@ def render(wrapped: Any, method: str, event: Any) -> str:
     return f"{pairs}\n{trace}".rstrip()
 
 
+# What an event goes through. A node's process exchanges the last step (rsm.node.telemetry).
+PROCESSORS: list[Any] = [
+    structlog.stdlib.filter_by_level,
+    structlog.stdlib.add_log_level,
+    structlog.processors.format_exc_info,
+    render,
+]
+
 logger: Any = structlog.wrap_logger(
-    logging.getLogger("rsm"),
-    wrapper_class=structlog.stdlib.BoundLogger,
-    processors=[
-        structlog.stdlib.filter_by_level,
-        structlog.stdlib.add_log_level,
-        structlog.processors.format_exc_info,
-        render,
-    ],
+    logging.getLogger("rsm"), wrapper_class=structlog.stdlib.BoundLogger, processors=PROCESSORS
 )

@@ -6,10 +6,11 @@ or a damaged snapshot leaves no half machine that would open as an empty one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from rsm.codec.record import RecordKind
 from rsm.errors import CallerError, StorageError
@@ -17,7 +18,7 @@ from rsm.node.directory import Identity, MachineDirectory
 from rsm.node.disk import Disk
 from rsm.replica.contents import ContentsCheck
 
-__all__ = ["restore_directory"]
+__all__ = ["built_beside", "restore_directory"]
 
 
 def restore_directory(
@@ -27,6 +28,16 @@ def restore_directory(
 
     Returns whose it is and what the snapshot holds; every record was checked on its way. `CallerError` unless the
     target is empty or missing and its parent exists, `BadBytes` for a damaged snapshot, `StorageError`.
+    """
+    with built_beside(disk, target) as building:
+        return _build(disk, records, building, index, term, group_id)
+
+
+@contextlib.contextmanager
+def built_beside(disk: Disk, target: str) -> Iterator[str]:
+    """A directory to build in, which is `target` when the block ends, and gone if the block raises.
+
+    `CallerError` unless the target is empty or missing and its parent exists, `StorageError`.
     """
     if disk.exists(target) and (not disk.is_directory(target) or disk.listdir(target)):
         raise CallerError(f"{target}: exists and is not an empty directory: choose another")
@@ -38,14 +49,13 @@ def restore_directory(
     except OSError as error:
         raise StorageError(f"{parent}: cannot make a directory here: {error.strerror}") from error
     try:
-        made = _build(disk, records, building, index, term, group_id)
+        yield building
         os.chmod(building, 0o750)
         disk.rename(building, target)
         disk.fsync_directory(parent)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
-    return made
 
 
 def _build(

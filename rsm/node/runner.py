@@ -88,7 +88,9 @@ class Runner:
         self._syncs = ThreadPoolExecutor(1, thread_name_prefix="rsm-sync")
         self._is_syncing = False
         self._is_flush_due = False
+        self._is_tick_due = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._ended: asyncio.Future[int] = self._loop.create_future()
         self._failure: BaseException | None = None
         self._started = time.monotonic()
@@ -265,17 +267,22 @@ class Runner:
 
     def _schedule(self, seconds: float) -> None:
         if seconds <= 0:
-            self._kick()
+            # What is due may be the clock's or the rest of a long turn: see to both.
+            if not self._is_tick_due:
+                self._is_tick_due = True
+                self._loop.call_soon(self._tick)
             return
         at = self._loop.time() + min(seconds, TICK_SECONDS_MAX)
         if self._timer is not None:
-            if not self._timer.cancelled() and self._loop.time() < self._timer.when() <= at:
+            if self._loop.time() < self._timer_at <= at:
                 return
             self._timer.cancel()
+        self._timer_at = at
         self._timer = self._loop.call_at(at, self._tick)
 
     def _tick(self) -> None:
-        self._timer = None
+        self._is_tick_due = False
+        self._timer_at = 0.0
         self._guarded(lambda: self.member.tick(self._loop.time()))
         self._kick()
 

@@ -173,6 +173,10 @@ class FaultDisk:
         found._durable_names = dict(found._names)
         return found
 
+    def process_died(self) -> None:
+        """The process that used the disk is gone: its locks end, what it wrote stays with the operating system."""
+        self._locked.clear()
+
     def clone(self) -> FaultDisk:
         """An independent copy, with counters, plans and everything unsynced."""
         return copy.deepcopy(self)

@@ -1,0 +1,373 @@
+"""`rsm cluster up`: a cluster on this machine, supervised, in one directory::
+
+cluster.toml        machine, cluster id, addresses; written last, so a directory that has it is complete
+node-1.toml ...     what each node is started with
+node-1/ ...         the directory of each node
+node-1.log ...      what each node tells
+certs/              with --tls: a test CA and its certificates
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import click
+
+from rsm.cli.errors import FINE, FOUND, WRONG, Unreadable
+from rsm.cli.local import CLUSTER_FILE, LocalCluster, LocalNode, load_local, point_to, save_local
+from rsm.cli.options import Group
+from rsm.cli.output import print_line
+from rsm.cli.status import Rates, rich_table
+from rsm.cli.target import DISK, load_machine
+from rsm.client.survey import Survey, survey
+from rsm.client.tool import Access
+from rsm.errors import CallerError
+from rsm.limits import CLUSTER_START_SECONDS_MAX, MEMBERS_MAX
+from rsm.machine.machine import StateMachine
+from rsm.node.addresses import split_address
+from rsm.node.bootstrap import prepare
+from rsm.node.config import ClusterSection, MemberConfig, NodeConfig, NodeSection, write_config
+from rsm.node.directory import new_cluster_id
+from rsm.node.supervisor import Child, Event, Supervisor, ending
+from rsm.node.tls import TlsOptions
+from rsm.raft.configuration import Configuration, Member
+
+__all__ = ["cluster"]
+
+HOST: Final = "127.0.0.1"
+PORTS_PER_NODE: Final = 3
+PROGRAM: Final = "import sys; sys.argv[0] = 'rsm'; from rsm.cli.main import main; sys.exit(main())"
+# How often the supervisor looks at its children, and the nodes are asked; one that hangs is given this long.
+TICK_SECONDS: Final = 0.1
+ASK_SECONDS: Final = 0.5
+ANSWER_SECONDS: Final = 1.0
+
+
+@click.group(cls=Group)
+def cluster() -> None:
+    """Run a cluster on this machine.
+
+    \b
+    Example: rsm cluster up --machine bank:Bank --dir c1
+    """
+
+
+@cluster.command()
+@click.option("--machine", metavar="MODULE:CLASS", required=True, help="The class to run.")
+@click.option("--dir", "directory", metavar="DIR", type=click.Path(), required=True, help="Where the cluster lives.")
+@click.option("--nodes", metavar="N", type=click.IntRange(1, MEMBERS_MAX), help="How many nodes; 3 if not given.")
+@click.option("--from", "source", metavar="DIR", type=click.Path(), help="Begin with the log of an embedded machine.")
+@click.option("--tls", "with_tls", is_flag=True, help="Make certificates, and use them.")
+@click.option(
+    "--base-port",
+    metavar="P",
+    type=click.IntRange(1, 65535 - PORTS_PER_NODE * MEMBERS_MAX),
+    help="Take ports from P on, three a node (members, clients, HTTP). Default: free ones.",
+)
+def up(
+    machine: str, directory: str, nodes: int | None, source: str | None, with_tls: bool, base_port: int | None
+) -> int:
+    """Start a local cluster and look after it.
+
+    The first time the cluster is made in DIR; later it goes on where it was. Nodes that crash are started again, with
+    growing pauses; if they crash again and again, everything stops with exit code 1. Ctrl-C ends all in good order.
+    While it runs, rsm status and other commands find it without addresses.
+
+    \b
+    Example: rsm cluster up --machine bank:Bank --dir c1 --nodes 3
+    """
+    machine_class = load_machine(machine)
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except OSError as error:
+        raise Unreadable(f"{directory}: cannot be made: {error.strerror}") from error
+    lock = DISK.lock(os.path.join(directory, "lock"))
+    try:
+        path = os.path.join(directory, CLUSTER_FILE)
+        if os.path.exists(path):
+            found = load_local(path)
+            check_same(path, found, machine_class, nodes, source, with_tls, base_port)
+        else:
+            found = make(directory, machine, machine_class, nodes or 3, source, with_tls, base_port)
+        check_ports(found)
+        point_to(path)
+        return Running(directory, machine, found).run()
+    finally:
+        lock.release()
+
+
+# --- making it --------------------------------------------------------------------------------------------------------
+
+
+def check_same(
+    path: str,
+    found: LocalCluster,
+    machine: type[StateMachine],
+    nodes: int | None,
+    source: str | None,
+    with_tls: bool,
+    base_port: int | None,
+) -> None:
+    """`CallerError` if what is asked for is not the cluster that is there."""
+    complaint = None
+    if found.machine != machine.definition.name:
+        complaint = f"this is a cluster of machine {found.machine!r}, not of {machine.definition.name!r}"
+    elif nodes not in (None, len(found.nodes)):
+        complaint = f"this cluster has {len(found.nodes)} nodes: leave out --nodes, or use rsm member"
+    elif source is not None:
+        complaint = "this cluster exists already: leave out --from, or choose another directory"
+    elif with_tls and found.tls is None:
+        complaint = "this cluster was made without TLS: choose another directory"
+    elif base_port is not None and split_address(found.nodes[0].peer)[1] != base_port:
+        complaint = "this cluster has its ports already: leave out --base-port"
+    if complaint is not None:
+        raise CallerError(f"{path}: {complaint}")
+
+
+def make(
+    directory: str,
+    machine: str,
+    machine_class: type[StateMachine],
+    number: int,
+    source: str | None,
+    with_tls: bool,
+    base_port: int | None,
+) -> LocalCluster:
+    """Make the directories of all nodes and their files; what was made is removed again if something fails."""
+    strange = [name for name in os.listdir(directory) if name != "lock"]
+    if strange:
+        raise CallerError(
+            f"{directory}: holds {min(strange)} but no {CLUSTER_FILE}: choose an empty or a new directory"
+        )
+    try:
+        return _make(directory, machine, machine_class, number, source, with_tls, base_port)
+    except BaseException:
+        for name in os.listdir(directory):
+            path = os.path.join(directory, name)
+            if os.path.isdir(path):
+                shutil.rmtree(path, ignore_errors=True)
+            elif name != "lock":
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+        raise
+
+
+def _make(
+    directory: str,
+    machine: str,
+    machine_class: type[StateMachine],
+    number: int,
+    source: str | None,
+    with_tls: bool,
+    base_port: int | None,
+) -> LocalCluster:
+    nodes = choose_addresses(number, base_port)
+    configuration = Configuration(tuple(Member(node.id, node.peer, node.client) for node in nodes))
+    cluster_id = new_cluster_id()
+    for node in nodes:
+        place = os.path.join(directory, f"node-{node.id}")
+        cluster_id = prepare(DISK, place, machine_class, configuration, cluster_id, source=source)
+    if with_tls:
+        _make_certificates(os.path.join(directory, "certs"), number)
+    members = tuple(MemberConfig(id=node.id, peer=node.peer, client=node.client) for node in nodes)
+    section = ClusterSection(members=members, name=os.path.basename(os.path.abspath(directory)), id=cluster_id.hex())
+    for node in nodes:
+        config = NodeConfig(
+            node=NodeSection(
+                id=node.id,
+                directory=os.path.abspath(os.path.join(directory, f"node-{node.id}")),
+                peer_listen=node.peer,
+                client_listen=node.client,
+                web_listen=node.web,
+                machine=machine,
+            ),
+            cluster=section,
+            tls=tls_of(directory, f"node-{node.id}") if with_tls else None,
+        )
+        write_config(os.path.join(directory, f"node-{node.id}.toml"), config)
+    made = LocalCluster(
+        machine=machine_class.definition.name,
+        id=cluster_id.hex(),
+        nodes=tuple(nodes),
+        tls=tls_of(directory, "admin") if with_tls else None,
+    )
+    save_local(os.path.join(directory, CLUSTER_FILE), made)
+    return made
+
+
+def _make_certificates(directory: str, nodes: int) -> None:
+    # Imported here: it takes longer than everything else that a command needs to start.
+    from rsm.node.certificates import init_certificates
+
+    init_certificates(directory, nodes=nodes, clients=["client"], admins=["admin"])
+
+
+def tls_of(directory: str, name: str) -> TlsOptions:
+    """The files of one owner among the certificates made."""
+    certs = os.path.abspath(os.path.join(directory, "certs"))
+    return TlsOptions(*(os.path.join(certs, file) for file in ("ca.crt", f"{name}.crt", f"{name}.key")))
+
+
+def choose_addresses(number: int, base_port: int | None) -> list[LocalNode]:
+    """Three loopback addresses a node: from a port on, or free ones."""
+    ports = range(base_port, base_port + PORTS_PER_NODE * number) if base_port is not None else free_ports(number)
+    addresses = [f"{HOST}:{port}" for port in ports]
+    return [
+        LocalNode(id=place + 1, peer=peer, client=client, web=web)
+        for place, (peer, client, web) in enumerate(zip(*[iter(addresses)] * PORTS_PER_NODE, strict=True))
+    ]
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports that nobody listens on now, all different."""
+    with contextlib.ExitStack() as sockets:
+        ports = []
+        for _ in range(PORTS_PER_NODE * number):
+            one = sockets.enter_context(socket.socket())
+            one.bind((HOST, 0))
+            ports.append(one.getsockname()[1])
+        return ports
+
+
+def check_ports(found: LocalCluster) -> None:
+    """`CallerError` if somebody listens where a node is to listen; better one line now than one from each node."""
+    for node in found.nodes:
+        for address in (node.peer, node.client, node.web):
+            with socket.socket() as one:
+                # As servers do: a port whose last connections are just ending is free.
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    one.bind(split_address(address))
+                except OSError as error:
+                    raise CallerError(f"{address}: node {node.id} cannot listen there: {error.strerror}") from error
+
+
+# --- running it -------------------------------------------------------------------------------------------------------
+
+
+class Running:
+    """The cluster while it runs: its supervisor, and what is shown of it."""
+
+    def __init__(self, directory: str, machine: str, found: LocalCluster) -> None:
+        self._nodes = {f"node {node.id}": node for node in found.nodes}
+        self._access = Access(found.addresses, found.tls)
+        self._supervisor = Supervisor([child_of(directory, machine, node) for node in found.nodes])
+        self._up: set[str] = set()
+        self._leader: tuple[int, int] | None = None
+        self._live: Any = None
+        self._was_complete = False
+        self._started = time.monotonic()
+
+    def run(self) -> int:
+        """Until it is interrupted (exit code 0) or cannot go on."""
+        code = FINE
+        with interruptible(), self._showing(), self._supervisor:
+            try:
+                code = self._loop()
+            except KeyboardInterrupt:
+                self._tell("stopping")
+        self._tell(f"{len(self._nodes)} nodes stopped" if len(self._nodes) > 1 else "1 node stopped")
+        return code
+
+    def _loop(self) -> int:
+        ask_at = 0.0
+        rates = Rates()
+        while True:
+            for event in self._supervisor.tick():
+                self._note(event)
+            if self._supervisor.failure is not None:
+                return FOUND
+            refused = next((name for name in self._nodes if self._is_refused(name)), None)
+            if refused is not None and not self._was_complete:
+                return self._supervisor.exit_code(refused) or WRONG
+            if self._supervisor.is_over:
+                return FOUND if refused is not None else FINE
+            if not self._was_complete and time.monotonic() - self._started > CLUSTER_START_SECONDS_MAX:
+                self._tell(f"not all nodes serve after {CLUSTER_START_SECONDS_MAX:g} seconds; see their logs")
+                self._was_complete = True
+            if time.monotonic() >= ask_at:
+                found = survey(self._access, seconds=ANSWER_SECONDS)
+                self._look(found)
+                if self._live is not None:
+                    self._live.update(rich_table(found, rates=rates.of(found, time.monotonic())), refresh=True)
+                ask_at = time.monotonic() + ASK_SECONDS
+            time.sleep(TICK_SECONDS)
+
+    def _is_refused(self, name: str) -> bool:
+        code = self._supervisor.exit_code(name)
+        return self._supervisor.pid(name) is None and code in (FOUND, WRONG)
+
+    def _note(self, event: Event) -> None:
+        if event.kind == "started":
+            return  # told when it answers
+        self._up.discard(event.child)
+        self._tell(f"{event.child} {event.text}", is_error=event.kind in ("refused", "gave_up"))
+        for line in event.last_lines.splitlines():
+            self._tell(f"    {line}", is_error=True)
+
+    def _look(self, found: Survey) -> None:
+        """Tell who is up that was not, and who leads."""
+        answered = {asked.address for asked in found.asked if asked.status is not None}
+        for name, node in self._nodes.items():
+            if node.client in answered and name not in self._up:
+                self._up.add(name)
+                self._tell(f"{name} is up: clients {node.client}, members {node.peer}, http://{node.web}/")
+        self._was_complete = self._was_complete or len(self._up) == len(self._nodes)
+        leader = found.leader
+        if leader is not None and (leader.node_id, leader.term) != self._leader:
+            self._leader = leader.node_id, leader.term
+            self._tell(f"node {leader.node_id} leads, term {leader.term}")
+
+    def _tell(self, line: str, *, is_error: bool = False) -> None:
+        if self._live is not None:
+            self._live.console.print(line, markup=False, highlight=False, style="red" if is_error else None)
+        elif is_error:
+            click.echo(line, err=True)
+        else:
+            print_line(line)
+            sys.stdout.flush()
+
+    @contextlib.contextmanager
+    def _showing(self) -> Iterator[None]:
+        """A live table below the lines, if this is a terminal."""
+        if not sys.stdout.isatty():
+            yield
+            return
+        from rich.live import Live
+
+        with Live(auto_refresh=False) as self._live:
+            yield
+        self._live = None
+
+
+def child_of(directory: str, machine: str, node: LocalNode) -> Child:
+    """What the supervisor runs for a node."""
+    config = os.path.join(directory, f"node-{node.id}.toml")
+    return Child(
+        name=f"node {node.id}",
+        argv=[sys.executable, "-c", PROGRAM, "node", "--machine", machine, "--config", config],
+        log_path=os.path.join(directory, f"node-{node.id}.log"),
+    )
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does."""
+
+    def interrupt(number: int, _: Any) -> None:
+        raise KeyboardInterrupt(ending(-number))
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

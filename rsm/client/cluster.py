@@ -1,0 +1,198 @@
+"""Which node leads, and the links of a client: to the leader, and to one other node for reads that any may answer.
+
+Any address will do to begin with: a node's hello names the leader and all members, so the list of addresses keeps
+itself up to date. When the leader's link breaks, or the node says that another leads, the link is dropped with all that
+waits on it, and the search begins again; the client sends again what must be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from rsm.client.link import Link, dial
+from rsm.errors import CallerError, RsmError, Unreachable, WrongMachine
+from rsm.limits import CLIENT_ADDRESSES_MAX, RECONNECT_SECONDS_MAX, RECONNECT_SECONDS_MIN
+from rsm.node.handshake import ClientHello, ServerHello
+
+__all__ = ["Cluster"]
+
+
+class Cluster:
+    """A cluster as a client sees it. Everything runs on the client's loop."""
+
+    def __init__(
+        self,
+        addresses: tuple[str, ...],
+        hello: ClientHello,
+        tls: ssl.SSLContext | None,
+        *,
+        on_leader: Callable[[], None],
+        on_follower: Callable[[], None],
+    ) -> None:
+        """`on_leader` is called when there is a link to a leader (again), `on_follower` when the search for one is
+        over.
+        """
+        self.leader: Link | None = None
+        self.follower: Link | None = None
+        self.redirects = 0
+        self.errors: dict[str, RsmError] = {}  # by address, what it said last
+        self.first_round: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._given = addresses
+        self._members: tuple[str, ...] = ()
+        self._hello = hello
+        self._tls = tls
+        self._on_leader = on_leader
+        self._on_follower = on_follower
+        self._hint = ""
+        self._wake = asyncio.Event()
+        self._searching: asyncio.Task[None] | None = None
+        self._running = asyncio.get_running_loop().create_task(self._run())
+
+    @property
+    def has_others(self) -> bool:
+        """Whether there may be a node besides the leader."""
+        leader = None if self.leader is None else self.leader.address
+        return any(address != leader for address in self._members or self._given)
+
+    def moved(self, link: Link, address: str) -> None:
+        """This node does not lead (any more); `address` is where the leader is, or empty."""
+        if link is self.leader:
+            self.redirects += 1
+            self._hint = address
+            self.leader = None
+            link.close("it does not lead")
+            self._wake.set()
+
+    def unreachable(self) -> RsmError:
+        """Why there is no leader, in one line."""
+        errors = list(self.errors.values())
+        first = next((error for error in errors if isinstance(error, WrongMachine)), None)
+        if first is not None and all(isinstance(error, WrongMachine) for error in errors):
+            return first
+        told = "; ".join(str(error) for error in errors[:8]) or "no node says who leads"
+        return Unreachable(f"no leader found: {told}")
+
+    # --- the leader -------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause = RECONNECT_SECONDS_MIN
+        while True:
+            link = await self._find()
+            if not self.first_round.done():
+                self.first_round.set_result(None)
+            if link is not None:
+                self.leader = link
+                began = loop.time()
+                self._on_leader()
+                await self._until_lost(link)
+                self.leader = None
+                if loop.time() - began > RECONNECT_SECONDS_MAX:
+                    pause = RECONNECT_SECONDS_MIN
+                    if self._hint:
+                        continue  # it knew who leads now; unless this goes on, there is nothing to wait for
+            # Up to a half of jitter: clients that lost one leader together must not come back together.
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, RECONNECT_SECONDS_MAX)
+
+    async def _until_lost(self, link: Link) -> None:
+        """Until the link breaks or `moved` has dropped it."""
+        link.gone.add_done_callback(lambda _: self._wake.set())
+        while self.leader is link and link.is_open:
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _find(self) -> Link | None:
+        """Go through all addresses once, following those who know the leader."""
+        hint, self._hint = self._hint, ""
+        rest = [address for address in dict.fromkeys((*self._given, *self._members)) if address != hint]
+        waiting = deque([hint, *rest] if hint else rest)
+        tried: set[str] = set()
+        while waiting:
+            address = waiting.popleft()
+            if address in tried:
+                continue
+            tried.add(address)
+            link = await self._dial(address)
+            if link is None:
+                continue
+            if link.leads:
+                return link
+            if link.leader_address and link.leader_address not in tried:
+                waiting.appendleft(link.leader_address)
+            self.errors[address] = Unreachable(f"{address} does not lead")
+            self._keep_follower(link)
+            waiting.extend(member for member in self._members if member not in tried)
+        return None
+
+    async def _dial(self, address: str) -> Link | None:
+        self.errors.setdefault(address, Unreachable(f"{address}: no answer yet"))
+        try:
+            link = await dial(address, self._hello, self._tls)
+        except (RsmError, CallerError) as error:
+            self.errors[address] = error
+            return None
+        self.errors.pop(address, None)
+        if link.server is not None:
+            self._learn(link.server)
+        return link
+
+    def _learn(self, server: ServerHello) -> None:
+        """From here on this cluster and no other; its members may have changed."""
+        if not self._hello.cluster_id:
+            self._hello = msgspec.structs.replace(self._hello, cluster_id=server.cluster_id)
+        members = tuple(address for _, address in server.members if address)[:CLIENT_ADDRESSES_MAX]
+        if members:
+            self._members = members
+            known = {*members, *self._given}
+            self.errors = {address: error for address, error in self.errors.items() if address in known}
+
+    # --- another node -----------------------------------------------------------------------------------------------
+
+    def _keep_follower(self, link: Link) -> None:
+        if self.follower is None or not self.follower.is_open:
+            self.follower = link
+        elif link is not self.follower:
+            link.close("not needed")
+
+    def search_follower(self) -> None:
+        """Connect to a node that does not lead, unless that is going on; `on_follower` is called either way."""
+        if self._searching is None:
+            self._searching = asyncio.get_running_loop().create_task(self._search())
+
+    async def _search(self) -> None:
+        try:
+            addresses = list(self._members or self._given)
+            random.shuffle(addresses)
+            for address in addresses:
+                leader = self.leader
+                if leader is not None and address == leader.address:
+                    continue
+                link = await self._dial(address)
+                if link is not None and link.leads:
+                    link.close("it leads")
+                elif link is not None:
+                    self._keep_follower(link)
+                    break
+        finally:
+            self._searching = None
+            self._on_follower()
+
+    async def close(self) -> None:
+        """Stop, and close the links."""
+        tasks = [task for task in (self._running, self._searching) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        links = [link for link in (self.leader, self.follower) if link is not None]
+        self.leader = self.follower = None
+        for link in links:
+            link.close("the client is closed")
+        if links:
+            await asyncio.wait([link.gone for link in links], timeout=1)

@@ -1,0 +1,65 @@
+"""A stream of bytes, cut into frames: no I/O, and no more memory than one frame takes."""
+
+from __future__ import annotations
+
+from rsm.errors import BadBytes
+from rsm.node.wire import HEAD_BYTES, FrameHead, FrameKind, decode_head, payload_of
+
+__all__ = ["FrameParser"]
+
+
+class FrameParser:
+    """A stream of bytes, cut into frames. Holds at most one unfinished frame of `bytes_max` and what was fed last."""
+
+    def __init__(self, bytes_max: int, group_id: int | None = None) -> None:
+        # Both may change between two frames: a frame is asked for one at a time.
+        self.bytes_max = bytes_max
+        self.group_id = group_id
+        self._data: bytes | bytearray = b""
+        self._offset = 0
+        self._head: FrameHead | None = None
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes that were fed and not given out yet."""
+        return len(self._data) - self._offset
+
+    def feed(self, data: bytes) -> None:
+        """Take in what the socket gave."""
+        if self._offset == len(self._data):
+            self._data, self._offset = data, 0
+            return
+        if not isinstance(self._data, bytearray):
+            self._data, self._offset = bytearray(memoryview(self._data)[self._offset :]), 0
+        self._data += data
+
+    def next_frame(self) -> tuple[FrameKind, bytes] | None:
+        """The next whole frame, checked, or None until more is fed. `BadBytes`, `UnknownFormat`: the stream is lost.
+
+        A frame above the bound is refused by its head, before its bytes have come.
+        """
+        head = self._head
+        if head is None:
+            if self.buffered_bytes < HEAD_BYTES:
+                self._keep_rest()
+                return None
+            with memoryview(self._data) as view:
+                head = decode_head(view[self._offset : self._offset + HEAD_BYTES], bytes_max=self.bytes_max)
+            if self.group_id is not None and head.group_id != self.group_id:
+                raise BadBytes(f"a frame of group {head.group_id}; this is group {self.group_id}")
+            self._offset += HEAD_BYTES
+            self._head = head
+        if self.buffered_bytes < head.stored_bytes:
+            self._keep_rest()
+            return None
+        with memoryview(self._data) as view:
+            payload = payload_of(head, view[self._offset : self._offset + head.stored_bytes])
+        self._offset += head.stored_bytes
+        self._head = None
+        return head.kind, payload
+
+    def _keep_rest(self) -> None:
+        # Keep the unfinished end only, and not the read of which it was a part.
+        if self._offset:
+            rest = bytearray(memoryview(self._data)[self._offset :])
+            self._data, self._offset = rest, 0

@@ -1,0 +1,374 @@
+"""The client port of a node: connections, who is on them, and the way of each request to the node and back.
+
+Theory of operation. A frame of commands is decoded once and handed to the node as one request; the node puts it into a
+batch as the client encoded it, and one frame answers all of its commands. Nothing here looks into the commands, save
+for whose session they name and that no name is one that only the cluster itself may use: to a replica, an unknown name
+of the system's means a later release, and it stops.
+
+Everything waits in bounds. A connection with too many unanswered requests, or too large ones, is not read from until
+some are answered, and TCP holds the client up. One that does not read its answers is cut off. Streams go by credit:
+one part for each time that the client asks. Long polls are woken together, once for all.
+
+Nothing that a client sends raises beyond its connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Any, Final
+
+from rsm.errors import BadBytes, CallerError, RsmError
+from rsm.limits import (
+    CLIENT_FRAME_BYTES_MAX,
+    PRINCIPAL_LENGTH_MAX,
+    REQUEST_BYTES_IN_FLIGHT_MAX,
+    REQUESTS_IN_FLIGHT_MAX,
+    SEND_BUFFER_BYTES_MAX,
+)
+from rsm.node import protocol, requests
+from rsm.node.connections import ConnectionLimiter
+from rsm.node.framing import FrameProtocol
+from rsm.node.handshake import (
+    ClientHello,
+    Refused,
+    ServerHello,
+    check_client,
+    choose_protocol,
+    encode_server_hello,
+    parse_client_hello,
+)
+from rsm.node.log import logger
+from rsm.node.protocol import Consistency
+from rsm.node.service import Service, schema_digest
+from rsm.node.serving import (
+    CommandsReply,
+    EventPoll,
+    QueryRead,
+    Replying,
+    Streaming,
+    answer_query,
+    check_streams,
+    item_parts,
+)
+from rsm.node.tls import ROLE_ADMIN, ROLE_OBSERVER
+from rsm.node.wire import FrameKind, encode_frame
+from rsm.replica.answer import Answer, Status
+from rsm.replica.replica import Replica
+from rsm.replica.system_commands import SESSION_COMMANDS
+
+__all__ = ["ClientServer"]
+
+_CONSISTENCIES: Final[dict[Consistency, requests.Consistency]] = {
+    Consistency.LINEARIZABLE: "linearizable",
+    Consistency.AT_LEAST: "at_least",
+    Consistency.STALE: "stale",
+}
+EXPIRED: Final = Answer(Status.SESSION_EXPIRED, b"")
+
+
+class ClientServer:
+    """The client port. All of it runs on the loop that `start` was called on."""
+
+    def __init__(
+        self, service: Service, *, tls: ssl.SSLContext | None = None, limiter: ConnectionLimiter | None = None
+    ) -> None:
+        self.service = service
+        self.tls = tls
+        self.limiter = ConnectionLimiter("client") if limiter is None else limiter
+        self.commands = 0  # taken in, retries included
+        self.requests = 0
+        self.schema = schema_digest(service.definition)
+        self._listener: asyncio.Server | None = None
+        self._polls: dict[EventPoll, None] = {}
+        self._is_watching = False
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; the port, which for 0 the system has chosen. `OSError` if it is taken."""
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(lambda: _Connection(self), host, port)
+        bound: int = self._listener.sockets[0].getsockname()[1]
+        return bound
+
+    async def close(self, reason: str = "the node is stopping") -> None:
+        """Stop listening and close every connection; answers that are ready are sent first."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+        self.limiter.close(reason)
+        if listener is not None:
+            await listener.wait_closed()
+
+    # --- long polls ---------------------------------------------------------------------------------------------------
+
+    def watch(self, poll: EventPoll) -> None:
+        """Look again for this one when there are new events."""
+        self._polls[poll] = None
+        if not self._is_watching:
+            self._is_watching = True
+            self.service.when_events(self._new_events)
+
+    def unwatch(self, poll: EventPoll) -> None:
+        """It is over."""
+        self._polls.pop(poll, None)
+
+    def _new_events(self) -> None:
+        self._is_watching = False
+        polls, self._polls = self._polls, {}
+        for poll in polls:
+            poll.look()
+
+
+class _Connection(FrameProtocol):
+    """One client."""
+
+    def __init__(self, server: ClientServer) -> None:
+        super().__init__(server.limiter, server_side=True, tls=server.tls)
+        self.server = server
+        self.service = server.service
+        self.principal = ""
+        self.is_admin = True
+        self.may_write = True
+        self.streams: dict[int, Streaming] = {}
+        self.polls: dict[int, EventPoll] = {}
+        self._requests = 0
+        self._request_bytes = 0
+
+    # --- frames -------------------------------------------------------------------------------------------------------
+
+    def frame_received(self, kind: FrameKind, payload: bytes) -> None:
+        """The hello, then requests."""
+        if not self.is_established:
+            self._shake_hands(kind, payload)
+            return
+        if kind != FrameKind.REQUEST:
+            self.fault(f"a frame of kind {kind.name} where a request was due")
+            return
+        try:
+            request_id, request = protocol.decode_request(payload)
+        except BadBytes as error:
+            self.fault(str(error))
+            return
+        self.server.requests += 1
+        reply = Replying(self, request_id, len(payload))
+        try:
+            if isinstance(request, protocol.Commands):
+                self._submit(request, reply)
+            elif isinstance(request, RsmError):
+                reply.fail(request)
+            else:
+                _HANDLERS[type(request)](self, request, reply)
+        except Exception as error:
+            if not isinstance(error, RsmError):
+                logger.exception("a request failed", remote=self.remote, request=type(request).__name__)
+            reply.fail(error)
+
+    def _shake_hands(self, kind: FrameKind, payload: bytes) -> None:
+        service = self.service
+        try:
+            if kind != FrameKind.HELLO:
+                raise Refused("no hello", f"a frame of kind {kind.name} came first")
+            hello: ClientHello = parse_client_hello(payload)
+            self.principal, warning = check_client(
+                hello,
+                cluster_id=service.cluster_id,
+                machine=service.definition.name,
+                schema=self.server.schema,
+                owner=self.owner,
+            )
+            if len(self.principal) > PRINCIPAL_LENGTH_MAX:
+                raise Refused("no hello", f"a principal has at most {PRINCIPAL_LENGTH_MAX} characters")
+        except Refused as error:
+            self.refuse(str(error))
+            return
+        if warning:
+            logger.info("client of another version", remote=self.remote, warning=warning)
+        if self.owner is not None:
+            self.is_admin = self.owner.role == ROLE_ADMIN
+            self.may_write = self.owner.role != ROLE_OBSERVER
+        answer = ServerHello(
+            protocol=choose_protocol(hello.protocol),
+            cluster_id=service.cluster_id,
+            node_id=service.node_id,
+            machine=service.definition.name,
+            version=service.definition.version,
+            leader=service.leader or (),
+            members=tuple(service.members),
+        )
+        self.send(encode_frame(FrameKind.HELLO, encode_server_hello(answer)))
+        self.establish(CLIENT_FRAME_BYTES_MAX)
+
+    def closed(self, reason: str) -> None:
+        """Let go of what it held."""
+        for stream in list(self.streams.values()):
+            stream.close()
+        for poll in list(self.polls.values()):
+            poll.cancel()
+
+    def begin(self, size: int) -> None:
+        """A request is open; beyond the bounds no more is read."""
+        self._requests += 1
+        self._request_bytes += size
+        if self._requests >= REQUESTS_IN_FLIGHT_MAX or self._request_bytes >= REQUEST_BYTES_IN_FLIGHT_MAX:
+            self.pause_reading()
+
+    def end(self, size: int) -> None:
+        """A request is answered."""
+        self._requests -= 1
+        self._request_bytes -= size
+        if self._requests < REQUESTS_IN_FLIGHT_MAX and self._request_bytes < REQUEST_BYTES_IN_FLIGHT_MAX:
+            self.resume_reading()
+
+    def answer(self, payload: bytes, *, compress: bool = False) -> None:
+        """Send an answer; a client that does not read what it has asked for is cut off."""
+        if not self.is_open:
+            return
+        if self.send_buffer_bytes > SEND_BUFFER_BYTES_MAX:
+            self.server.limiter.log("it does not read its answers", self.remote)
+            self.close("it does not read its answers", at_once=True)
+            return
+        self.send(encode_frame(FrameKind.ANSWER, payload, compress=compress))
+
+    def replica(self) -> Replica:
+        """The state, for what any state will do."""
+        return self.service.replica
+
+    def watch(self, poll: EventPoll) -> None:
+        """Have it look again when there are new events."""
+        self.server.watch(poll)
+
+    def unwatch(self, poll: EventPoll) -> None:
+        """Not any more."""
+        self.server.unwatch(poll)
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def _submit(self, commands: protocol.Commands, reply: Replying) -> None:
+        self._check_writer()
+        decoded = commands.decoded
+        owned = 0
+        for item in decoded:
+            if type(item) is not list or not 6 <= len(item) <= 7:
+                raise BadBytes(
+                    "a command must be [session, sequence, lowest, name, version, values], and perhaps a key"
+                )
+            session, name = item[0], item[3]
+            if session != owned:
+                if owned:
+                    raise BadBytes("the commands of a request must be of one session")
+                if not self._owns(session):
+                    CommandsReply(reply, commands, self.principal).complete(0, [EXPIRED] * len(decoded))
+                    return
+                owned = session
+            if type(name) is not str or (name.startswith("rsm.") and name not in SESSION_COMMANDS):
+                raise BadBytes(f"{name!r:.80} is not a command that a client may send")
+        self.server.commands += len(decoded)
+        self.service.submit(CommandsReply(reply, commands, self.principal))
+
+    def _owns(self, session: Any) -> bool:
+        """Whether this is a session of the connection's principal; False if there is no such session (any more)."""
+        if type(session) is not int or session <= 0:
+            raise BadBytes(f"{session!r:.80} is not the number of a session")
+        principal = self.service.principal_of(session)
+        if principal is not None and principal != self.principal:
+            raise CallerError(f"session {session} belongs to somebody else")
+        return principal is not None
+
+    def _open_session(self, request: protocol.OpenSession, reply: Replying) -> None:
+        self._check_writer()
+        self.service.open_session(self.principal, request.ttl_nanoseconds, reply)
+
+    def _close_session(self, request: protocol.CloseSession, reply: Replying) -> None:
+        if self._owns(request.number):
+            self.service.close_session(request.number, reply)
+        else:
+            reply.complete(0)
+
+    def _query(self, request: protocol.Query, reply: Replying) -> None:
+        def look(replica: Replica) -> None:
+            answer_query(reply, replica, request.name, request.values)
+
+        self.service.read(QueryRead(reply, _CONSISTENCIES[request.consistency], request.index, look, request.name))
+
+    def _stream(self, request: protocol.Stream, reply: Replying) -> None:
+        def look(replica: Replica) -> None:
+            check_streams(self, reply.request_id)
+            parts = item_parts(replica.index, replica.stream(request.name, request.values))
+            reply.done()  # from here on it is no request that waits: its client may take its time
+            Streaming(self, reply.request_id, parts, request.name).produce()
+
+        check_streams(self, reply.request_id)
+        self.service.read(QueryRead(reply, _CONSISTENCIES[request.consistency], request.index, look, request.name))
+
+    def _export(self, request: protocol.Export, reply: Replying) -> None:
+        self._check_admin()
+        check_streams(self, reply.request_id)
+        parts = self.service.export(request.first, request.last)
+        reply.done()
+        Streaming(self, reply.request_id, (([head, entries], False) for head, entries in parts), "export").produce()
+
+    def _next(self, _: protocol.Next, reply: Replying) -> None:
+        reply.done()
+        stream = self.streams.get(reply.request_id)
+        if stream is not None:  # else it ended while this was on its way
+            stream.produce()
+
+    def _cancel(self, _: protocol.Cancel, reply: Replying) -> None:
+        reply.done()
+        if (stream := self.streams.get(reply.request_id)) is not None:
+            stream.close()
+        if (poll := self.polls.get(reply.request_id)) is not None:
+            poll.cancel()
+
+    def _events(self, request: protocol.Events, reply: Replying) -> None:
+        check_streams(self, reply.request_id)
+        EventPoll(self, request, reply).look()
+
+    def _cursor(self, request: protocol.Cursor, reply: Replying) -> None:
+        def look(replica: Replica) -> None:
+            gone = replica.ring.oldest - 1
+            handled = gone if request.name is None else replica.system.cursors.get(request.name, 0)
+            reply.complete(max(handled, gone) if request.skip_gap else handled)
+
+        self.service.read(QueryRead(reply, "linearizable", 0, look, "cursor"))
+
+    def _status(self, _: protocol.Status, reply: Replying) -> None:
+        reply.complete(self.service.status())
+
+    def _snapshot(self, _: protocol.Snapshot, reply: Replying) -> None:
+        self._check_admin()
+        self.service.snapshot(reply)
+
+    def _change(self, request: protocol.Change, reply: Replying) -> None:
+        self._check_admin()
+        self.service.change(request.action, request.node_id, request.peer_address, request.client_address, reply)
+
+    def _transfer(self, request: protocol.Transfer, reply: Replying) -> None:
+        self._check_admin()
+        self.service.transfer(request.node_id, reply)
+
+    def _check_writer(self) -> None:
+        if not self.may_write:
+            raise CallerError(f"a certificate of the role {ROLE_OBSERVER!r} reads, and writes nothing")
+
+    def _check_admin(self) -> None:
+        if not self.is_admin:
+            raise CallerError(f"this takes a certificate of the role {ROLE_ADMIN!r}")
+
+
+_HANDLERS: Final[dict[type[protocol.Request], Callable[[_Connection, Any, Replying], None]]] = {
+    protocol.OpenSession: _Connection._open_session,
+    protocol.CloseSession: _Connection._close_session,
+    protocol.Query: _Connection._query,
+    protocol.Stream: _Connection._stream,
+    protocol.Next: _Connection._next,
+    protocol.Cancel: _Connection._cancel,
+    protocol.Events: _Connection._events,
+    protocol.Cursor: _Connection._cursor,
+    protocol.Status: _Connection._status,
+    protocol.Snapshot: _Connection._snapshot,
+    protocol.Change: _Connection._change,
+    protocol.Transfer: _Connection._transfer,
+    protocol.Export: _Connection._export,
+}

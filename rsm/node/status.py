@@ -1,0 +1,141 @@
+"""What a node says of itself: one record, from which health, metrics, the STATUS answer and `rsm status` are made.
+
+It holds no floats, since it travels as canonical CBOR, and no verdicts beside its own: whether a cluster is well is for
+the reader of several of these to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+import msgspec
+
+from rsm.errors import BadBytes
+
+__all__ = [
+    "ROLES",
+    "MemberStatus",
+    "NodeStatus",
+    "PeerStatus",
+    "Role",
+    "StatusSource",
+    "ill_health",
+    "status_from",
+    "unreadiness",
+]
+
+Role = Literal["leader", "follower", "candidate", "learner", "recovering", "stopped"]
+ROLES: Final[tuple[Role, ...]] = ("leader", "follower", "candidate", "learner", "recovering", "stopped")
+
+
+class MemberStatus(msgspec.Struct, frozen=True):
+    """One member of the configuration in force, as this node has it."""
+
+    id: int
+    peer_address: str
+    client_address: str
+    is_voter: bool = True
+
+
+class PeerStatus(msgspec.Struct, frozen=True):
+    """Another member as this node sees it. `match_index` and `lag_entries` are known to a leader only, else 0."""
+
+    id: int
+    is_connected: bool
+    match_index: int = 0
+    lag_entries: int = 0
+
+
+class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a node stands.
+
+    `cluster_id` and `root` in hex; `root` is the state root at `root_index`, the last hash point. `ready_index` is the
+    first commit index that a leader told it after its start (0: none yet): a node that has not applied so far may be
+    far behind without knowing. `unchecked` are reasons why something could not be checked, `desync` what was found to
+    differ, `failure` why the node no longer works; all empty while there is nothing to say. `schema` is the one that
+    the log declares: with it a tool encodes commands without the machine's class; `streaming_queries` are those of its
+    queries that give one item after another.
+    """
+
+    node_id: int
+    cluster_id: str
+    role: Role
+    term: int
+    commit_index: int
+    applied_index: int
+    last_index: int
+    durable_index: int
+    machine: str
+    version: int
+    leader_id: int | None = None
+    leader_address: str = ""
+    ready_index: int = 0
+    first_index: int = 1
+    root_index: int = 0
+    root: str = ""
+    members: tuple[MemberStatus, ...] = ()
+    peers: tuple[PeerStatus, ...] = ()
+    log_bytes: int = 0
+    snapshot_index: int = 0
+    sessions: int = 0
+    clients: int = 0
+    uptime_seconds: int = 0
+    unchecked: tuple[str, ...] = ()
+    desync: str = ""
+    failure: str = ""
+    schema: dict[str, Any] = {}
+    streaming_queries: tuple[str, ...] = ()
+
+    @property
+    def lag_entries(self) -> int:
+        """Committed entries that it has not applied, as far as it knows."""
+        return max(0, self.commit_index - self.applied_index)
+
+    @property
+    def voters(self) -> tuple[int, ...]:
+        """The numbers of the members that vote."""
+        return tuple(member.id for member in self.members if member.is_voter)
+
+    @property
+    def has_quorum(self) -> bool:
+        """Whether it leads, and is connected to so many voters that they make a majority with it."""
+        connected = {peer.id for peer in self.peers if peer.is_connected} | {self.node_id}
+        return self.role == "leader" and len(connected & set(self.voters)) > len(self.voters) // 2
+
+
+# Asked for on the node's own event loop; must not block.
+StatusSource = Callable[[], NodeStatus]
+
+
+def status_from(fields: Any) -> NodeStatus:
+    """The status in a decoded answer, whose unknown fields a newer release added; `BadBytes` if it is none."""
+    try:
+        return msgspec.convert(fields, NodeStatus)
+    except msgspec.ValidationError as error:
+        raise BadBytes(f"not the status of a node: {error}") from error
+
+
+def ill_health(status: NodeStatus) -> str:
+    """Why the process should be replaced, or an empty text. To have no leader, or to lag, is no illness."""
+    if status.failure:
+        return status.failure
+    return "the node has stopped" if status.role == "stopped" else ""
+
+
+def unreadiness(status: NodeStatus) -> str:
+    """Why the node should not be sent clients now, or an empty text."""
+    illness = ill_health(status)
+    if illness:
+        return illness
+    if status.desync:
+        return f"a desync was found: {status.desync}"
+    if status.role == "recovering":
+        return "recovering: it has lost some of its log and is catching up"
+    if status.leader_id is None:
+        return "it knows of no leader"
+    if not status.ready_index:
+        return "it has not heard a commit index from a leader since its start"
+    if status.applied_index < status.ready_index:
+        return f"it has applied up to {status.applied_index} of {status.ready_index}"
+    return ""

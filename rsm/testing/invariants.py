@@ -1,0 +1,272 @@
+"""What must hold after every event of a simulation, whatever fails; a violation names the rule, the time and the nodes.
+
+The judge keeps the *canonical log*: each entry as the first node to apply it had it. From then on every node that
+applies an index must have the same chain of entries up to there, a new leader must hold it, and what clients were told
+must lie in it. None of this asks the code under test whether it is right: the chains are computed anew, and every so
+often the bytes that would survive a power cut are read back from the simulated disks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import msgspec
+
+from rsm.codec.chain import ZERO_CHAIN, next_chain
+from rsm.codec.record import Entry, RecordKind
+from rsm.errors import RsmError
+from rsm.machine.machine import StateMachine
+from rsm.node.disk import Disk
+from rsm.node.journal import Journal
+from rsm.node.scan import scan
+from rsm.replica.answer import Status
+from rsm.replica.batch import decode_batch
+from rsm.replica.replica import Replica
+from rsm.testing.workload import Call
+
+__all__ = ["Judge", "Observed", "Violation", "survives"]
+
+FAILED_CALLS_SHOWN = 3
+
+
+class Violation(msgspec.Struct, frozen=True):
+    """One broken rule. `nodes`: who is involved; `index`: where in the log, 0 for nowhere."""
+
+    rule: str
+    time: float
+    nodes: tuple[int, ...]
+    index: int
+    what: str
+
+    def __str__(self) -> str:
+        where = f" at index {self.index}" if self.index else ""
+        who = f" (nodes {', '.join(map(str, self.nodes))})" if self.nodes else ""
+        return f"{self.time:.6f}: {self.rule}{where}{who}: {self.what}"
+
+
+class Observed(Protocol):
+    """A running node, as the judge looks at it."""
+
+    @property
+    def term(self) -> int: ...
+    @property
+    def is_leader(self) -> bool: ...
+    @property
+    def commit_index(self) -> int: ...
+    @property
+    def applied_index(self) -> int: ...
+    @property
+    def journal(self) -> Journal: ...
+    @property
+    def replica(self) -> Replica: ...
+
+
+class _Seen:
+    """What was last seen of one process."""
+
+    __slots__ = ("applied", "commit", "end", "process", "root_index", "term")
+
+    def __init__(self, process: int) -> None:
+        self.process = process
+        self.term = 0
+        self.commit = 0
+        self.applied = 0
+        self.root_index = 0
+        self.end = (0, 0)
+
+
+class Judge:
+    """Watches a cluster. `violations` are in the order found; a run ends at the first."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.violations: list[Violation] = []
+        self.entries: list[Entry] = []  # the canonical log: index i at place i - 1
+        self.chains: list[bytes] = [ZERO_CHAIN]  # after index i at place i
+        self.roots: dict[int, tuple[int, bytes]] = {}  # index -> (node, root)
+        self.leaders: dict[int, int] = {}  # term -> node
+        self.checks = 0
+        self._clock = clock
+        self._seen: dict[int, _Seen] = {}
+        self._ends: dict[tuple[int, int], tuple[int, bytes]] = {}  # (index, term) -> (node, chain)
+
+    def broken(self, rule: str, what: str, nodes: Iterable[int] = (), index: int = 0) -> None:
+        """Record a violation."""
+        self.violations.append(Violation(rule, self._clock(), tuple(nodes), index, what))
+
+    @property
+    def last_index(self) -> int:
+        """How far the log is known to be committed."""
+        return len(self.entries)
+
+    # --- one node, after something happened to it ---------------------------------------------------------------------
+
+    def observe(self, node: int, process: int, member: Observed) -> None:
+        """Look at a node; `process` counts its restarts."""
+        self.checks += 1
+        seen = self._seen.get(node)
+        if seen is None or seen.process != process:
+            seen = self._seen[node] = _Seen(process)
+        if member.term < seen.term:
+            self.broken("terms rise", f"from {seen.term} to {member.term}", [node])
+        if member.is_leader:
+            self._see_leader(node, member)
+        seen.term = member.term
+        if member.commit_index < seen.commit:
+            self.broken("commit index is monotonic", f"from {seen.commit} to {member.commit_index}", [node])
+        seen.commit = member.commit_index
+        if member.applied_index > member.commit_index:
+            self.broken(
+                "only what is committed is applied",
+                f"applied {member.applied_index}, committed {member.commit_index}",
+                [node],
+            )
+        journal = member.journal
+        if not journal.is_usable:
+            return
+        if member.applied_index != seen.applied:
+            self._see_applied(node, seen.applied, member)
+            seen.applied = member.applied_index
+        end = (journal.last_index, journal.last_term)
+        if end != seen.end:
+            seen.end = end
+            self._see_end(node, end, journal.last_chain)
+
+    def _see_leader(self, node: int, member: Observed) -> None:
+        leader = self.leaders.get(member.term)
+        if leader == node:
+            return
+        if leader is not None:
+            self.broken("one leader a term", f"two lead in term {member.term}", sorted((leader, node)))
+            return
+        self.leaders[member.term] = node
+        journal, last = member.journal, self.last_index
+        if not journal.is_usable:
+            return
+        if journal.last_index < last:
+            self.broken(
+                "leader completeness",
+                f"the leader of term {member.term} ends at {journal.last_index}, but {last} is committed",
+                [node],
+                journal.last_index + 1,
+            )
+        elif journal.first_index <= last + 1 and journal.chain_at(last) != self.chains[last]:
+            self.broken("leader completeness", f"the leader of term {member.term} holds another log", [node], last)
+
+    def _see_applied(self, node: int, before: int, member: Observed) -> None:
+        applied, journal = member.applied_index, member.journal
+        if applied < before:
+            self.broken("applied index is monotonic", f"from {before} to {applied}", [node])
+            return
+        if applied > self.last_index:
+            if journal.first_index > self.last_index + 1:
+                self.broken("state machine safety", "applied what no node has logged", [node], applied)
+                return
+            self._extend(node, journal.read(self.last_index + 1, applied))
+        if applied >= journal.first_index - 1 and journal.chain_at(applied) != self.chains[applied]:
+            self.broken("state machine safety", "applied another log than the others", [node], applied)
+        for index, root in member.replica.roots.items():
+            if index <= before and index in self.roots:
+                continue
+            other = self.roots.setdefault(index, (node, root))
+            if other[1] != root:
+                self.broken("equal roots", f"{other[1].hex()} and {root.hex()}", sorted({other[0], node}), index)
+
+    def _extend(self, node: int, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            if entry.index != self.last_index + 1:
+                self.broken("state machine safety", "the log has a gap", [node], entry.index)
+                return
+            self.entries.append(entry)
+            self.chains.append(next_chain(self.chains[-1], entry.index, entry.term, entry.kind, entry.payload))
+
+    def _see_end(self, node: int, end: tuple[int, int], chain: bytes) -> None:
+        other = self._ends.setdefault(end, (node, chain))
+        if other[1] != chain:
+            self.broken("log matching", f"two logs with term {end[1]} there", sorted({other[0], node}), end[0])
+
+    # --- what clients are told ----------------------------------------------------------------------------------------
+
+    def answered(self, index: int, holders: list[int], quorum: int) -> None:
+        """A leader gives the answers of the entry at `index`; `holders` have it on their disks."""
+        if index > self.last_index:
+            self.broken("acknowledged is applied", f"nobody has applied index {index}", [], index)
+        if len(holders) < quorum:
+            self.broken(
+                "acknowledged is durable on a quorum", f"only nodes {holders} hold it, {quorum} must", holders, index
+            )
+
+    # --- at the end ---------------------------------------------------------------------------------------------------
+
+    def replay(self, machine: type[StateMachine], calls: list[Call]) -> None:
+        """Run the canonical log once more, and compare: roots, answers, one effect for each command, order in time."""
+        replica = Replica(machine)
+        effects: dict[tuple[int, int], tuple[int, Any]] = {}
+        expected: dict[int, int] = {}
+        for entry in self.entries:
+            answers = replica.apply(entry).answers
+            if entry.kind is not RecordKind.BATCH:
+                continue
+            for item, answer in zip(decode_batch(entry.payload).items, answers, strict=True):
+                session, sequence = item[0], item[1]
+                if session and sequence == expected.get(session, 1) and answer.status != Status.SESSION_EXPIRED:
+                    expected[session] = sequence + 1
+                    effects[session, sequence] = entry.index, answer
+        for index, root in sorted(replica.roots.items()):
+            node, theirs = self.roots.get(index, (0, root))
+            if theirs != root:
+                self.broken("replay gives the same root", f"{root.hex()}, was {theirs.hex()}", [node], index)
+        self._compare(calls, effects)
+
+    def _compare(self, calls: list[Call], effects: dict[tuple[int, int], tuple[int, Any]]) -> None:
+        settled: list[tuple[Call, int]] = []
+        for call in calls:
+            if call.kind != "command" or call.answer is None:
+                continue
+            effect = effects.get((call.session, call.sequence))
+            if effect is None or effect[0] > call.index:
+                self.broken(
+                    "acknowledged commands are not lost",
+                    f"{call.name}{call.values}, {call.sequence} of session {call.session}, is not in the log",
+                    [],
+                    call.index,
+                )
+            elif effect[1] != call.answer:
+                self.broken(
+                    "one answer a command",
+                    f"{call.name}{call.values} took effect as {effect[1]}, its client was told {call.answer}",
+                    [],
+                    effect[0],
+                )
+            else:
+                settled.append((call, effect[0]))
+        self._check_order(settled)
+
+    def _check_order(self, settled: list[tuple[Call, int]]) -> None:
+        """What was answered before a call was made took effect before it."""
+        by_return = sorted(settled, key=lambda pair: (pair[0].returned or 0.0, pair[1]))
+        latest, place = 0, 0
+        for call, index in sorted(settled, key=lambda pair: pair[0].called):
+            while place < len(by_return) and (by_return[place][0].returned or 0.0) < call.called:
+                latest = max(latest, by_return[place][1])
+                place += 1
+            if index < latest:
+                self.broken(
+                    "real-time order",
+                    f"{call.name}{call.values} took effect before what was answered earlier",
+                    [],
+                    index,
+                )
+
+
+def survives(disk: Disk, path: str, index: int, chain: bytes) -> bool:
+    """Whether the log in a directory holds the entry at `index`, with this chain behind it; reads it from the disk."""
+    try:
+        log = scan(disk, path)
+        for scanned in log:
+            if scanned.entry.index == index:
+                return scanned.chain == chain
+    except RsmError:
+        return False
+    # Compacted away: then a snapshot holds it.
+    return index < log.first_index
