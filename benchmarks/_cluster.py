@@ -116,8 +116,8 @@ def measure_rounds(contenders: Sequence[Contender], scale: Any, directory: Path)
             "name": each.name,
             "what": each.what,
             "is_durable": each.is_durable,
-            "resident_bytes_before": before[each.name],
-            "resident_bytes_after": [resident_bytes(child.pid) for child in each.nodes],
+            "resident_before_bytes": before[each.name],
+            "resident_after_bytes": [resident_bytes(child.pid) for child in each.nodes],
             "levels": [
                 {"commands_in_flight": min(level, each.in_flight_max)} | summary(samples[each.name, level])
                 for level, _, _ in scale.levels

@@ -24,8 +24,18 @@ from snapshot import KEYS_SPREAD, Registry
 
 import rsm
 from demos.orderbook.machine import OrderBook
-from rsm.node.config import ClusterSection, LogSection, MemberConfig, NodeConfig, NodeSection, write_config
+from rsm.node.config import (
+    ClusterSection,
+    LimitsSection,
+    LogSection,
+    MemberConfig,
+    NodeConfig,
+    NodeSection,
+    write_config,
+)
 
+NODES = 3
+DEFAULT_LIMITS = LimitsSection()
 START_SECONDS_MAX = 30.0
 ROOTS_SECONDS_MAX = 30.0
 PAGE_SECONDS_MAX = 2.0
@@ -36,16 +46,17 @@ PROGRAM = (sys.executable, "-c", "import sys; from rsm.cli.main import main; sys
 class Nodes:
     """The node processes of one cluster, and what their status ports say."""
 
-    def __init__(self, machine: str, directory: Path, members: int = 3) -> None:
+    def __init__(self, machine: str, directory: Path, limits: LimitsSection = DEFAULT_LIMITS) -> None:
         self._machine = machine
+        self._limits = limits
         self._directory = directory
         self._cluster_id = os.urandom(16).hex()
         self._web_ports: list[int] = []
         self.children: list[Child] = []
-        ports = iter(free_ports(2 * members))
+        ports = iter(free_ports(2 * NODES))
         self.members = [
             MemberConfig(id=number + 1, peer=f"127.0.0.1:{next(ports)}", client=f"127.0.0.1:{next(ports)}")
-            for number in range(members)
+            for number in range(NODES)
         ]
         for member in self.members:
             self._web_ports += free_ports(1)
@@ -75,7 +86,8 @@ class Nodes:
             machine=self._machine,
         )
         cluster = ClusterSection(members=tuple(self.members), id=self._cluster_id)
-        write_config(str(path), NodeConfig(node=node, cluster=cluster, log=LogSection(level="warning")))
+        log = LogSection(level="warning")
+        write_config(str(path), NodeConfig(node=node, cluster=cluster, limits=self._limits, log=log))
         return Child(f"node{member.id}", [*PROGRAM, "node", "--config", str(path)], self._directory)
 
     def page(self, place: int, path: str = "/") -> dict[str, Any]:
@@ -197,8 +209,7 @@ def percentiles(latencies: array[float]) -> dict[str, float | None]:
 class Client:
     """Sends what `send` sends: in a closed loop, or at a steady rate."""
 
-    def __init__(self, machine: Any, send: Callable[[], Any]) -> None:
-        self._machine = machine
+    def __init__(self, send: Callable[[], Any]) -> None:
         self._send = send
         self._pacer: Pacer | None = None
 
@@ -225,10 +236,6 @@ class Client:
         assert self._pacer is not None
         return self._pacer.report(path)
 
-    def snapshot(self) -> dict[str, Any]:
-        """Have the nodes write a snapshot."""
-        return {"index": self._machine.snapshot()}
-
     def stop(self) -> dict[str, Any]:
         """End the steady load."""
         assert self._pacer is not None
@@ -236,10 +243,10 @@ class Client:
         return {}
 
 
-def orders_sender(addresses: list[str], number: int, clients: int, day_commands: int) -> tuple[Any, Callable[[], Any]]:
-    """Open the markets of a client of the order book; its machine, and what sends its next command."""
+def orders_sender(addresses: list[str], number: int, clients: int, day_commands: int) -> Callable[[], Any]:
+    """Open the markets of a client of the order book; what sends its next command."""
     orders = Orders(number, clients, day_commands)
-    machine: Any = rsm.connect(OrderBook, addresses, principal=orders.principal)
+    machine: Any = rsm.connect(OrderBook, addresses, principal=orders.principal, timeout_seconds=ANSWER_SECONDS_MAX)
     sends = {name: getattr(machine, name).send for name in {call.name for call in orders.day}}
     fill(getattr(machine, name).send(*values) for name, values in orders.opening)
     days = orders.days()
@@ -248,15 +255,15 @@ def orders_sender(addresses: list[str], number: int, clients: int, day_commands:
         name, values = next(days)
         return sends[name](*values)
 
-    return machine, send
+    return send
 
 
-def registry_sender(addresses: list[str], keys: int, keys_per_command: int) -> tuple[Any, Callable[[], Any]]:
-    """Fill the registry of `snapshot.py`; its machine, and what sends the next change of one key."""
-    machine: Any = rsm.connect(Registry, addresses)
+def registry_sender(addresses: list[str], keys: int, keys_per_command: int) -> Callable[[], Any]:
+    """Fill the registry of `snapshot.py`; what sends the next change of one key."""
+    machine: Any = rsm.connect(Registry, addresses, timeout_seconds=ANSWER_SECONDS_MAX)
     fill(machine.fill.send(first, min(keys_per_command, keys - first)) for first in range(0, keys, keys_per_command))
     numbers = count(1)
-    return machine, lambda: machine.add.send(next(numbers) * KEYS_SPREAD % keys, 1)
+    return lambda: machine.add.send(next(numbers) * KEYS_SPREAD % keys, 1)
 
 
 def fill(commands: Iterator[Any]) -> None:
@@ -273,9 +280,9 @@ def fill(commands: Iterator[Any]) -> None:
 def main(kind: str, addresses: str, *sizes: str) -> None:
     """The child."""
     sender = orders_sender if kind == "orders" else registry_sender
-    client = Client(*sender(addresses.split(","), *map(int, sizes)))
+    client = Client(sender(addresses.split(","), *map(int, sizes)))
     with contextlib.suppress(KeyboardInterrupt):
-        serve(run=client.run, pace=client.pace, report=client.report, stop=client.stop, snapshot=client.snapshot)
+        serve(run=client.run, pace=client.pace, report=client.report, stop=client.stop)
 
 
 if __name__ == "__main__":

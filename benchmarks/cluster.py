@@ -174,7 +174,7 @@ def show(found: dict[str, Any]) -> None:
 
 
 def _memory(row: dict[str, Any]) -> list[tuple[int, int]]:
-    return list(zip(row["resident_bytes_before"], row["resident_bytes_after"], strict=True))
+    return list(zip(row["resident_before_bytes"], row["resident_after_bytes"], strict=True))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

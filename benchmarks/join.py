@@ -19,7 +19,9 @@ from _common import Options, document, progress, run, scratch, show_head, table
 from _peers_rsm import Nodes, percentiles, report
 from _processes import Child, directory_bytes, ending_by_signal, resident_bytes, stop_all
 
-FILL_SECONDS_MAX = 300.0
+from rsm.node.config import LimitsSection
+
+FILL_SECONDS_MAX = 600.0
 JOIN_SECONDS_MAX = 120.0
 ROLE_SECONDS_MAX = 10.0
 LOOK_SECONDS = 0.02
@@ -30,7 +32,8 @@ class Scale:
 
     def __init__(self, quick: bool) -> None:
         self.keys = 1_000_000
-        self.keys_per_command = 100
+        self.keys_per_command = 10
+        self.snapshot_log_bytes = 1 << 20  # so that the log does not hold all of it any more
         self.commands_per_second = 1000
         self.quiet_seconds = 5.0 if quick else 20.0
         self.rounds = 1 if quick else 5
@@ -64,7 +67,7 @@ def measure(options: Options, scale: Any = None) -> dict[str, Any]:
     with scratch(options) as directory, ending_by_signal():
         found = document("join", options, directory, "fsync")
         found |= {"keys": scale.keys, "offered_commands_per_second": scale.commands_per_second}
-        cluster = Nodes("snapshot:Registry", directory)
+        cluster = Nodes("snapshot:Registry", directory, LimitsSection(snapshot_log_bytes=scale.snapshot_log_bytes))
         children = cluster.children
         client = None
         try:
@@ -75,7 +78,10 @@ def measure(options: Options, scale: Any = None) -> dict[str, Any]:
             arguments = [sys.executable, program, "registry", ",".join(cluster.addresses), *sizes]
             client = Child("client", arguments, directory, talks=True)
             client.ask("ready", seconds_max=FILL_SECONDS_MAX)
-            client.ask("snapshot", seconds_max=FILL_SECONDS_MAX)
+            pages = [cluster.page(place) for place, _ in enumerate(cluster.children)]
+            if any(page["first_index"] == 1 for page in pages):
+                sizes_now = [(page["first_index"], page["snapshot_index"], page["log_bytes"]) for page in pages]
+                raise RuntimeError(f"logs that still begin at their first entry need no snapshot: {sizes_now}")
             client.ask("pace", commands_per_second=scale.commands_per_second)
             found["joins"] = [
                 summary(*join(cluster, client, directory, scale), cluster, directory) for _ in range(scale.rounds)

@@ -204,6 +204,8 @@ SNAPSHOT_PARTS_IN_FLIGHT_MAX: Final = 16
 # How fast a leader sends a snapshot: it has commands to look after (etcd has no limit and stalls, its issue 12500).
 SNAPSHOT_BYTES_PER_SECOND: Final = 32 * 1024 * 1024
 
+# A member that could not install a snapshot (a full disk, another machine's class) is offered one again after this.
+SNAPSHOT_RETRY_SECONDS: Final = 1.0
 # A leader asks a member anew that has not answered about a snapshot for this long: it may load a large bucket first.
 SNAPSHOT_STALL_SECONDS_MAX: Final = 10.0
 
@@ -237,8 +239,10 @@ SOCKET_BUFFER_BYTES_HIGH: Final = 256 * 1024
 LINGER_SECONDS: Final = 1.0
 # How often a connection between members says that it lives when there is nothing else to say, and how many silent
 # intervals end it. A proxy or a firewall may keep a connection open whose other end is long gone.
-PEER_BEAT_SECONDS: Final = 0.5
-PEER_BEATS_MISSED_MAX: Final = 10
+PEER_BEAT_SECONDS: Final = 0.25
+PEER_BEATS_MISSED_MAX: Final = 12
+# How long it may take to reach a member, before TLS and hellos. The kernel's own patience would outlast the fault.
+DIAL_SECONDS_MAX: Final = 2.0
 # The first pause before a member is dialed again, and the longest after doubling.
 REDIAL_SECONDS_MIN: Final = 0.05
 REDIAL_SECONDS_MAX: Final = 2.0
@@ -282,7 +286,7 @@ CHILD_LOG_BYTES_SHOWN: Final = 4 * 1024
 # How long a command of the command line waits for one answer of one node: several elections.
 TOOL_ANSWER_SECONDS_MAX: Final = 5.0
 # The same for a command as a whole, over all members.
-TOOL_TRY_SECONDS_MAX: Final = 15.0
+TOOL_TRY_SECONDS_MAX: Final = 10.0
 # How long `rsm member` waits for a change: a new node has to catch up first.
 TOOL_CHANGE_SECONDS_MAX: Final = 120.0
 # How long a local cluster may take until all of its nodes serve; a large log is replayed meanwhile.
@@ -290,10 +294,16 @@ CLUSTER_START_SECONDS_MAX: Final = 120.0
 
 # --- the simulator ----------------------------------------------------------------------------------------------------
 
-# Steps of one linearizability check, about ten seconds; then it says that it could not check (Jepsen gives up likewise).
+# Steps of one linearizability check, about ten seconds; then it says that it could not check (Jepsen gives up too).
 CHECKER_STEPS_MAX: Final = 5_000_000
 # How long one such check may take.
 CHECKER_SECONDS_MAX: Final = 60.0
+# Seeds of one campaign: a day's work of a processor.
+SIMULATION_SEEDS_MAX: Final = 1_000_000
+# Worker processes of a campaign; each holds a simulated cluster in some tens of megabytes.
+SIMULATION_PROCESSES_MAX: Final = 64
+# How long one seed may take, waiting for its turn included, before it counts as not checked.
+SIMULATION_SEED_SECONDS_MAX: Final = 3600.0
 
 # --- clients of a cluster ---------------------------------------------------------------------------------------------
 
@@ -301,13 +311,17 @@ CHECKER_SECONDS_MAX: Final = 60.0
 CLIENT_COMMANDS_PER_FRAME: Final = 256
 CLIENT_BYTES_PER_FRAME: Final = 64 * 1024
 # Commands of one session that are sent and not answered. The replicas keep their answers until the client says that it
-# has them, within SESSION_ANSWER_BYTES_MAX: with 250 bytes for each, none is dropped before it can be asked for again.
+# has them, within SESSION_ANSWER_BYTES_MAX: of results up to 190 bytes none is dropped before its retry.
 SESSION_COMMANDS_SENT_MAX: Final = 4096
 # What one client has sent and not heard of, in bytes: then it waits before it sends more.
 CLIENT_BYTES_IN_FLIGHT_MAX: Final = 8 * 1024 * 1024
 # Requests of one connection that a server has not answered, in number and bytes; then it reads no more from it.
 REQUESTS_IN_FLIGHT_MAX: Final = 256
 REQUEST_BYTES_IN_FLIGHT_MAX: Final = 16 * 1024 * 1024
+# How long a read of "at least this index" waits for it to be applied; then the client asks again, or elsewhere.
+EARLY_READ_SECONDS_MAX: Final = 1.0
+# How often it is looked whether it was.
+EARLY_READ_LOOK_SECONDS: Final = 0.005
 # Streams open on one connection: each holds old values of the state while it lasts.
 STREAMS_PER_CONNECTION_MAX: Final = 16
 # Bytes of items in one part of a stream, after which the part ends (it holds one item more at most).
@@ -335,6 +349,12 @@ CLIENT_FRAMES_EAGER: Final = 4
 CLIENT_FRAMES_IN_FLIGHT_MAX: Final = 64
 # How long a follower may take to answer a read that any node may answer, before the leader is asked: it may be cut off.
 FOLLOWER_ANSWER_SECONDS_MAX: Final = 1.0
+# How long a client does without a follower after one has failed it, or none was found.
+FOLLOWER_SEARCH_SECONDS_MIN: Final = 5.0
+# How often a client asks members that know no leader: a fraction of an election, so that it adds little to one.
+LEADER_POLL_SECONDS: Final = 0.15
+# A leader that says nothing for so long while answers are due has stopped or is cut off: the client looks for another.
+LEADER_SILENCE_SECONDS_MAX: Final = 2.0
 # Requests of one client, other than commands, that wait for their answer; further ones get Busy.
 CLIENT_CALLS_MAX: Final = 16_384
 # How old a client lets its idea of the log's time grow, which tells the outcomes of keys that it sent from older ones.

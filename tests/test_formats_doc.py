@@ -1,6 +1,6 @@
 """docs/formats.md is true, first part: its tables are those of the code, and its examples are made anew.
 
-That it explains real files is shown in test_formats_files.py.
+That it explains real files is shown in test_formats_files.py, what is sent in test_formats_network.py.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rsm.codec.chain import ZERO_CHAIN, next_chain
 from rsm.codec.record import Entry, RecordKind, encode_record
 from rsm.machine.random import Random
 from rsm.machine.values import fingerprint
+from rsm.node.protocol import Consistency, RequestKind
 from rsm.node.segment import SegmentHead, encode_entry, encode_head
 from rsm.replica import batch, system_commands
 from rsm.replica.answer import Answer, Status
@@ -116,7 +117,8 @@ def test_map_keys_are_sorted_length_first() -> None:
 
 def test_the_bounds_that_the_page_names_exist() -> None:
     """Each name in capitals with underscores is a bound of rsm.limits."""
-    named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", TEXT)) - {status.name for status in Status}
+    named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", TEXT))
+    named -= {one.name for enumeration in (Status, RequestKind, Consistency) for one in enumeration}
     assert "SEGMENT_BYTES" in named
     assert [name for name in sorted(named) if not hasattr(limits, name)] == []
 
@@ -143,6 +145,7 @@ ITEMS = [
 PAYLOAD = join_batch(1, STAMP, 0, ITEMS)
 ENTRY = Entry(3, 1, RecordKind.BATCH, PAYLOAD)
 HEAD = SegmentHead(CHAIN, 0, 1, 0, ZERO_CHAIN, True)
+NETWORK_EXAMPLES = ("answer", "append", "configuration", "refusal", "request")  # in test_formats_network.py
 HEX_EXAMPLES = {
     "header": encode_entry(ENTRY, next_chain(ZERO_CHAIN, 3, 1, RecordKind.BATCH, PAYLOAD), 0, compress=False)[:64],
     "identity": encode({"format": 1, "cluster_id": CHAIN, "group_id": 0, "machine": "bank"}),
@@ -221,5 +224,5 @@ def test_the_example_of_a_schema() -> None:
 
 def test_every_example_is_checked() -> None:
     """No block of the page stands there without a test that makes it."""
-    known = [*HEX_EXAMPLES, *TEXT_EXAMPLES, "schema"]
+    known = [*HEX_EXAMPLES, *TEXT_EXAMPLES, "schema", *NETWORK_EXAMPLES]
     assert sorted(" ".join(block.marks) for block in blocks(PAGE_FILE)) == sorted(known)

@@ -36,7 +36,7 @@ from rsm.replica.system import System
 from rsm.state.leaf import encode as pack
 from tests.formats_reader import rows
 from tests.machines import Log
-from tests.test_formats_doc import bytes_of, example
+from tests.test_formats_doc import NETWORK_EXAMPLES, bytes_of, example
 
 FRAME = [
     (int(offset), int(size), name)
@@ -59,6 +59,7 @@ EXAMPLES = {
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_in_hex(name: str) -> None:
     """Each example is what the code writes now."""
+    assert set(EXAMPLES) == set(NETWORK_EXAMPLES)
     assert bytes_of(example("hex", name)).hex(" ") == EXAMPLES[name].hex(" ")
 
 
@@ -165,10 +166,4 @@ def test_a_configuration_is_kept_in_the_state() -> None:
         1,
         [[1, "a:7100", "a:7110", True, False], [2, "b:7100", "b:7110", False, True]],
     ]
-    assert [name for name in Member.__struct_fields__] == [
-        "id",
-        "peer_address",
-        "client_address",
-        "is_voter",
-        "is_joining",
-    ]
+    assert list(Member.__struct_fields__) == ["id", "peer_address", "client_address", "is_voter", "is_joining"]

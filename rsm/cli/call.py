@@ -7,6 +7,7 @@ given by name; a value is checked by the cluster itself.
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import click
@@ -15,9 +16,9 @@ from rsm.cli.access import address_option, find_access
 from rsm.cli.errors import FINE, FOUND, Unreadable
 from rsm.cli.options import Command, json_option
 from rsm.cli.output import plain, print_json, print_line
-from rsm.client.tool import Access, ToolConnection, ask_leader, run_command
+from rsm.client.tool import RETRY_SECONDS, Access, ToolConnection, ask_leader, run_command
 from rsm.errors import BadBytes, HandlerFailed, NotLeader, Rejected, Unreachable
-from rsm.limits import KEY_LENGTH_MAX
+from rsm.limits import KEY_LENGTH_MAX, TOOL_TRY_SECONDS_MAX
 from rsm.node import protocol
 from rsm.node.protocol import Consistency
 from rsm.node.status import NodeStatus
@@ -178,16 +179,28 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def status_of(access: Access) -> NodeStatus:
-    """The status of the first member that answers: its schema is that of the log."""
-    last: Unreachable | None = None
-    for address in access.addresses:
-        try:
-            with ToolConnection(address, access) as connection:
-                return connection.status()
-        except Unreachable as error:
-            last = error
-    raise last or Unreachable("no address to ask")
+def status_of(access: Access, seconds: float = TOOL_TRY_SECONDS_MAX) -> NodeStatus:
+    """The status of the first member that knows the schema, which is in the log; `Unreachable`.
+
+    A member that has just started applies its log only when a leader tells it how far.
+    """
+    deadline = time.monotonic() + seconds
+    last = Unreachable("no address to ask")
+    while True:
+        answered = False
+        for address in access.addresses:
+            try:
+                with ToolConnection(address, access) as connection:
+                    status = connection.status()
+            except Unreachable as error:
+                last = error
+                continue
+            if status.schema:
+                return status
+            answered, last = True, Unreachable(f"{address}: has not applied its log yet, for want of a leader")
+        if not answered or time.monotonic() + RETRY_SECONDS > deadline:
+            raise last
+        time.sleep(RETRY_SECONDS)
 
 
 def command_of(status: NodeStatus, name: str) -> tuple[int, list[Any]]:

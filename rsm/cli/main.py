@@ -18,6 +18,7 @@ from rsm.cli.member import member
 from rsm.cli.node import node
 from rsm.cli.options import Group, Session
 from rsm.cli.schema import schema
+from rsm.cli.sim import sim
 from rsm.cli.snapshot import snapshot
 from rsm.cli.status import status
 
@@ -45,6 +46,7 @@ cli.add_command(log)
 cli.add_command(snapshot)
 cli.add_command(schema)
 cli.add_command(certs)
+cli.add_command(sim)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -20,7 +20,7 @@ from rsm.limits import FOLLOWER_ANSWER_SECONDS_MAX, RECONNECT_SECONDS_MIN
 from rsm.node import protocol
 from rsm.node.protocol import AnswerStatus
 
-__all__ = ["Call", "Dispatcher", "StreamCall", "is_passing"]
+__all__ = ["Call", "Dispatcher", "Slices", "StreamCall", "StreamReader", "is_passing"]
 
 T = TypeVar("T")
 
@@ -33,6 +33,9 @@ class Dispatcher(Protocol):
 
     def moved(self, link: Link, address: str) -> None:
         """The node behind this link does not lead."""
+
+    def distrust(self, link: Link) -> None:
+        """The follower behind this link does not answer."""
 
     def forget(self, call: Call[Any]) -> None:
         """It is over."""
@@ -64,6 +67,7 @@ class Call(Generic[T]):
         self.request = request
         self.anywhere = anywhere
         self.is_done = False
+        self.is_prompt = not isinstance(request, (protocol.Events, protocol.Snapshot, protocol.Stream))
         self._dispatcher = dispatcher
         self._kind = kind
         self._reply = reply
@@ -88,7 +92,10 @@ class Call(Generic[T]):
 
     def _give_up_follower(self) -> None:
         self.anywhere = False
+        link = self._link
         self._withdraw()
+        if link is not None:
+            self._dispatcher.distrust(link)
         self._dispatcher.dispatch(self)
 
     def _withdraw(self) -> None:
@@ -274,18 +281,35 @@ class StreamReader:
             raise part
         return part
 
-    def slices(
-        self, first: tuple[int, list[bytes]] | None, tell: Callable[[Callable[[], None]], None]
-    ) -> Iterator[Any]:
-        """All parts; `tell` runs something on the loop."""
-        part = first
-        call = self.call
-        try:
-            while part is not None:
-                yield part[1]
-                if call is not None:
-                    tell(call.more)
-                part = self.next()
-        finally:
+
+class Slices:
+    """The items of a stream, part by part. Dropped, begun or not, it ends the stream at the server."""
+
+    def __init__(
+        self, reader: StreamReader, first: tuple[int, list[bytes]] | None, tell: Callable[[Callable[[], None]], None]
+    ) -> None:
+        """`first`: the part that is here already, None if there is none. `tell` runs something on the loop."""
+        self._reader = reader
+        self._part = first
+        self._has_given = False
+        self._tell = tell
+
+    def __iter__(self) -> Slices:
+        return self
+
+    def __next__(self) -> list[bytes]:
+        if self._has_given and self._part is not None:
+            call = self._reader.call
             if call is not None:
-                tell(call.cancel)
+                self._tell(call.more)
+            self._part = None  # nothing more comes after an exception
+            self._part = self._reader.next()
+        self._has_given = True
+        if self._part is None:
+            raise StopIteration
+        return self._part[1]
+
+    def __del__(self) -> None:
+        call = self._reader.call
+        if call is not None and not call.is_done:
+            self._tell(call.cancel)

@@ -8,6 +8,7 @@ waits on it, and the search begins again; the client sends again what must be.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import ssl
 from collections import deque
@@ -17,7 +18,14 @@ import msgspec
 
 from rsm.client.link import Link, dial
 from rsm.errors import CallerError, RsmError, Unreachable, WrongMachine
-from rsm.limits import CLIENT_ADDRESSES_MAX, RECONNECT_SECONDS_MAX, RECONNECT_SECONDS_MIN
+from rsm.limits import (
+    CLIENT_ADDRESSES_MAX,
+    FOLLOWER_SEARCH_SECONDS_MIN,
+    LEADER_POLL_SECONDS,
+    LEADER_SILENCE_SECONDS_MAX,
+    RECONNECT_SECONDS_MAX,
+    RECONNECT_SECONDS_MIN,
+)
 from rsm.node.handshake import ClientHello, ServerHello
 
 __all__ = ["Cluster"]
@@ -50,15 +58,28 @@ class Cluster:
         self._on_leader = on_leader
         self._on_follower = on_follower
         self._hint = ""
+        self._silent = ""  # a leader that did not answer: tried last
+        self._is_answered = False  # by anybody, in the last round
+        self._search_from = 0.0  # no search for a follower before this
         self._wake = asyncio.Event()
         self._searching: asyncio.Task[None] | None = None
         self._running = asyncio.get_running_loop().create_task(self._run())
 
     @property
-    def has_others(self) -> bool:
-        """Whether there may be a node besides the leader."""
+    def may_have_follower(self) -> bool:
+        """Whether there is a link to a node besides the leader, or there may be one after a search."""
+        if self.follower is not None and self.follower.is_open:
+            return True
         leader = None if self.leader is None else self.leader.address
-        return any(address != leader for address in self._members or self._given)
+        is_time = self._searching is not None or asyncio.get_running_loop().time() >= self._search_from
+        return is_time and any(address != leader for address in self._members or self._given)
+
+    def distrust(self, link: Link) -> None:
+        """A follower does not answer: do without one for a while."""
+        if link is self.follower:
+            self.follower = None
+            self._search_from = asyncio.get_running_loop().time() + FOLLOWER_SEARCH_SECONDS_MIN
+            link.close("it does not answer", at_once=True)
 
     def moved(self, link: Link, address: str) -> None:
         """This node does not lead (any more); `address` is where the leader is, or empty."""
@@ -99,21 +120,30 @@ class Cluster:
                         continue  # it knew who leads now; unless this goes on, there is nothing to wait for
             # Up to a half of jitter: clients that lost one leader together must not come back together.
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(2 * pause, RECONNECT_SECONDS_MAX)
+            # Members that answer are about to elect a leader; where nobody answers there is more time.
+            pause = min(2 * pause, LEADER_POLL_SECONDS if self._is_answered else RECONNECT_SECONDS_MAX)
 
     async def _until_lost(self, link: Link) -> None:
         """Until the link breaks or `moved` has dropped it."""
         link.gone.add_done_callback(lambda _: self._wake.set())
         while self.leader is link and link.is_open:
             self._wake.clear()
-            await self._wake.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEADER_SILENCE_SECONDS_MAX / 4):
+                    await self._wake.wait()
+            if link.silent_seconds > LEADER_SILENCE_SECONDS_MAX:
+                # Stopped, or cut off: the others may have elected another one. If not, they will say so.
+                self._silent = link.address
+                link.close(f"no answer for {LEADER_SILENCE_SECONDS_MAX:g} seconds", at_once=True)
 
     async def _find(self) -> Link | None:
         """Go through all addresses once, following those who know the leader."""
         hint, self._hint = self._hint, ""
-        rest = [address for address in dict.fromkeys((*self._given, *self._members)) if address != hint]
-        waiting = deque([hint, *rest] if hint else rest)
+        silent, self._silent = self._silent, ""
+        rest = [one for one in dict.fromkeys((*self._given, *self._members)) if one not in (hint, silent)]
+        waiting = deque(one for one in (hint, *rest, silent) if one)
         tried: set[str] = set()
+        self._is_answered = False
         while waiting:
             address = waiting.popleft()
             if address in tried:
@@ -122,6 +152,7 @@ class Cluster:
             link = await self._dial(address)
             if link is None:
                 continue
+            self._is_answered = True
             if link.leads:
                 return link
             if link.leader_address and link.leader_address not in tried:
@@ -182,6 +213,7 @@ class Cluster:
                     break
         finally:
             self._searching = None
+            self._search_from = asyncio.get_running_loop().time() + FOLLOWER_SEARCH_SECONDS_MIN
             self._on_follower()
 
     async def close(self) -> None:

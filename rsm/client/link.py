@@ -38,6 +38,9 @@ _NOT_OURS: Final = (WRONG_CLUSTER, WRONG_MACHINE, WRONG_SCHEMA)
 class Waiter(Protocol):
     """Who waits for the answers to a request."""
 
+    # Whether a node that works answers at once; if it does not, it is taken for dead.
+    is_prompt: bool
+
     def answered(self, status: AnswerStatus, fields: list[Any]) -> bool:
         """One answer; True if more will come."""
 
@@ -57,6 +60,8 @@ class Link(FrameProtocol):
         self._hello = hello
         self._waiters: dict[int, Waiter] = {}
         self._last_id = 0
+        self._prompt = 0  # waiters that expect an answer soon
+        self._heard_at = 0.0  # when a frame last came in, or the first of these was sent
 
     @property
     def leads(self) -> bool:
@@ -88,6 +93,10 @@ class Link(FrameProtocol):
     def _hand_over(self, request_id: int, payload: bytes, waiter: Waiter) -> int:
         if self.is_open:
             self._waiters[request_id] = waiter
+            if waiter.is_prompt:
+                if not self._prompt:
+                    self._heard_at = self._loop.time()
+                self._prompt += 1
             self.send(encode_frame(FrameKind.REQUEST, payload))
         else:
             self._loop.call_soon(waiter.lost, "the connection is closed")
@@ -96,7 +105,7 @@ class Link(FrameProtocol):
     def follow_up(self, request_id: int, request: protocol.Next | protocol.Cancel) -> None:
         """Say more about a request that is open."""
         if isinstance(request, protocol.Cancel):
-            self._waiters.pop(request_id, None)
+            self._forget(request_id)
         self.send(encode_frame(FrameKind.REQUEST, protocol.encode_request(request_id, request)))
 
     # --- frames -------------------------------------------------------------------------------------------------------
@@ -125,8 +134,19 @@ class Link(FrameProtocol):
     def _answered(self, payload: bytes) -> None:
         request_id, status, fields = protocol.decode_answer(payload)
         waiter = self._waiters.get(request_id)
+        self._heard_at = self._loop.time()
         if waiter is not None and not waiter.answered(status, fields):
-            self._waiters.pop(request_id, None)
+            self._forget(request_id)
+
+    def _forget(self, request_id: int) -> None:
+        waiter = self._waiters.pop(request_id, None)
+        if waiter is not None and waiter.is_prompt:
+            self._prompt -= 1
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long the node has said nothing while answers are due."""
+        return self._loop.time() - self._heard_at if self._prompt else 0.0
 
     def _refused(self, reason: str) -> None:
         error: RsmError = Unreachable(f"{self.address}: refused: {reason}")

@@ -216,7 +216,7 @@ class Proxy:
             raise InvalidCommand(f"ttl_seconds must be above 0 and at most {SESSION_TTL_SECONDS_MAX}", "ttl_seconds")
         ttl = 0 if ttl_seconds is None else max(1, int(ttl_seconds * SECOND))
         number = self._runtime.open_session(principal, ttl)
-        return Proxy(self._runtime, self._definition, number, owns_runtime=False)
+        return Proxy(self._runtime, self._definition, number, owns_runtime=False, level=self._level)
 
     def pipeline(self) -> PipelineScope:
         return PipelineScope(self)

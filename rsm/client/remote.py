@@ -19,10 +19,11 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
-from rsm.client.calls import Call, StreamCall, StreamReader
+from rsm.client.calls import Call, Slices, StreamCall, StreamReader
 from rsm.client.cluster import Cluster
-from rsm.client.link import Link
+from rsm.client.dispatch import Calls
 from rsm.client.pending import PendingValue
+from rsm.client.replies import EVENTS_ANSWER, EventsReply, First, InPassing, Noting, Reopening, Told
 from rsm.client.runtime import Reply
 from rsm.client.sending import ClientSession, Sender, expired
 from rsm.errors import Busy, CallerError, Closed, RsmError, WrongMachine
@@ -64,20 +65,18 @@ class RemoteRuntime:
         self._wait_seconds = timeout_seconds
         self._session_ttl = session_ttl
         self._sessions: dict[int, ClientSession] = {}
-        self._calls: dict[Call[Any], None] = {}  # not answered
-        self._parked: dict[Call[Any], None] = {}  # of these, those that wait for a leader
-        self._parked_anywhere: dict[Call[Any], None] = {}  # those that wait for a follower to be found
+        self._calls = Calls()
         self._refusal: Callable[[], RsmError] | None = None
         self._closing = threading.Lock()
         self._room = threading.Condition()
         self._waiting_for_room = 0
-        self._round_trips = self._retries = self._closed_retries = 0
+        self._closed_retries = 0  # of sessions that are gone
         self._read_index = 0
         self._log_time = 0
         self._log_time_at = 0.0
         self._loop = _new_loop()
         self._sender = Sender(self._loop, self._reopen)
-        self._sender.moved = self.moved
+        self._sender.moved = self._calls.moved
         self._sender.answered = self._answered
         self._thread = threading.Thread(target=self._run, name="rsm-client", daemon=True)
         self._thread.start()
@@ -92,8 +91,8 @@ class RemoteRuntime:
         self._loop.run_forever()
 
     async def _connect(self, addresses: tuple[str, ...], hello: ClientHello, tls: ssl.SSLContext | None) -> Cluster:
-        cluster = self._cluster = Cluster(
-            addresses, hello, tls, on_leader=self._on_leader, on_follower=self._on_follower
+        cluster = self._cluster = self._calls.cluster = Cluster(
+            addresses, hello, tls, on_leader=self._on_leader, on_follower=self._calls.on_follower
         )
         deadline = self._loop.time() + self._wait_seconds
         try:
@@ -116,7 +115,12 @@ class RemoteRuntime:
 
     def _on_loop(self, work: Coroutine[Any, Any, T]) -> T:
         """Run on the loop and wait."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:  # such as an interrupt of this thread
+            future.cancel()
+            raise
 
     def _tell(self, act: Callable[[], None]) -> None:
         """Run on the loop, soon."""
@@ -136,7 +140,7 @@ class RemoteRuntime:
             raise Busy(f"{CLIENT_CALLS_MAX} requests of this client are on their way", retry_seconds=0.01)
 
         def begin() -> None:
-            self._start(Call(self, request, kind, reply, what=what, **options))
+            self._start(Call(self._calls, request, kind, reply, what=what, **options))
 
         try:
             self._loop.call_soon_threadsafe(begin)
@@ -144,60 +148,16 @@ class RemoteRuntime:
             raise _closed() from None
 
     def _start(self, call: Call[Any]) -> None:
-        self._calls[call] = None
         if self._refusal is not None and not isinstance(call.request, protocol.CloseSession):
             call.fail(self._refusal())
         else:
-            self.dispatch(call)
-
-    # --- what calls need (on the loop) --------------------------------------------------------------------------------
-
-    def dispatch(self, call: Call[Any]) -> None:
-        """Send it to whom it may concern, or park it until there is somebody."""
-        cluster = self._cluster
-        if call.anywhere and cluster.has_others:
-            follower = cluster.follower
-            if follower is not None and follower.is_open:
-                call.send(follower, is_follower=True)
-            else:
-                self._parked_anywhere[call] = None
-                cluster.search_follower()
-            return
-        leader = cluster.leader
-        if leader is not None and leader.is_open:
-            call.send(leader)
-        else:
-            self._parked[call] = None
-
-    def moved(self, link: Link, address: str) -> None:
-        """The node behind this link does not lead."""
-        self._cluster.moved(link, address)
-
-    def forget(self, call: Call[Any]) -> None:
-        """It is over."""
-        self._calls.pop(call, None)
-        self._parked.pop(call, None)
-        self._parked_anywhere.pop(call, None)
-
-    def count(self, *, round_trips: int = 0, retries: int = 0) -> None:
-        """For the statistics."""
-        self._round_trips += round_trips
-        self._retries += retries
+            self._calls.start(call)
 
     def _on_leader(self) -> None:
         leader = self._cluster.leader
         if leader is not None:
-            parked, self._parked = self._parked, {}
-            for call in parked:
-                self.dispatch(call)
+            self._calls.on_leader()
             self._sender.begin(leader, list(self._sessions.values()))
-
-    def _on_follower(self) -> None:
-        follower = self._cluster.follower
-        parked, self._parked_anywhere = self._parked_anywhere, {}
-        for call in parked:
-            call.anywhere = follower is not None and follower.is_open  # else the leader will do
-            self.dispatch(call)
 
     def _answered(self) -> None:
         if self._waiting_for_room:
@@ -220,9 +180,9 @@ class RemoteRuntime:
                 self._sender.push(session, submission)
             except Busy:
                 self._push_when_there_is_room(session, submission)
-        if self._refusal is not None:
-            # Closing may have looked at the queue before this came: look again, or tell it.
-            self._tell(lambda: self._refuse_waiting(session))
+        if session.is_closed:
+            # Whoever closed it may have looked at the queue before this came: look again.
+            self._refuse_waiting(session)
 
     def _push_large(self, session: ClientSession, submission: Submission, size: int) -> None:
         with self._room:
@@ -277,9 +237,11 @@ class RemoteRuntime:
 
     def _reopen(self, session: ClientSession) -> None:
         """On the loop: the session has ended, and commands wait that were sent in the knowledge of that."""
-        reply = _Reopening(self._sender, session)
+        reply = Reopening(self._sender, session)
         request = protocol.OpenSession(session.ttl)
-        self._start(Call(self, request, tuple[int, int], reply, what="session", timeout_seconds=self._wait_seconds))
+        self._start(
+            Call(self._calls, request, tuple[int, int], reply, what="session", timeout_seconds=self._wait_seconds)
+        )
 
     def close_session(self, number: int) -> None:
         """End a session, once its commands are answered. One that cannot be ended now ends by itself."""
@@ -297,9 +259,9 @@ class RemoteRuntime:
         session.core.fail_all(expired("a command"))
         left = deadline - self._loop.time()
         if not session.is_over and left > 0 and self._cluster.leader is not None:
-            reply = _Told(self._loop)
+            reply = Told()
             request = protocol.CloseSession(session.core.number)
-            self._start(Call(self, request, tuple[int], reply, what="close", timeout_seconds=left))
+            self._start(Call(self._calls, request, tuple[int], reply, what="close", timeout_seconds=left))
             await reply.told.wait()
 
     # --- reads --------------------------------------------------------------------------------------------------------
@@ -315,7 +277,7 @@ class RemoteRuntime:
         consistency, index = self._consistency(reading)
         request = protocol.Query(name, values, consistency, index)
         anywhere = consistency != Consistency.LINEARIZABLE
-        noting = _Noting(self, reply)
+        noting = Noting(self.saw, reply)
         self._begin(request, tuple[int, bytes], noting, name, timeout_seconds=self._wait_seconds, anywhere=anywhere)
 
     def _consistency(self, reading: Reading) -> tuple[Consistency, int]:
@@ -344,7 +306,7 @@ class RemoteRuntime:
         def begin() -> None:
             options = {"what": name, "timeout_seconds": self._wait_seconds}
             call = reader.call = StreamCall(
-                self, request, reader, anywhere=consistency != Consistency.LINEARIZABLE, **options
+                self._calls, request, reader, anywhere=consistency != Consistency.LINEARIZABLE, **options
             )
             self._start(call)
 
@@ -352,7 +314,7 @@ class RemoteRuntime:
         first = reader.next()
         if first is not None:
             self._tell(lambda: self.saw(first[0]))
-        return reader.slices(first, self._tell)
+        return Slices(reader, first, self._tell)
 
     def events_later(self, after: int, limit: int, reply: Reply[list[tuple[int, RawEvent]]], *, wait: bool) -> None:
         """Up to `limit` events after a number; with `wait`, after a while none, and it is time to ask again."""
@@ -360,12 +322,12 @@ class RemoteRuntime:
             after, min(limit, EVENTS_PER_ANSWER_MAX), int(EVENTS_WAIT_SECONDS_MAX * 1000) if wait else 0
         )
         timeout_seconds = None if wait else self._wait_seconds
-        self._begin(request, EVENTS_ANSWER, _Events(reply), "events", timeout_seconds=timeout_seconds)
+        self._begin(request, EVENTS_ANSWER, EventsReply(reply), "events", timeout_seconds=timeout_seconds)
 
     def cursor_later(self, name: str | None, skip_gap: bool, reply: Reply[int]) -> None:
         """The number of the last event that a named cursor has handled; for no name, the last one that is gone."""
         request = protocol.Cursor(name, skip_gap)
-        self._begin(request, tuple[int], _First(reply), "events", timeout_seconds=self._wait_seconds)
+        self._begin(request, tuple[int], First(reply), "events", timeout_seconds=self._wait_seconds)
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 
@@ -385,9 +347,11 @@ class RemoteRuntime:
 
     def _learn_log_time(self) -> None:
         self._log_time_at = time.monotonic()
-        reply = _LogTime(self._note_status)
+        reply = InPassing(self._note_status)
         kind = tuple[dict[str, Any]]
-        self._start(Call(self, protocol.Status(), kind, reply, what="status", timeout_seconds=self._wait_seconds))
+        self._start(
+            Call(self._calls, protocol.Status(), kind, reply, what="status", timeout_seconds=self._wait_seconds)
+        )
 
     def _note_status(self, fields: dict[str, Any]) -> None:
         log_time = fields.get("log_time")
@@ -409,10 +373,10 @@ class RemoteRuntime:
     def stats(self) -> ClientStats:
         """What was sent so far."""
         sender = self._sender
-        retries = self._retries + self._closed_retries
+        retries = self._calls.retries + self._closed_retries
         retries += sum(session.core.retries for session in list(self._sessions.values()))
         return ClientStats(
-            round_trips=self._round_trips + sender.frames_answered,
+            round_trips=self._calls.round_trips + sender.frames_answered,
             commands=sender.commands,
             frames=sender.frames,
             retries=retries,
@@ -444,106 +408,33 @@ class RemoteRuntime:
 
     async def _shut_down(self) -> None:
         deadline = self._loop.time() + self._wait_seconds
-        for call in list(self._calls):
-            call.fail(_closed())
+        self._calls.fail_all(_closed())
         ends = [self._end_session(session, deadline) for session in list(self._sessions.values())]
         await asyncio.gather(*ends, return_exceptions=True)
-        for call in list(self._calls):
-            call.fail(_closed())
+        self._calls.fail_all(_closed())
         await self._cluster.close()
 
     def _refuse_waiting(self, session: ClientSession) -> None:
-        if session.is_closed:
-            session.core.fail_all(_closed())
+        error = expired("a command") if self._refusal is None else self._refusal()
+        try:
+            self._loop.call_soon_threadsafe(lambda: session.core.fail_all(error, sent=False))
+        except RuntimeError:  # there is no loop any more that might do so at the same time
+            session.core.fail_all(error)
+
+    async def _cancel_tasks(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._loop.shutdown_default_executor()
 
     def _stop_loop(self) -> None:
+        self._on_loop(self._cancel_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
         with self._room:
             self._room.notify_all()
-
-
-# --- what is told of answers ------------------------------------------------------------------------------------------
-
-EVENTS_ANSWER = tuple[list[tuple[int, int, int, int, int, bytes]]]
-
-
-class _Noting:
-    """A query's reply; the client notes which state it has seen."""
-
-    def __init__(self, runtime: RemoteRuntime, reply: Reply[tuple[int, bytes]]) -> None:
-        self._runtime = runtime
-        self._reply = reply
-        self.fail = reply.fail
-
-    def finish(self, value: tuple[int, bytes]) -> None:
-        self._runtime.saw(value[0])
-        self._reply.finish(value)
-
-
-class _Events:
-    """Events as the rest of the house has them."""
-
-    def __init__(self, reply: Reply[list[tuple[int, RawEvent]]]) -> None:
-        self._reply = reply
-        self.fail = reply.fail
-
-    def finish(self, value: Any) -> None:
-        self._reply.finish([(number, RawEvent(*event)) for number, *event in value[0]])
-
-
-class _First:
-    """The only field of an answer."""
-
-    def __init__(self, reply: Reply[Any]) -> None:
-        self._reply = reply
-        self.fail = reply.fail
-
-    def finish(self, value: Any) -> None:
-        self._reply.finish(value[0])
-
-
-class _LogTime:
-    """A status that is asked for in passing."""
-
-    def __init__(self, note: Callable[[dict[str, Any]], None]) -> None:
-        self._note = note
-
-    def finish(self, value: Any) -> None:
-        self._note(value[0])
-
-    def fail(self, error: BaseException) -> None:
-        """The next one will do."""
-
-
-class _Told:
-    """Somebody on the loop waits until a call is over, however it ends."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.told = asyncio.Event()
-
-    def finish(self, value: Any) -> None:
-        self.told.set()
-
-    def fail(self, error: BaseException) -> None:
-        self.told.set()
-
-
-class _Reopening:
-    """A session that goes on as another."""
-
-    def __init__(self, sender: Sender, session: ClientSession) -> None:
-        self._sender = sender
-        self._session = session
-
-    def finish(self, value: tuple[int, int]) -> None:
-        self._sender.reopened(self._session, value[1])
-
-    def fail(self, error: BaseException) -> None:
-        """Those that wait hear why; the next command tries again."""
-        self._session.is_opening = False
-        self._session.core.fail_all(error, sent=False)
 
 
 def _closed() -> RsmError:

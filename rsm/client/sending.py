@@ -8,6 +8,7 @@ another node leads, every session begins anew with what is unanswered; the repli
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -99,7 +100,8 @@ class Sender:
             self._dirty.append(session)
         if not self._is_due:
             self._is_due = True
-            self._loop.call_soon_threadsafe(self.pump)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the runtime looks at what comes late
+                self._loop.call_soon_threadsafe(self.pump)
 
     # --- on the loop --------------------------------------------------------------------------------------------------
 
@@ -251,6 +253,8 @@ class _Frame:
     """A frame of commands on its way."""
 
     __slots__ = ("_link", "_sender", "_session", "_taken")
+
+    is_prompt = True
 
     def __init__(self, sender: Sender, session: ClientSession, taken: Taken, link: Link) -> None:
         self._sender = sender

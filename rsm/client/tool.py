@@ -205,7 +205,7 @@ def ask_leader(access: Access, work: Callable[[ToolConnection], T], *, seconds: 
     known: list[str] = list(access.addresses)
     waiting = known[:]
     last: RsmError = Unreachable("no address to ask")
-    while True:
+    while known:
         left = deadline - time.monotonic()
         if left <= 0:
             raise last
@@ -224,6 +224,7 @@ def ask_leader(access: Access, work: Callable[[ToolConnection], T], *, seconds: 
                 time.sleep(REDIRECT_SECONDS)
         except (Busy, Closed, Unreachable) as error:
             last = error
+    raise last
 
 
 def run_command(access: Access, call: bytes, key: str | None = None) -> tuple[int, Answer]:

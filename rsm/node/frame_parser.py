@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rsm.errors import BadBytes
-from rsm.node.wire import HEAD_BYTES, FrameHead, FrameKind, decode_head, payload_of
+from rsm.node.wire import HEAD_BYTES, MAGIC, FrameHead, FrameKind, decode_head, payload_of
 
 __all__ = ["FrameParser"]
+
+MAGIC_BYTES: Final = MAGIC.to_bytes(2, "little")
 
 
 class FrameParser:
@@ -38,25 +42,36 @@ class FrameParser:
 
         A frame above the bound is refused by its head, before its bytes have come.
         """
-        head = self._head
+        data, start, head = self._data, self._offset, self._head
         if head is None:
-            if self.buffered_bytes < HEAD_BYTES:
-                self._keep_rest()
+            if len(data) - start < HEAD_BYTES:
+                if len(data) > start:
+                    self._keep_rest()
+                    self._check_start()
                 return None
-            with memoryview(self._data) as view:
-                head = decode_head(view[self._offset : self._offset + HEAD_BYTES], bytes_max=self.bytes_max)
+            head = decode_head(bytes(data[start : start + HEAD_BYTES]), bytes_max=self.bytes_max)
             if self.group_id is not None and head.group_id != self.group_id:
                 raise BadBytes(f"a frame of group {head.group_id}; this is group {self.group_id}")
-            self._offset += HEAD_BYTES
+            start = self._offset = start + HEAD_BYTES
             self._head = head
-        if self.buffered_bytes < head.stored_bytes:
+        end = start + head.stored_bytes
+        if len(data) < end:
             self._keep_rest()
             return None
-        with memoryview(self._data) as view:
-            payload = payload_of(head, view[self._offset : self._offset + head.stored_bytes])
-        self._offset += head.stored_bytes
+        if type(data) is bytes:
+            payload = payload_of(head, data[start:end])
+        else:
+            with memoryview(data) as view:
+                payload = payload_of(head, view[start:end])
+        self._offset = end
         self._head = None
         return head.kind, payload
+
+    def _check_start(self) -> None:
+        # Somebody who speaks something else may have said all that he has to say in less than a head.
+        start = bytes(self._data[:2])
+        if start != MAGIC_BYTES[: len(start)]:
+            raise BadBytes(f"not an rsm frame (it begins with {start.hex()})")
 
     def _keep_rest(self) -> None:
         # Keep the unfinished end only, and not the read of which it was a part.

@@ -132,9 +132,15 @@ class FrameProtocol(asyncio.Protocol):
         self._pending.append(frame)
         self._pending_bytes += len(frame)
         self.frames_out += 1
-        if not self._flush_is_due and not self._is_writing_paused:
+        # What a frame was answered with leaves together once the frames of this read are through.
+        if not self._flush_is_due and not self._is_writing_paused and not self._is_delivering:
             self._flush_is_due = True
             self._loop.call_soon(self._flush_now)
+
+    def flush(self) -> None:
+        """Send now what would go at the end of this turn: for owners who know that there is nothing to add."""
+        if self._pending:
+            self._flush()
 
     def pause_reading(self) -> None:
         """No more frames for now; the other side is held up by TCP."""
@@ -209,6 +215,9 @@ class FrameProtocol(asyncio.Protocol):
         self.bytes_in += len(data)
         if self._reason:
             return
+        if self._is_reading_paused and self._transport is not None:
+            # uvloop begins to read after `connection_made`, whatever that has said.
+            self._transport.pause_reading()
         if self._tls is not None:
             data = self._receive_tls(data)
         if data:
@@ -222,7 +231,7 @@ class FrameProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It does again."""
         self._is_writing_paused = False
-        self._flush()
+        self.flush()
 
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is closed."""
@@ -258,6 +267,7 @@ class FrameProtocol(asyncio.Protocol):
                 self.frame_received(*frame)
         finally:
             self._is_delivering = False
+            self.flush()
 
     def _receive_tls(self, data: bytes) -> bytes:
         tls = self._tls
@@ -287,7 +297,7 @@ class FrameProtocol(asyncio.Protocol):
 
     def _flush_now(self) -> None:
         self._flush_is_due = False
-        self._flush()
+        self.flush()
 
     def _flush(self, *, everything: bool = False) -> None:
         while self._pending and self._transport is not None and (everything or not self._is_writing_paused):

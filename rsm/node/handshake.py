@@ -19,7 +19,7 @@ import msgspec
 from rsm.codec import cbor
 from rsm.errors import BadBytes
 from rsm.limits import HELLO_BYTES_MAX
-from rsm.node.tls import ROLE_ADMIN, ROLE_PEER, Owner, node_name
+from rsm.node.tls import ROLE_ADMIN, ROLE_CLIENT, ROLE_PEER, Owner, node_name
 from rsm.node.wire import PROTOCOL_MAX, PROTOCOL_MIN
 from rsm.raft.configuration import NODE_ID_MAX
 
@@ -97,7 +97,7 @@ class ClientHello(msgspec.Struct, frozen=True):
     schema: bytes = b""
     principal: str = ""
     protocol: tuple[int, int] = (PROTOCOL_MIN, PROTOCOL_MAX)
-    role: str = "client"
+    role: str = ROLE_CLIENT
 
     def __post_init__(self) -> None:
         if len(self.cluster_id) not in (0, CLUSTER_ID_BYTES) or len(self.schema) not in (0, SCHEMA_BYTES):
@@ -156,12 +156,12 @@ def encode_refusal(reason: str) -> bytes:
 
 def parse_peer_hello(payload: bytes) -> PeerHello:
     """What a member says; `Refused`."""
-    return _typed(_fields(payload, (ROLE_PEER,)), PeerHello)
+    return _typed(_fields(payload, ROLE_PEER), PeerHello)
 
 
 def parse_client_hello(payload: bytes) -> ClientHello:
     """What a client says; `Refused`."""
-    return _typed(_fields(payload, ("client",)), ClientHello)
+    return _typed(_fields(payload, ROLE_CLIENT), ClientHello)
 
 
 def parse_server_hello(payload: bytes) -> ServerHello:
@@ -214,7 +214,7 @@ def check_peer(
         raise Refused(WRONG_MACHINE, f"this is {ours.machine!r}, the other side is {theirs.machine!r}")
     if theirs.node_id == ours.node_id:
         if theirs.instance == ours.instance:
-            raise Refused(WRONG_NODE, f"the address of node {expected_id} leads back to node {ours.node_id} itself")
+            raise Refused(WRONG_NODE, f"an address of another member leads back to node {ours.node_id} itself")
         raise Refused(SAME_ID, f"node {ours.node_id} is at {ours.peer_address}, and at {theirs.peer_address}")
     if expected_id is not None and theirs.node_id != expected_id:
         raise Refused(WRONG_NODE, f"node {expected_id} was expected there, it is node {theirs.node_id}")
@@ -265,14 +265,14 @@ def _map(payload: bytes) -> dict[str, Any]:
     return value
 
 
-def _fields(payload: bytes, roles: tuple[str, ...]) -> dict[str, Any]:
+def _fields(payload: bytes, role: str) -> dict[str, Any]:
     fields = _map(payload)
     spoken = fields.get("protocol")
     if type(spoken) is not list or len(spoken) != 2 or any(type(one) is not int or one < 0 for one in spoken):
         raise Refused(NO_HELLO, "protocol must be [oldest, newest]")
     choose_protocol((spoken[0], spoken[1]))
-    if fields.get("role") not in roles:
-        raise Refused(WRONG_ROLE, f"this port is for {' and '.join(roles)}, not {fields.get('role')!r:.50}")
+    if fields.get("role") != role:
+        raise Refused(WRONG_ROLE, f"this port is for {role}, not {fields.get('role')!r:.50}")
     return fields
 
 

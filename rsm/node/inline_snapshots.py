@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import Future
 
+from rsm.errors import StorageError
 from rsm.node.journal import Journal
+from rsm.node.log import describe, logger
 from rsm.node.snapshots import SnapshotFiles
 from rsm.node.snapshotter import drop_older
 from rsm.replica.replica import Replica
@@ -43,17 +46,28 @@ class InlineSnapshots:
         """The replica stands at a hash point: take a snapshot if one is due."""
         if not self._waiting and self._journal.stored_bytes - self._counted_from < self._log_bytes:
             return
-        index, term = self._replica.index, self._replica.term
-        with self._files.begin(index, term) as writer:
-            for kind, payload in parts(self._replica, self._journal.chain_at(index)):
-                writer.add(kind, payload)
-            writer.commit()
-        self.last_index = index
-        drop_older(self._files, self._journal, self._replica.confirmed_index)
+        index = self._replica.index
+        try:
+            self._take(index)
+        except StorageError as error:
+            if not self._journal.is_usable:
+                raise
+            logger.error("no snapshot was written, or none dropped", index=index, error=describe(error))
+            self.refuse(error)
+        # Also after a failure: the next try comes when the log has grown again, not at every hash point.
         self._counted_from = self._journal.stored_bytes
         waiting, self._waiting = self._waiting, []
         for wanted in waiting:
             wanted.set_result(index)
+
+    def _take(self, index: int) -> None:
+        with self._files.begin(index, self._replica.term) as writer:
+            with contextlib.closing(parts(self._replica, self._journal.chain_at(index))) as records:
+                for kind, payload in records:
+                    writer.add(kind, payload)
+            writer.commit()
+        self.last_index = index
+        drop_older(self._files, self._journal, self._replica.confirmed_index)
 
     def refuse(self, error: BaseException) -> None:
         """No hash point could be logged: whoever waits gets the reason."""

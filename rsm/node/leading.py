@@ -9,7 +9,7 @@ is a divergence of that member; it is told to the local log, once for each root.
 
 from __future__ import annotations
 
-import secrets
+import random
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -60,13 +60,14 @@ class Proposed(NamedTuple):
 class Leading:
     """The leader's part of a node; idle while another node leads."""
 
-    def __init__(self, engine: ClusterEngine, replica: Replica, node_id: int) -> None:
+    def __init__(self, engine: ClusterEngine, replica: Replica, node_id: int, chance: random.Random) -> None:
         self.replica = replica
         self.proposed: dict[int, Proposed] = {}
         self.commands = 0  # taken into batches so far, for the statistics
         self.observe: Callable[[int, float], None] = lambda _commands, _seconds: None  # told of each batch's way
         self._engine = engine
         self._node_id = node_id
+        self._chance = chance
         self._queue: deque[Request] = deque()
         self._queued_commands = 0
         self._queued_bytes = 0
@@ -142,7 +143,7 @@ class Leading:
         first: list[Request] = []
         schema = definition.schema()
         if replica.schema != schema or replica.system.machine_version != definition.version:
-            seed = replica.system.seed or secrets.token_bytes(16)
+            seed = replica.system.seed or self._chance.randbytes(16)
             first.append(SystemRequest(ACTIVATE, [definition.name, definition.version, schema, seed]))
         # Sessions without a time to live are an embedded machine's, from before the cluster took it over.
         for number in sorted(number for number, session in replica.sessions.items() if session.ttl == 0):

@@ -12,6 +12,7 @@ judge. A full disk is not such a thing: the entries were never logged, and anoth
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import random
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from rsm.limits import (
     SEGMENT_BYTES,
     SEGMENT_BYTES_MIN,
     SNAPSHOT_LOG_BYTES,
+    SNAPSHOT_RETRY_SECONDS,
 )
 from rsm.machine.machine import StateMachine
 from rsm.node.disk import Disk
@@ -137,13 +139,14 @@ class Member:
         )
         make = snapshots_of or _inline
         self.snapshots = make(self.replica, self.journal, self.snapshot_files, options.snapshot_log_bytes)
-        self.leading = Leading(self.engine, self.replica, self.node_id)
+        self.leading = Leading(self.engine, self.replica, self.node_id, chance)
         self.leading.bind_snapshots(lambda: self.snapshots.wants_hash_point)
         self._led_term = 0
         self._reads: list[tuple[int, int, Read]] = []  # a heap: the index that must be applied first
-        self._barriers: set[Read] = set()
+        self._barriers: dict[Read, None] = {}  # in order: a set would be iterated by memory address
         self._numbers = count()
         self._senders: dict[int, SnapshotSender] = {}
+        self._offer_from: dict[int, float] = {}  # not before this, to a member that could not take the last one
         self._receiver: SnapshotReceiver | None = None
         self._changes: list[_Change] = []
         self._transfer: tuple[Callable[[int], None], Callable[[Exception], None]] | None = None
@@ -287,7 +290,7 @@ class Member:
             if not self.engine.is_leader:
                 read.fail(self.not_leader())
                 return
-            self._barriers.add(read)
+            self._barriers[read] = None
             self.engine.read(read)
         else:
             index = read.index if read.consistency == "at_least" else 0
@@ -331,6 +334,9 @@ class Member:
         """Hand leadership over to a node, 0 for whoever has most of the log; `done` gets the new leader."""
         if not self.engine.is_leader:
             fail(self.not_leader())
+            return
+        if self._transfer is not None:
+            fail(CallerError("leadership is being handed over already"))
             return
         if not target:
             others = [number for number in self.configuration.voters if number != self.node_id]
@@ -389,7 +395,7 @@ class Member:
         changes, self._changes = self._changes, []
         for change in changes:
             change.fail(error)
-        barriers, self._barriers = self._barriers, set()
+        barriers, self._barriers = self._barriers, {}
         for read in barriers:
             read.fail(error)
 
@@ -400,9 +406,9 @@ class Member:
             self._terms.save(term, None if vote is None else str(vote))
         if ready.truncate_from:
             self.journal.truncate_from(ready.truncate_from)
-        if ready.persist and not self._append(ready.persist):
-            return
-        self.outbox.extend(ready.messages)
+        # What could not be logged must not be spoken of; what was committed before goes its way all the same.
+        if not ready.persist or self._append(ready.persist):
+            self.outbox.extend(ready.messages)
         if ready.has_recovered:
             self.directory.clear_recovering()
             logger.info("caught up: this node's word counts again", node=self.node_id)
@@ -412,7 +418,7 @@ class Member:
             self._applied()
         for read, index in ready.reads:
             if read in self._barriers:
-                self._barriers.discard(read)
+                del self._barriers[read]
                 heapq.heappush(self._reads, (index, next(self._numbers), read))
         self._run_reads()
         for peer in ready.snapshots:
@@ -505,7 +511,7 @@ class Member:
     # --- snapshots to others, and from others ------------------------------------------------------------------------
 
     def _offer_snapshot(self, peer: int) -> None:
-        if peer in self._senders:
+        if peer in self._senders or self._now < self._offer_from.get(peer, 0.0):
             return
         confirmed = self.replica.confirmed_index
         indexes = [index for index in self.snapshot_files.indexes() if index + 1 >= self.journal.first_index]
@@ -521,7 +527,11 @@ class Member:
         try:
             self._senders[peer] = SnapshotSender(self.snapshot_files, index, self.engine.term, term, self._now)
         except (CorruptFile, StorageError) as error:
-            logger.error("a snapshot cannot be sent", index=index, error=str(error))
+            self._set_aside(index, error)
+
+    def _set_aside(self, index: int, error: RsmError) -> None:
+        logger.error("a snapshot cannot be sent", index=index, error=str(error))
+        with contextlib.suppress(StorageError):  # it may be gone by now: there is a newer one
             self.snapshot_files.set_aside(index)
 
     def _serve_snapshot(self, peer: int, message: SnapshotWant | SnapshotAck | SnapshotResult, now: float) -> None:
@@ -529,12 +539,17 @@ class Member:
         if sender is None or sender.index != message.index:
             return
         if isinstance(message, SnapshotWant):
-            sender.want(message, now)
+            try:
+                sender.want(message, now)
+            except (CorruptFile, StorageError) as error:
+                del self._senders[peer]
+                self._set_aside(sender.index, error)
         elif isinstance(message, SnapshotAck):
             sender.acknowledged(message, now)
         else:
             if not message.installed:
                 logger.error("a node did not install a snapshot", node=peer, index=message.index, reason=message.reason)
+                self._offer_from[peer] = now + SNAPSHOT_RETRY_SECONDS
             del self._senders[peer]
             self.engine.snapshot_ended(peer, message.index if message.installed else 0)
 
@@ -544,14 +559,18 @@ class Member:
                 while (message := sender.advance(now)) is not None:
                     self.outbox.append((peer, message))
             except (CorruptFile, StorageError) as error:
-                logger.error("a snapshot cannot be sent", index=sender.index, error=str(error))
                 del self._senders[peer]
-                self.snapshot_files.set_aside(sender.index)
+                self._set_aside(sender.index, error)
                 continue
             if sender.is_stalled(now):
                 del self._senders[peer]
-        if self._receiver is not None:
-            self._advance_receiver(self._receiver)
+        receiver = self._receiver
+        if receiver is not None:
+            if self.engine.leader not in (None, receiver.leader):
+                receiver.abort()  # the next leader begins anew, if a snapshot is needed at all
+                self._receiver = None
+            else:
+                self._advance_receiver(receiver)
 
     def _receive_snapshot(self, leader: int, message: SnapshotOffer | SnapshotChunk) -> None:
         receiver = self._receiver
@@ -620,7 +639,12 @@ class Member:
             read.fail(error)
         for read in self._barriers:
             read.fail(error)
-        self._reads, self._barriers = [], set()
+        self._reads, self._barriers = [], {}
+        for change in self._changes:
+            change.fail(error)
+        if self._transfer is not None:
+            self._transfer[1](error)
+        self._changes, self._transfer = [], None
         if self._receiver is not None:
             self._receiver.abort()
         self.snapshots.abandon(error)

@@ -107,6 +107,8 @@ class Incoming(_PeerConnection):
         """A hello first, then messages."""
         if self.hello is None:
             self._greet(kind, payload)
+        elif kind == FrameKind.REFUSAL:
+            self.close(f"refused: {parse_refusal(payload)}")  # its log says more: it is the one that objects
         elif kind != FrameKind.MESSAGE:
             self.fault(f"a frame of kind {kind.name}, where a message was due")
         elif payload:

@@ -3,6 +3,9 @@
 Every `rsm.confirmed` entry of the tail is compared with the replica's own root at that index, so a directory that opens
 has replayed to the roots it recorded. A snapshot that cannot be read is reported and set aside, and the one before it
 is used, with the longer tail that is kept for it.
+
+The directory of a cluster's node is refused before a byte of it changes: what a lone machine would write, or cut off,
+the other nodes would not know of.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import contextlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from rsm.codec.record import HEADER_BYTES
+from rsm.codec.record import HEADER_BYTES, Entry, RecordKind
 from rsm.errors import BadBytes, Closed, CorruptFile, DivergenceError, RsmError, StorageError, WrongMachine
 from rsm.limits import SEGMENT_BYTES
 from rsm.machine.machine import StateMachine
@@ -19,6 +22,7 @@ from rsm.node.directory import MachineDirectory
 from rsm.node.disk import Disk
 from rsm.node.journal import Journal
 from rsm.node.log import describe, logger
+from rsm.node.segment import TornTail
 from rsm.node.snapshots import SnapshotFiles
 from rsm.replica.replica import Replica
 from rsm.replica.snapshot import restore
@@ -50,14 +54,19 @@ def recover(
     directory = MachineDirectory.open_or_create(disk, path, machine=machine.definition.name)
     try:
         snapshots = directory.open_snapshots()
-        journal = directory.open_journal(segment_bytes=segment_bytes)
+        lone = _LoneMachine(machine, path, snapshots)
+        if directory.is_recovering:
+            raise lone.refusal
+        journal = directory.open_journal(segment_bytes=segment_bytes, observe=lone.observe, before_cut=lone.before_cut)
         try:
             for torn in journal.recovery.torn:
                 logger.warning("cut a torn tail", path=torn.path, offset=torn.offset, bytes=torn.bytes)
             try:
-                replica = load_snapshot(machine, snapshots, journal)
+                replica = load_snapshot(machine, snapshots, journal, lone.check)
                 tail_bytes = replay(replica, journal, is_cancelled)
             except (WrongMachine, DivergenceError) as error:
+                if error is lone.refusal:
+                    raise
                 raise type(error)(f"{path}: {error}") from error
             term = _next_term(directory, journal)
         except BaseException:
@@ -69,10 +78,46 @@ def recover(
     return Recovered(directory, journal, snapshots, replica, term, tail_bytes)
 
 
-def load_snapshot(machine: type[StateMachine], snapshots: SnapshotFiles, journal: Journal) -> Replica:
+class _LoneMachine:
+    """Refuses the directory of a cluster's node, by whichever of its parts tells first."""
+
+    def __init__(self, machine: type[StateMachine], path: str, snapshots: SnapshotFiles) -> None:
+        self.refusal = WrongMachine(
+            f"{path}: belongs to a node of a cluster: start it with `rsm node`, and connect to it"
+        )
+        self._machine = machine
+        self._snapshots = snapshots
+
+    def observe(self, entry: Entry) -> None:
+        """An entry of the log."""
+        if entry.kind is RecordKind.CONFIGURATION:
+            raise self.refusal
+
+    def check(self, replica: Replica) -> None:
+        """What a snapshot holds."""
+        if replica.system.configuration:
+            raise self.refusal
+
+    def before_cut(self, _: TornTail) -> None:
+        """The log is about to be cut; the entry that names the members may be in the snapshots only."""
+        for index in reversed(self._snapshots.indexes()):
+            replica = Replica(self._machine)
+            with contextlib.suppress(BadBytes):
+                restore(replica, self._snapshots.read(index))
+                self.check(replica)
+                return
+
+
+def load_snapshot(
+    machine: type[StateMachine],
+    snapshots: SnapshotFiles,
+    journal: Journal,
+    check: Callable[[Replica], None] = lambda _: None,
+) -> Replica:
     """A replica from the newest readable snapshot that the log continues, or an empty one for a log that begins at 1.
 
-    A log that ends before the snapshot (a power cut under `durability="os"`) starts anew behind it.
+    A log that ends before the snapshot (a power cut under `durability="os"`) starts anew behind it. `check` sees the
+    replica before anything is changed.
     """
     unreadable: dict[int, BadBytes] = {}
     loaded: Replica | None = None
@@ -80,7 +125,7 @@ def load_snapshot(machine: type[StateMachine], snapshots: SnapshotFiles, journal
         if index + 1 < journal.first_index:
             break
         try:
-            loaded = _load(machine, snapshots, journal, index)
+            loaded = _load(machine, snapshots, journal, index, check)
             break
         except BadBytes as error:
             unreadable[index] = error
@@ -99,9 +144,16 @@ def load_snapshot(machine: type[StateMachine], snapshots: SnapshotFiles, journal
     return Replica(machine) if loaded is None else loaded
 
 
-def _load(machine: type[StateMachine], snapshots: SnapshotFiles, journal: Journal, index: int) -> Replica:
+def _load(
+    machine: type[StateMachine],
+    snapshots: SnapshotFiles,
+    journal: Journal,
+    index: int,
+    check: Callable[[Replica], None],
+) -> Replica:
     replica = Replica(machine)
     manifest = restore(replica, snapshots.read(index))
+    check(replica)
     path = snapshots.path_of(index)
     if manifest.index != index:
         raise CorruptFile(path, 0, f"its manifest is of index {manifest.index}")

@@ -84,7 +84,7 @@ class Runner:
         self._config = config
         self._disk = OsDisk() if disk is None else disk
         self._loop = asyncio.get_running_loop()
-        self._chance = random.Random(secrets.randbits(64))
+        self._chance = random.SystemRandom()
         self._syncs = ThreadPoolExecutor(1, thread_name_prefix="rsm-sync")
         self._is_syncing = False
         self._is_flush_due = False

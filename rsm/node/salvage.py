@@ -55,6 +55,9 @@ def salvage(machine: type[StateMachine], path: str, disk: Disk, *, segment_bytes
             replica = _load(machine, directory, disk, snapshots, journal)
             if journal.last_index < replica.index:
                 raise CorruptFile(path, 0, "the log ends before the snapshot")
+            configurations = _configurations(replica, journal, entries)
+            if not configurations:
+                directory.mark_recovering()  # new, or made anew by somebody who crashed before he could mark it
             terms = _open_terms(directory, disk, journal.last_term)
         except BaseException:
             journal.close()
@@ -62,6 +65,10 @@ def salvage(machine: type[StateMachine], path: str, disk: Disk, *, segment_bytes
     except BaseException:
         directory.close()
         raise
+    return Salvaged(directory, journal, snapshots, terms, replica, configurations)
+
+
+def _configurations(replica: Replica, journal: Journal, entries: list[Entry]) -> list[tuple[int, Configuration]]:
     configurations = []
     if replica.system.configuration:
         configurations.append((replica.index, decode_configuration(replica.system.configuration)))
@@ -70,7 +77,7 @@ def salvage(machine: type[StateMachine], path: str, disk: Disk, *, segment_bytes
         for entry in entries
         if replica.index < entry.index <= journal.last_index
     ]
-    return Salvaged(directory, journal, snapshots, terms, replica, configurations)
+    return configurations
 
 
 def _open_journal(directory: MachineDirectory, disk: Disk, segment_bytes: int) -> tuple[Journal, list[Entry]]:
@@ -170,6 +177,8 @@ def _load(
 
 def _open_terms(directory: MachineDirectory, disk: Disk, last_term: int) -> TermFile:
     try:
+        if not disk.exists(directory.term_path):  # a crash below may have left it like that
+            raise CorruptFile(directory.term_path, 0, "term and vote are gone")
         terms = directory.open_term()
     except BadBytes as error:
         logger.error("term and vote are damaged; this node will not vote until it has caught up", error=str(error))

@@ -19,9 +19,11 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final
 
-from rsm.errors import BadBytes, CallerError, RsmError
+from rsm.errors import BadBytes, Busy, CallerError, RsmError
 from rsm.limits import (
     CLIENT_FRAME_BYTES_MAX,
+    EARLY_READ_LOOK_SECONDS,
+    EARLY_READ_SECONDS_MAX,
     PRINCIPAL_LENGTH_MAX,
     REQUEST_BYTES_IN_FLIGHT_MAX,
     REQUESTS_IN_FLIGHT_MAX,
@@ -81,6 +83,7 @@ class ClientServer:
         self.requests = 0
         self.schema = schema_digest(service.definition)
         self._listener: asyncio.Server | None = None
+        self._early: dict[QueryRead, float] = {}  # reads of what is not applied here yet, and until when they wait
         self._polls: dict[EventPoll, None] = {}
         self._is_watching = False
 
@@ -99,6 +102,32 @@ class ClientServer:
         self.limiter.close(reason)
         if listener is not None:
             await listener.wait_closed()
+
+    # --- reads of what is not applied yet -----------------------------------------------------------------------------
+
+    def read(self, read: QueryRead) -> None:
+        """Hand a read to the node, if need be after a while: a client may ask for an index that never comes."""
+        if read.consistency != "at_least" or read.index <= self.service.replica.index:
+            self.service.read(read)
+            return
+        loop = asyncio.get_running_loop()
+        if not self._early:
+            loop.call_later(EARLY_READ_LOOK_SECONDS, self._look_at_early)
+        self._early[read] = loop.time() + EARLY_READ_SECONDS_MAX
+
+    def _look_at_early(self) -> None:
+        loop = asyncio.get_running_loop()
+        early, self._early = self._early, {}
+        index, now = self.service.replica.index, loop.time()
+        for read, until in early.items():
+            if read.index <= index:
+                read.hand_to(self.service.read)
+            elif until <= now:
+                read.fail(Busy(f"index {read.index} was asked for, {index} is applied here", retry_seconds=0.05))
+            else:
+                self._early[read] = until
+        if self._early:
+            loop.call_later(EARLY_READ_LOOK_SECONDS, self._look_at_early)
 
     # --- long polls ---------------------------------------------------------------------------------------------------
 
@@ -289,7 +318,7 @@ class _Connection(FrameProtocol):
         def look(replica: Replica) -> None:
             answer_query(reply, replica, request.name, request.values)
 
-        self.service.read(QueryRead(reply, _CONSISTENCIES[request.consistency], request.index, look, request.name))
+        self.server.read(QueryRead(reply, _CONSISTENCIES[request.consistency], request.index, look, request.name))
 
     def _stream(self, request: protocol.Stream, reply: Replying) -> None:
         def look(replica: Replica) -> None:
@@ -299,7 +328,7 @@ class _Connection(FrameProtocol):
             Streaming(self, reply.request_id, parts, request.name).produce()
 
         check_streams(self, reply.request_id)
-        self.service.read(QueryRead(reply, _CONSISTENCIES[request.consistency], request.index, look, request.name))
+        self.server.read(QueryRead(reply, _CONSISTENCIES[request.consistency], request.index, look, request.name))
 
     def _export(self, request: protocol.Export, reply: Replying) -> None:
         self._check_admin()

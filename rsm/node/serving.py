@@ -144,6 +144,13 @@ class QueryRead(Read):
         except Exception as error:
             self._reply.fail(told(error, self._what))
 
+    def hand_to(self, read: Callable[[Read], None]) -> None:
+        """Have a node run it; what the node raises is the answer."""
+        try:
+            read(self)
+        except RsmError as error:
+            self.fail(error)
+
     def fail(self, error: BaseException) -> None:
         """There is no state to look at."""
         self._reply.fail(error)

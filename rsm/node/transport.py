@@ -19,7 +19,7 @@ import msgspec
 
 from rsm.errors import CallerError
 from rsm.limits import (
-    HANDSHAKE_SECONDS_MAX,
+    DIAL_SECONDS_MAX,
     LINGER_SECONDS,
     LISTEN_BACKLOG,
     PEER_BEAT_SECONDS,
@@ -118,6 +118,12 @@ class PeerTransport:
         """Send, in order; False if it was dropped: not connected, or too much waits already."""
         link = self._links.get(peer)
         return link is not None and link.send(message)
+
+    def flush(self) -> None:
+        """Hand over what was sent. Without this it happens at the end of the loop's turn, some microseconds later."""
+        for link in self._links.values():
+            if link.connection is not None:
+                link.connection.flush()
 
     def is_connected(self, peer: int) -> bool:
         """Whether our connection to this member is up."""
@@ -271,10 +277,10 @@ class _Link:
         loop = asyncio.get_running_loop()
         try:
             host, port = split_address(self.stats.address)
-            async with asyncio.timeout(HANDSHAKE_SECONDS_MAX):
+            async with asyncio.timeout(DIAL_SECONDS_MAX):
                 _, self._dialed = await loop.create_connection(lambda: self.transport.dialing(self), host, port)
         except TimeoutError:
-            return f"no answer within {HANDSHAKE_SECONDS_MAX:g} seconds"
+            return f"no answer within {DIAL_SECONDS_MAX:g} seconds"
         except OSError as error:
             return _os_reason(error)
         except CallerError as error:

@@ -64,10 +64,6 @@ class _Ballot:
         strong = sum(not is_weak for is_weak in self._granted.values())
         return strong > len(self._voters) // 2 or len(self._granted) == len(self._voters) > 0
 
-    @property
-    def is_unanimous(self) -> bool:
-        """Whether everybody granted."""
-        return len(self._granted) == len(self._voters)
 
 
 class ClusterEngine:
@@ -110,13 +106,12 @@ class ClusterEngine:
         )
         self._election_seconds = election_seconds
         self._now = now
-        self._voters_index = -1
+        self._followed = self.configuration
         self._leader_heard_at = now - election_seconds[1]
         self._ballot: _Ballot | None = None
         self._is_transfer = False
         self._transfer_to = 0
         self._transfer_until = 0.0
-        self._acknowledged = 0
         self.may_lead = True  # not while its disk is full
         self.wall_clocks: dict[int, int] = {}  # of those who voted for this leader, in nanoseconds
         self.own_wall_clock = 0
@@ -181,6 +176,7 @@ class ClusterEngine:
                 self.replication.pulse(now)
         elif self._hosted.deadline < now:
             self._hosted.postpone(now)
+            self._is_transfer = False
             if self.may_lead and self.node_id in self.configuration.voters:
                 self._ask(_Ballot(self.configuration.voters, self.term + 1, True))
         self._hosted.tick(now)
@@ -200,16 +196,17 @@ class ClusterEngine:
                 self.replication.outbox.append((number, message))
         self._count(ballot, self.node_id, self.replication.is_recovering)
 
+    def _campaign(self) -> None:
+        self._follow_voters()  # the log may have brought others since `ready`
+        self._hosted.campaign(self._now)
+
     def _count(self, ballot: _Ballot, voter: int, is_weak: bool) -> None:
         if not ballot.grant(voter, is_weak=is_weak) or self._ballot is not ballot:
             return
         self._ballot = None
         if ballot.is_pre:
-            self._hosted.campaign(self._now)
+            self._campaign()
             return
-        if ballot.is_unanimous:
-            # Every voter's log reaches no further than this one: whatever it lost, nobody has.
-            self.replication.recovered()
         if self._hosted.role != LEADER:
             self._hosted.win(self._now)
 
@@ -218,7 +215,6 @@ class ClusterEngine:
     def request_votes(self, term: int) -> None:
         """It has become a candidate, in a new term and with its own vote."""
         self.replication.new_term(term)
-        self._acknowledged = 0
         self._ask(_Ballot(self.configuration.voters, term, False))
 
     def elected(self) -> None:
@@ -226,7 +222,6 @@ class ClusterEngine:
         if self.replication.term != self.term:  # a group of one asks nobody
             self.replication.new_term(self.term)
             self.wall_clocks = {self.node_id: self.own_wall_clock}
-            self.replication.recovered()
         self._transfer_to, self._is_transfer = 0, False
         self._follow_voters()
         self.replication.lead(self._now)
@@ -276,7 +271,7 @@ class ClusterEngine:
         elif isinstance(message, TimeoutNow):
             if sender == self.leader and self.may_lead and self.node_id in self.configuration.voters:
                 self._is_transfer = True
-                self._hosted.campaign(now)
+                self._campaign()
         elif self.is_leader and isinstance(message, AppendReply | SnapshotWant | SnapshotAck | SnapshotResult):
             if sender in self.configuration.voters:
                 self._hosted.heard(sender, now)
@@ -285,7 +280,6 @@ class ClusterEngine:
                 self._continue_transfer()
 
     def _enter(self, term: int, vote: int | None = None) -> None:
-        self._acknowledged = 0
         self._ballot = None
         self._is_transfer = False
         is_new = term != self.term
@@ -378,15 +372,13 @@ class ClusterEngine:
     def durable(self, index: int) -> None:
         """The own journal is synced up to `index`."""
         self.replication.durable(index)
-        if not self.is_leader and self.leader is not None and self.replication.acknowledged_index > self._acknowledged:
+        if not self.is_leader and self.leader is not None:
             self.replication.acknowledge_durable(self.leader)
-        self._acknowledged = self.replication.acknowledged_index
 
     def refused(self, index: int) -> None:
         """The journal took no entry from `index` on (a full disk)."""
         self.may_lead = False
         self.replication.refuse(index)
-        self._acknowledged = 0
         self.step_down()
 
     def report(self, applied_index: int, root_index: int, root: bytes) -> None:
@@ -399,6 +391,12 @@ class ClusterEngine:
         """A snapshot was installed and the journal reset behind it."""
         self.replication.restart_after(index, term, configuration)
         self._follow_voters()
+
+    def holds(self, index: int, term: int) -> bool:
+        """Whether the log has this entry. Then it needs no snapshot of that index, and must not take one: it would
+        forget entries behind it that it has acknowledged.
+        """
+        return self.replication.holds(index, term)
 
     def snapshot_ended(self, member: int, index: int) -> None:
         """A member has a snapshot of `index`, or does not want it after all."""
@@ -416,7 +414,7 @@ class ClusterEngine:
             hosted.is_hard_state_new = False
             hard_state = hosted.term, hosted.vote
         truncate_from, persist = replication.log.take()
-        if replication.configuration_index != self._voters_index:
+        if self.configuration is not self._followed:
             self._follow_voters()
         messages, replication.outbox = replication.outbox, []
         has_recovered, replication.has_recovered = replication.has_recovered, False
@@ -433,6 +431,6 @@ class ClusterEngine:
         )
 
     def _follow_voters(self) -> None:
-        self._voters_index = self.replication.configuration_index
+        self._followed = self.configuration
         others = [number for number in self.configuration.voters if number != self.node_id]
         self._hosted.set_voters(others, self._now)

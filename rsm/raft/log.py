@@ -73,6 +73,15 @@ class RaftLog:
             self._handed = index - 1
         self.durable_index = min(self.durable_index, index - 1)
 
+    def synced(self, index: int) -> bool:
+        """The journal is synced up to here; whether that is news. It speaks of what it was given: where the log was cut
+        since, or goes on with entries not taken yet, its index is that of others.
+        """
+        index = min(index, self._handed)
+        is_news = index > self.durable_index
+        self.durable_index = max(self.durable_index, index)
+        return is_news
+
     def refuse(self, index: int) -> None:
         """The journal took no entry from `index` on: they were never in the log."""
         self._drop(index)

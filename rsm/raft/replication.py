@@ -8,8 +8,11 @@ and known to equal the leader's log, and answers at once, so that a slow disk de
 A leader counts itself like any other: when its own disk has the entry (E4). An entry is committed when a majority of
 the voters of the *latest* configuration has it and it is of the leader's term; a removed leader does not count itself.
 
-A *recovering* member (its disk lost something) does not count until it holds the leader's log as it was at the
-election, `start_index` included: by Raft's leader completeness that is every committed entry.
+A *recovering* member (its disk lost something) does not count, neither for commits nor for reads, until it holds the
+leader's log as it was at the election, `start_index` included, and as far as the leader had committed it when it first
+spoke to this process. The former is, by Raft's leader completeness, what earlier terms have committed; the latter is
+what this term has committed, perhaps because of acknowledgements that this member gave before its loss. A member that
+is elected holds all of that once its own first entry is durable.
 """
 
 from __future__ import annotations
@@ -58,6 +61,7 @@ class Replication:
         self.root_index, self.root, self.applied_index = 0, b"", 0  # reported to the leader
         self._configurations = configurations  # (index, configuration), rising
         self._verified_index = 0  # equal to the current leader's log up to here
+        self._told_index = 0  # acknowledged to the current leader up to here
         self._heartbeat_seconds = heartbeat_seconds
         self._round = 0
         self._reads_waiting: list[object] = []
@@ -66,6 +70,7 @@ class Replication:
         self._now = 0.0
         self.heartbeat_at = 0.0
         self.learned_index = 0  # the first commit index that a leader has told since the start; 0 for none yet
+        self._recovery_index = 0  # what this term's leader had committed when it was first heard; 0 for not heard yet
 
     # --- configuration ----------------------------------------------------------------------------------------------
 
@@ -103,6 +108,7 @@ class Replication:
         while self._configurations and self._configurations[-1][0] >= index:
             self._configurations.pop()
         self._verified_index = min(self._verified_index, index - 1)
+        self._told_index = min(self._told_index, index - 1)
 
     # --- leading ----------------------------------------------------------------------------------------------------
 
@@ -126,8 +132,9 @@ class Replication:
     def new_term(self, term: int) -> None:
         """What was verified against the log of an earlier leader says nothing about the next one's."""
         self.term = term
-        self._verified_index = 0
+        self._verified_index = self._told_index = 0
         self.start_index = 0
+        self._recovery_index = 0
         self.stop_leading()
 
     def propose(self, payload: bytes, kind: RecordKind) -> Entry:
@@ -146,13 +153,13 @@ class Replication:
         self.configuration.check_change(new)
 
     def pulse(self, now: float) -> None:
-        """Time for a heartbeat: something to everybody, whatever they have in flight."""
+        """Time for a heartbeat: to everybody, whatever they have in flight. It carries no entries, since those would be
+        answered only when they are durable.
+        """
         self._now = now
         self.heartbeat_at = now + self._heartbeat_seconds
         for number, progress in sorted(self.progress.items()):
-            progress.is_probe_sent = False
-            if not self._send_entries(number, progress):
-                self._send_empty(number, progress)
+            self._send_empty(number, progress)
 
     def pump(self) -> None:
         """Send whatever may be sent."""
@@ -206,17 +213,18 @@ class Replication:
         if progress is None:
             return
         progress.heard_at = now
+        counts_again = progress.is_recovering and not reply.is_recovering
         progress.is_recovering = reply.is_recovering
         progress.applied_index = reply.applied_index
         progress.root_index, progress.root = reply.root_index, reply.root
-        if reply.round > progress.acknowledged_round:
+        if reply.round > progress.acknowledged_round and not reply.is_recovering:
             progress.acknowledged_round = reply.round
             self._finish_reads()
         if reply.accepted:
             met_at = max(reply.previous_index, reply.match_index)
             if progress.stage is Stage.PROBE and met_at >= progress.next_index - 1:
                 progress.met(met_at)
-            if progress.matched(reply.match_index):
+            if progress.matched(reply.match_index) or counts_again:
                 self._advance_commit()
         elif progress.stage is Stage.SNAPSHOT or reply.previous_index <= progress.match_index:
             return  # an old rejection
@@ -241,7 +249,7 @@ class Replication:
         if number == self.node_id:
             return 0 if self.is_recovering else self.log.durable_index
         progress = self.progress.get(number)
-        if progress is None or (progress.is_recovering and progress.match_index < self.start_index):
+        if progress is None or progress.is_recovering:
             return 0
         return progress.match_index
 
@@ -262,10 +270,10 @@ class Replication:
 
     def durable(self, index: int) -> None:
         """The own journal is synced up to `index`."""
-        if index <= self.log.durable_index:
+        if not self.log.synced(index):
             return
-        self.log.durable_index = min(index, self.log.last_index)
         if self.is_leading:
+            self._check_recovered()
             self._advance_commit()
 
     # --- reads ------------------------------------------------------------------------------------------------------
@@ -295,9 +303,10 @@ class Replication:
         if self.is_leading:
             raise DivergenceError(f"two leaders in term {self.term}: {self.node_id} and {sender}")
         self.start_index = message.start_index
+        self._recovery_index = self._recovery_index or max(message.start_index, message.commit_index)
         log = self.log
         previous_term = log.term_at(message.previous_index)
-        if previous_term != message.previous_term and message.previous_index > self.commit_index:
+        if previous_term != message.previous_term and message.previous_index > self._held_index:
             self._reject(sender, message, previous_term)
             return
         new = self._new_entries(message)
@@ -317,7 +326,7 @@ class Replication:
         """The entries of the message that the log lacks, after cutting it where one conflicts, and only there."""
         log = self.log
         for position, entry in enumerate(message.entries):
-            if entry.index <= self.commit_index:
+            if entry.index <= self._held_index:
                 continue  # committed here, so it is the same one
             known = log.term_at(entry.index)
             if known == entry.term:
@@ -346,16 +355,23 @@ class Replication:
         self._reply(sender, False, message.previous_index, hint, message.round)
 
     @property
+    def _held_index(self) -> int:
+        """Committed, and in this log: a full disk may have refused what is known to be committed."""
+        return min(self.commit_index, self.log.last_index)
+
+    @property
     def acknowledged_index(self) -> int:
         """Durable here, and equal to the current leader's log up to here."""
         return min(self.log.durable_index, self._verified_index)
 
     def acknowledge_durable(self, leader: int) -> None:
-        """After a sync: tell the leader how far it has got."""
-        self._check_recovered()
-        self._acknowledge(leader, 0, 0)
+        """After a sync: tell the leader how far it has got, if that is news."""
+        if self.acknowledged_index > self._told_index:
+            self._check_recovered()
+            self._acknowledge(leader, 0, 0)
 
     def _acknowledge(self, leader: int, previous_index: int, round_number: int) -> None:
+        self._told_index = self.acknowledged_index
         self._reply(leader, True, previous_index, 0, round_number)
 
     def _reply(self, leader: int, accepted: bool, previous_index: int, hint_index: int, round_number: int) -> None:
@@ -374,12 +390,14 @@ class Replication:
         self.outbox.append((leader, reply))
 
     def _check_recovered(self) -> None:
-        if self.is_recovering and self.start_index and self.acknowledged_index >= self.start_index:
-            self.recovered()
-
-    def recovered(self) -> None:
-        """This member holds everything that was committed when its leader was elected: its word counts again."""
-        if self.is_recovering:
+        """Once this member holds, durably, whatever was committed before it lost something, its word counts again."""
+        if not self.is_recovering:
+            return
+        if self.is_leading:
+            has_recovered = self.log.durable_index >= self.start_index
+        else:
+            has_recovered = 0 < self._recovery_index <= self.acknowledged_index
+        if has_recovered:
             self.is_recovering = False
             self.has_recovered = True
 
@@ -398,6 +416,10 @@ class Replication:
         """Reads whose barrier has passed, with the index that must have been applied."""
         done, self._reads_done = self._reads_done, []
         return done
+
+    def holds(self, index: int, term: int) -> bool:
+        """Whether the log reaches to this committed entry and is, by log matching, right up to there."""
+        return index <= self.log.last_index and self.log.term_at(index) in (term, None)
 
     def restart_after(self, index: int, term: int, configuration: Configuration) -> None:
         """A snapshot was installed: the log begins behind `index`."""

@@ -67,7 +67,10 @@ class BareSimulation:
         self.trace = Trace()
         self.chance = random.Random(f"bare {seed} {nodes} {small_messages} {power_cuts}")
         self.ids = list(range(1, nodes + 1))
-        self.network = Network(self.queue, random.Random(self.chance.random()), self, NetworkProfile.drawn(self.chance))
+        # Slow enough that several of the library's messages are on their way at once.
+        delay = self.chance.choice((0.002, 0.01, 0.04))
+        profile = NetworkProfile(delay_seconds_min=delay, delay_seconds_mean=delay, tail_chance=0.05, tail_seconds=0.3)
+        self.network = Network(self.queue, random.Random(self.chance.random()), self, profile)
         self.files = {node: BareFiles() for node in self.ids}
         self.nodes: dict[int, BareNode] = {}
         self.violations: dict[str, int] = {}

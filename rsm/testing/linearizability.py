@@ -131,17 +131,22 @@ def _check_history(history: Iterable[Operation]) -> None:
 class _Event:
     """A call or a return, in a list linked both ways, so that an operation is taken out and put back in no time."""
 
-    __slots__ = ("after", "before", "bit", "call", "is_call", "position", "result", "return_event")
+    __slots__ = ("after", "before", "bit", "call", "is_call", "position", "result", "return_event", "time", "twin")
 
     def __init__(self, operation: Operation | None, position: int, bit: int, *, is_call: bool) -> None:
         self.position = position
         self.bit = bit
         self.is_call = is_call
         self.call = None if operation is None else operation.call
+        self.time = 0.0 if operation is None else operation.called
         self.result = UNKNOWN
-        if operation is not None and operation.returned is not None and operation.has_result:
-            self.result = operation.result
+        if operation is not None and operation.returned is not None:
+            self.time = operation.called if is_call else operation.returned
+            if operation.has_result:
+                self.result = operation.result
         self.return_event: _Event | None = None
+        # Of an open operation: the bit of the one before it that makes the same call, which may as well go first.
+        self.twin = 0
         self.before: _Event | None = None
         self.after: _Event | None = None
 
@@ -172,8 +177,21 @@ def _relink(event: _Event) -> None:
         event.after.before = event
 
 
+def _linked(events: list[_Event]) -> _Event:
+    """The head of a list of these events."""
+    head = last = _Event(None, -1, 0, is_call=False)
+    for event in events:
+        last.after, event.before = event, last
+        last = event
+    return head
+
+
 class _Search:
-    """The search of one part of a history."""
+    """The search of one part of a history.
+
+    Open operations have a list of their own, and are tried only where no other one is left before the next return:
+    they may take effect at any time, so most of the orders that begin with them differ in nothing that anybody saw.
+    """
 
     def __init__(
         self,
@@ -192,62 +210,80 @@ class _Search:
         self.clock = clock
         # Calls before returns at one time: such operations overlap, which never makes a good history look bad.
         order: list[tuple[float, int, int, _Event]] = []
+        still_open: list[_Event] = []
         for number, position in enumerate(positions):
             operation = history[position]
             call = _Event(operation, position, 1 << number, is_call=True)
+            if operation.returned is None:
+                still_open.append(call)
+                continue
+            call.return_event = _Event(operation, position, 1 << number, is_call=False)
             order.append((operation.called, 0, number, call))
-            if operation.returned is not None:
-                call.return_event = _Event(operation, position, 1 << number, is_call=False)
-                order.append((operation.returned, 1, number, call.return_event))
+            order.append((operation.returned, 1, number, call.return_event))
         order.sort(key=lambda entry: entry[:3])
-        self.head = last = _Event(None, -1, 0, is_call=False)
-        for *_, event in order:
-            last.after, event.before = event, last
-            last = event
-        self.open_returns = sum(history[position].returned is not None for position in positions)
+        still_open.sort(key=lambda event: event.time)
+        for place, event in enumerate(still_open):
+            event.twin = next((one.bit for one in reversed(still_open[:place]) if one.call == event.call), 0)
+        self.head = _linked([entry[3] for entry in order])
+        self.open_head = _linked(still_open)
+        self.open_returns = len(order) // 2
 
     def run(self) -> Check:
         step, steps, open_returns = self.model.step, 0, self.open_returns
         state: Any = self.model.initial
         done = 0
         seen: set[tuple[int, Hashable]] = set()
-        stack: list[tuple[_Event, Any]] = []
+        stack: list[tuple[_Event, Any, float]] = []
         longest: tuple[int, ...] = ()
         unexplained: int | None = None
         event = self.head.after
+        limit = 0.0  # an open operation must have been called before this return
         while open_returns:
             steps += 1
             if steps > self.steps_max:
                 return self._unchecked(steps, f"gave up after {self.steps_max} steps")
             if steps & 1023 == 0 and self.clock() > self.deadline:
                 return self._unchecked(steps, "gave up: it took too long")
-            if event is not None and event.is_call:
-                after, result = step(state, event.call)
-                is_open = event.return_event is None
-                fits = event.result is UNKNOWN or event.result == result
-                # What returned nothing and changes nothing explains nothing, wherever it stands.
-                if fits and not (is_open and after == state):
-                    configuration = (done | event.bit, after)
-                    if configuration not in seen:
-                        seen.add(configuration)
-                        stack.append((event, state))
-                        done, state = configuration
-                        open_returns -= not is_open
-                        event.lift()
-                        event = self.head.after
-                        continue
-                event = event.after
+            if event is not None and not event.is_call:
+                # Whoever returns here must have taken effect before: only with the help of an open operation.
+                if unexplained is None or len(stack) > len(longest):
+                    longest, unexplained = tuple(call.position for call, _, _ in stack), event.position
+                limit, event = event.time, self.open_head.after
                 continue
-            if event is not None and (unexplained is None or len(stack) > len(longest)):
-                longest, unexplained = tuple(call.position for call, _ in stack), event.position
+            is_open = event is not None and event.return_event is None
+            if event is not None and not (is_open and event.time > limit):
+                configuration = self._try(event, done, state, step)
+                if configuration is not None and configuration not in seen:
+                    seen.add(configuration)
+                    stack.append((event, state, limit))
+                    done, state = configuration
+                    open_returns -= not is_open
+                    event.lift()
+                    event = self.head.after
+                else:
+                    event = event.after
+                continue
             if not stack:
                 return Check(Verdict.NOT_LINEARIZABLE, steps, "no order explains it", self.key, longest, unexplained)
-            last, state = stack.pop()
-            done &= ~last.bit
-            open_returns += last.return_event is not None
-            last.put_back()
-            event = last.after
+            event, state, limit = stack.pop()
+            done &= ~event.bit
+            open_returns += event.return_event is not None
+            event.put_back()
+            event = event.after
         return Check(Verdict.LINEARIZABLE, steps)
+
+    @staticmethod
+    def _try(event: _Event, done: int, state: Any, step: Callable[[Any, Any], tuple[Any, Any]]) -> Any:
+        """The configuration after an operation takes effect now, or None if it cannot, or need not."""
+        if event.return_event is None and event.twin & ~done:
+            return None
+        after, result = step(state, event.call)
+        if event.result is not UNKNOWN and event.result != result:
+            return None
+        # What never returned and changes nothing explains nothing, wherever it stands.
+        if event.return_event is None and after == state:
+            return None
+        return done | event.bit, after
 
     def _unchecked(self, steps: int, reason: str) -> Check:
         return Check(Verdict.UNCHECKED, steps, reason, self.key)

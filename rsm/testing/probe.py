@@ -1,4 +1,4 @@
-"""A machine to test replication with: keys that hold a register, a counter and a list, and a model of one key.
+"""A machine to test replication with: keys that hold a register, a counter and a list, and a model of these.
 
 Every command says what it found, so that a history of calls and answers tells almost everything about the order in
 which they took effect; see `rsm.testing.linearizability`.
@@ -69,38 +69,62 @@ class Probe(StateMachine, name="probe", version=1):
         ctx.reject("as asked")
 
     @query
-    def read(self, key: str) -> tuple[int, int, tuple[int, ...]]:
-        """Register, counter and list of a key."""
-        return self.registers.get(key, 0), self.counters.get(key, 0), self.lists.get(key, ())
+    def register(self, key: str) -> int:
+        """A register."""
+        return self.registers.get(key, 0)
+
+    @query
+    def counter(self, key: str) -> int:
+        """A counter."""
+        return self.counters.get(key, 0)
+
+    @query
+    def newest(self, key: str) -> tuple[int, ...]:
+        """The newest values of a list."""
+        return self.lists.get(key, ())
+
+
+# Register, counter and list of a key know nothing of each other: the more parts, the easier the check.
+_PARTS: Final = {
+    "write": "register",
+    "swap": "register",
+    "register": "register",
+    "refuse": "register",
+    "add": "counter",
+    "counter": "counter",
+    "append": "list",
+    "newest": "list",
+}
 
 
 class ProbeModel:
-    """What `Probe` does to one key. Calls are ("write", key, value) and so on; keys are independent."""
+    """What `Probe` does to one register, counter or list. Calls are ("write", key, value) and so on."""
 
-    initial: Hashable = (0, 0, ())
+    initial: Hashable = None
 
     def step(self, state: Any, call: Any) -> tuple[Hashable, Any]:
         """The state after a call and its result, lists as msgspec returns them."""
-        register, counter, values = state
         match call:
             case ("write", _, value):
-                return (value, counter, values), register
+                return value, state or 0
             case ("swap", _, old, new):
-                return ((new, counter, values), True) if register == old else (state, False)
+                return (new, True) if (state or 0) == old else (state, False)
             case ("add", _, amount):
-                return (register, counter + amount, values), counter + amount
+                return (state or 0) + amount, (state or 0) + amount
             case ("append", _, value):
-                longer = (*values, value)[-LIST_LENGTH:]
-                return (register, counter, longer), list(longer)
+                longer = (*(state or ()), value)[-LIST_LENGTH:]
+                return longer, list(longer)
             case ("refuse", _, _):
                 return state, "rejected"
-            case ("read", _):
-                return state, [register, counter, list(values)]
+            case ("register" | "counter", _):
+                return state, state or 0
+            case ("newest", _):
+                return state, list(state or ())
         raise ValueError(f"no such call: {call}")
 
     def key(self, call: Any) -> Hashable:
-        """Keys are independent objects."""
-        return call[1]  # type: ignore[no-any-return]  # a str
+        """Keys and their parts are independent objects."""
+        return call[1], _PARTS[call[0]]
 
 
 def probe_call(chance: random.Random, number: int) -> tuple[str, list[Any]]:

@@ -126,7 +126,7 @@ def draw_schedule(
         if chance.random() < 0.1:
             duration *= 3
         aim = chance.choices((Aim.LEADER, Aim.FOLLOWER, Aim.ANYBODY), (4, 2, 3))[0]
-        if kind in STORAGE_FAULTS and kind is FaultKind.BIT_FLIP:
+        if kind is FaultKind.BIT_FLIP:
             aim = Aim.FOLLOWER
         faults.append(Fault(time, min(time + duration, seconds), kind, aim, chance.getrandbits(48)))
         # Faults come in bursts: a second one while the first is being dealt with finds more than two apart.
@@ -144,14 +144,14 @@ def blocked_pairs(kind: FaultKind, nodes: Sequence[int], target: int, chance: ra
     chance.shuffle(others)
     if kind is FaultKind.RING:
         ring = [target, *others]
-        reach = len(ring) // 4 if len(ring) > 3 else 1
+        reach = (len(ring) // 2 + 1) // 2  # neighbours on each side, who with the node itself make a majority
         if len(ring) <= 3:
             return both_ways([(ring[0], ring[-1])])
         far = [
             (first, second)
             for position, first in enumerate(ring)
             for offset, second in enumerate(ring[position + 1 :], 1)
-            if min(offset, len(ring) - offset) > max(1, reach)
+            if min(offset, len(ring) - offset) > reach
         ]
         return both_ways(far)
     few = [target, *others[: chance.randint(0, max(0, (len(nodes) - 1) // 2 - 1))]]

@@ -26,7 +26,7 @@ from rsm.raft.configuration import Configuration, Member
 from rsm.replica.answer import Status, decode
 from rsm.testing.disk import Survival
 from rsm.testing.faults import Operator
-from rsm.testing.invariants import Judge, Violation, survives
+from rsm.testing.invariants import UNCHECKED, Judge, Violation, survives
 from rsm.testing.linearizability import Operation, Verdict, check
 from rsm.testing.network import CLIENTS_FROM, EventQueue, Network, NetworkProfile, Trace
 from rsm.testing.probe import Probe, ProbeModel, probe_call
@@ -438,7 +438,8 @@ class Simulation:
         if found.verdict is Verdict.LINEARIZABLE:
             return f"linearizable ({found.steps} steps)"
         culprit = "" if found.unexplained is None else f": {self._operations()[found.unexplained]}"
-        self.judge.broken("linearizability", f"{found.verdict.value}: {found.reason}, key {found.key!r}{culprit}")
+        rule = UNCHECKED if found.verdict is Verdict.UNCHECKED else "linearizability"
+        self.judge.broken(rule, f"{found.verdict.value}: {found.reason}, key {found.key!r}{culprit}")
         return str(found.verdict.value)
 
     def _operations(self) -> list[Operation]:

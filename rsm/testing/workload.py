@@ -87,11 +87,11 @@ class _Command(Submission):
 
 
 class Client:
-    """One client process. `id` is its number in the network; when it dies, another takes its place there."""
+    """One client process. `place` is its number in the network; when it dies, another takes its place there."""
 
     def __init__(
         self,
-        id: int,
+        place: int,
         number: int,
         *,
         definition: Definition,
@@ -104,7 +104,7 @@ class Client:
         chance: random.Random,
         has_keys_only: bool,
     ) -> None:
-        self.id = id
+        self.place = place
         self.number = number
         self.is_alive = True
         self.core = SessionCore()
@@ -118,12 +118,12 @@ class Client:
         self._chance = chance
         self._patience_seconds = chance.uniform(4.0, 15.0)
         self._attempt_seconds = chance.uniform(0.3, 1.5)
-        self._depth = chance.choice((1, 1, 4, 16))
+        self._depth = chance.choice((1, 1, 1, 4, 4, 12))
         self._reads = chance.choice((0.0, 0.2, 0.5))
         self._rate_per_second = chance.choice((2.0, 10.0, 30.0))
         self._keys_only = has_keys_only
         self._target = chance.choice(servers())
-        # Of its own: what a node still wants to tell the client that died in this place must not be taken for an answer.
+        # Of its own: what a node still has to say to the client that died in this place is no answer to this one.
         self._requests = number * 1_000_000
         self._open_request = 0
         self._frames: dict[int, Taken] = {}
@@ -192,7 +192,7 @@ class Client:
         target = self._target if call.kind == "linearizable" else self._chance.choice(self._servers())
         request = self._next_request()
         self._queries[request] = call, call.index
-        self._network.send(self.id, target, ("query", request, call.name, call.values, call.kind, call.index))
+        self._network.send(self.place, target, ("query", request, call.name, call.values, call.kind, call.index))
         self._queue.after(self._attempt_seconds, lambda: self._retry_query(request))
 
     def _retry_query(self, request: int) -> None:
@@ -225,7 +225,7 @@ class Client:
         if not self.core.number:
             if not self._open_request:
                 self._open_request = self._next_request()
-                self._network.send(self.id, self._target, ("open", self._open_request, f"client {self.number}"))
+                self._network.send(self.place, self._target, ("open", self._open_request, f"client {self.number}"))
                 self._expect(self._open_request)
             return
         while len(self._frames) < 4:
@@ -234,7 +234,7 @@ class Client:
                 return
             request = self._next_request()
             self._frames[request] = taken
-            self._network.send(self.id, self._target, ("commands", request, taken.count, taken.items))
+            self._network.send(self.place, self._target, ("commands", request, taken.count, taken.items))
             self._expect(request)
 
     def _expect(self, request: int) -> None:

@@ -25,6 +25,22 @@ TINY = {
         "wall_seconds_max": 60.0,
     },
     "snapshot": {"keys": 3000, "rounds": 1, "quiet_seconds": 0.2, "commands_per_second": 200},
+    "cluster": {
+        "levels": [(1, 0.1, 0.3), (16, 0.1, 0.5)],
+        "rounds": 1,
+        "idle_seconds": 0.1,
+        "clients": 2,
+        "day_commands": 1500,
+        "may_install": False,
+    },
+    "join": {
+        "keys": 20_000,
+        "keys_per_command": 1,
+        "snapshot_log_bytes": 16384,
+        "commands_per_second": 50,
+        "quiet_seconds": 0.5,
+        "rounds": 1,
+    },
 }
 DRIVER = """
 import sys, types
@@ -35,11 +51,12 @@ benchmark.run("tiny", benchmark.measure, benchmark.show)
 """
 UNITS = (
     *("_seconds", "_milliseconds", "_microseconds", "_per_second", "_per_command", "_bytes_per_order", "_ratio"),
-    *("_ratio_min", "_ratio_max", "_average", "_max"),
+    *("_ratio_min", "_ratio_max", "_average", "_max", "_per_second_min", "_bytes"),
 )
 COUNTS = {
     *("cores", "sessions", "resting_orders", "resting_orders_at_end", "levels", "rounds", "commands_per_round"),
-    *("recovered_commands", "keys", "commands"),
+    *("recovered_commands", "keys", "commands", "clients", "commands_in_flight", "failed"),
+    *("commands_before", "commands_during"),
 }
 
 
@@ -128,6 +145,33 @@ def test_a_snapshot_is_measured_beside_a_whole_state_encode(documents: dict[str,
         assert 0 < document[situation]["p50_milliseconds"] <= slowest + 0.01
     for situation in ("snapshot", "whole_state_encode"):
         assert "slowest_command_longer_than_quiet_milliseconds" in document[situation]
+
+
+def test_a_cluster_is_measured_beside_its_peers(documents: dict[str, dict[str, Any]]) -> None:
+    """Ours and the bare peers answer at each level and nothing fails; what cannot be had is skipped, with a reason."""
+    document = documents["cluster"]
+    found = {each["name"]: each for each in document["contenders"]}
+    skipped = {each["name"]: each["reason"] for each in document["skipped"]}
+    assert {*found, *skipped} == {"rsm", "pysyncobj_memory", "pysyncobj_journal", "pysyncobj_counter", "etcd"}
+    assert set(skipped) <= {"etcd"}
+    assert all(skipped.values())
+    assert {name for name, each in found.items() if each["is_durable"]} <= {"rsm", "etcd"}
+    for each in found.values():
+        assert [level["commands_in_flight"] for level in each["levels"]] == [1, 16]
+        for level in each["levels"]:
+            assert level["commands"] > 0
+            assert level["failed"] == 0
+            assert level["node_processor_microseconds_per_command"] >= 0  # in ticks of the clock
+    assert found["rsm"]["levels"][1]["client_processor_microseconds_per_command"] >= 0
+    assert {each["beside"] for each in document["ratios"]} == {*found} - {"rsm"}
+
+
+def test_a_node_joins_under_load(documents: dict[str, dict[str, Any]]) -> None:
+    """It serves at the end, and commands were answered before and meanwhile."""
+    (join,) = documents["join"]["joins"]
+    assert join["serves_after_seconds"] > 0
+    assert join["commands_before"] > 0
+    assert join["commands_during"] > 0
 
 
 @pytest.mark.parametrize("name", list(TINY))

@@ -335,4 +335,4 @@ def test_bare_peers_are_measured(tmp_path: Path) -> None:
     assert row["levels"][0]["commands"] > 0
     assert row["levels"][0]["failed"] == 0
     assert 50 < row["levels"][0]["p50_milliseconds"] < 5000
-    assert len(row["resident_bytes_after"]) == 3
+    assert len(row["resident_after_bytes"]) == 3

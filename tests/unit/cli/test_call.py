@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rsm.cli import call
 from rsm.cli.call import from_json, parse_arguments, positional
 from rsm.cli.errors import Unreadable
 from rsm.client import tool
@@ -133,6 +134,29 @@ def test_a_command_follows_the_leader(nodes: Nodes) -> None:
     nodes.nodes[2].failures = [Busy("full", retry_seconds=0.01), Busy("full", retry_seconds=0.01)]
     assert order('["tea", 5, ""]').code == 0
     assert run("query", "left", '["tea"]').out == "5\n"
+
+
+def test_a_member_that_has_just_started_is_waited_for(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node without a schema has not applied its log: another one is asked, or it is asked again."""
+    nodes.nodes[0].fields = {"schema": {}}
+    assert order('["tea", 5, ""]').code == 0
+    for node in nodes.nodes:
+        node.fields = {"schema": {}}
+    waited = []
+
+    def sleep(_: float) -> None:
+        waited.append(1)
+        nodes.nodes[2].fields = {}
+
+    monkeypatch.setattr(call.time, "sleep", sleep)
+    assert order('["tea", 5, ""]').code == 0
+    assert waited == [1]
+    for node in nodes.nodes:
+        node.fields = {"schema": {}}
+    monkeypatch.setattr(call.status_of, "__defaults__", (0.0,))
+    ran = order('["tea", 5, ""]')
+    assert ran.code == 3
+    assert "has not applied its log yet" in ran.err
 
 
 def test_values_are_put_in_order() -> None:

@@ -1,4 +1,4 @@
-"""`rsm cluster up`: a cluster of real processes starts, is found, survives a kill, goes on later, and ends with Ctrl-C."""
+"""`rsm cluster up`: real processes that are started, found, killed, started again later, and ended by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ import pytest
 
 from rsm.cli import cluster as cluster_command
 from rsm.cli.local import load_local
-from rsm.node.config import load_config
+from rsm.node.config import ClusterSection, MemberConfig, NodeConfig, NodeSection, load_config, write_config
 from tests.documents import ROOT, blocks
-from tests.unit.cli.samples import run
+from tests.unit.cli.samples import Ran, run
 
 PROGRAM = "import sys; sys.argv[0] = 'rsm'; from rsm.cli.main import main; sys.exit(main())"
 
@@ -120,12 +120,40 @@ def test_a_cluster_of_one(directory: Path) -> None:
         os.kill(child_of(running.process.pid), signal.SIGKILL)
         running.until(lambda: any(child.fullmatch(line) for line in running.lines))
         running.until(lambda: sum(" is up: " in line for line in running.lines) == 2)
-        assert run("call", "deposit", '["bob", 3]', "--key", "k").out == "3\n"
+        assert run("call", "deposit", '["bob", 3]', "--key", "k") == Ran(0, "3\n", "")
         assert run("query", "balance", '["bob"]').out == "3\n"
         ran = run("cluster", "up", "--machine", "bank:Bank", "--dir", "c1")
         assert ran.code == 2
         assert "c1" in ran.err
         assert running.stop(signal.SIGTERM) == 0
+    revive("c1/node-1", load_local("c1/cluster.toml").id)
+
+
+def revive(source: str, old_id: str) -> None:
+    """What a node of a lost cluster has becomes a new cluster, with the same answers and another id."""
+    peer, client = (f"127.0.0.1:{port}" for port in cluster_command.free_ports(1)[:2])
+    ran = run("snapshot", "restore", source, "c2", "--new-cluster", "--member", 1, peer, client, "--json")
+    new_id = json.loads(ran.out)["cluster_id"]
+    assert new_id != old_id
+    config = NodeConfig(
+        node=NodeSection(id=1, directory="c2", peer_listen=peer, client_listen=client, machine="bank:Bank"),
+        cluster=ClusterSection(members=(MemberConfig(id=1, peer=peer, client=client),), id=new_id),
+    )
+    write_config("c2.toml", config)
+    with open("c2.log", "w") as log:
+        node = subprocess.Popen([sys.executable, "-c", PROGRAM, "node", "--config", "c2.toml"], stderr=log)
+    try:
+        deadline = time.monotonic() + 20
+        while (ran := run("query", "balance", '["bob"]', "--address", client)).code and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert ran == Ran(0, "3\n", "")
+        assert run("call", "deposit", '["bob", 3]', "--key", "k", "--address", client).out == "3\n"
+        assert json.loads(run("status", client, "--json").out)["cluster_id"] == new_id
+        node.terminate()
+        assert node.wait(20) == 0
+    finally:
+        node.kill()
+        node.wait()
 
 
 def child_of(parent: int) -> int:
@@ -165,7 +193,7 @@ def test_a_machine_that_cannot_start_is_told(directory: Path) -> None:
     )
     assert ran.returncode == 2
     assert "node 1 ended with exit code 2, and would do so again: it stays down" in ran.stderr
-    assert "node-1.toml: 'cluster' is missing" in ran.stderr
+    assert "node-1.toml: [node] 'directory' is missing" in ran.stderr
     assert ran.stdout.splitlines()[-1] == "1 node stopped"
 
 

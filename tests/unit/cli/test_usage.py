@@ -318,7 +318,9 @@ def test_every_command_has_help_with_an_example() -> None:
 
     log_group = {"log", "log cat", "log export", "log info", "log verify"}
     snapshot_group = {"snapshot", "snapshot info", "snapshot restore", "snapshot save", "snapshot verify"}
-    assert set(walk(cli, [])) == {"", "certs", "certs init", "schema", "schema show"} | log_group | snapshot_group
+    cluster_group = {"cluster", "cluster up", "member", "member add", "member remove", "member transfer"}
+    single = {"", "call", "certs", "certs init", "node", "query", "schema", "schema show", "sim", "status"}
+    assert set(walk(cli, [])) == single | cluster_group | log_group | snapshot_group
 
 
 def test_offsets_of_the_samples_are_those_of_the_file(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ import pytest
 
 import rsm
 from rsm.limits import COMMANDS_IN_FLIGHT_MAX, EVENTS_KEPT
+from rsm.node.certificates import init_certificates
+from rsm.node.tls import TlsOptions
 from rsm.replica.batch import CLOSE_SESSION
 from tests.client_service import Nodes
 from tests.machines import Bank, Everything
@@ -267,6 +269,8 @@ def test_streams_come_in_parts_and_a_reader_that_stops_holds_nobody_up(nodes: No
     assert client.put("z", 1) is None
     del stopped
     until(lambda: not any(connection.streams for connection in connections))
+    client.all_words()  # not even begun
+    until(lambda: not any(connection.streams for connection in connections))
     with pytest.raises(rsm.HandlerFailed):
         list(client.spoil_slowly("map"))
 
@@ -423,6 +427,61 @@ def test_full_queues_hold_up_threads_and_say_busy_to_loops(nodes: Nodes) -> None
     thread.join(5)
     client.close()
     assert {key: words(nodes)[key] for key in ("a", "b")} == {"a": COMMANDS_IN_FLIGHT_MAX - 1, "b": 1}
+
+
+def test_large_commands_are_bounded_by_their_bytes(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few large commands fill the client as many small ones do; what was answered makes room again."""
+    monkeypatch.setattr("rsm.client.remote.BYTES_IN_FLIGHT_MAX", 1_000_000)
+    client: Any = rsm.connect(Everything, nodes.addresses, timeout_seconds=5)
+
+    async def fill() -> None:
+        nodes.do(lambda: setattr(nodes.services[0], "holds", True))
+        first = client.put.send("x" * 600_000, 1)
+        with pytest.raises(rsm.Busy):
+            client.put.send("y" * 600_000, 1)
+        client.put.send("small", 1)
+        nodes.do(lambda: setattr(nodes.services[0], "holds", False))
+        nodes.do(nodes.services[0].cut)
+        await first
+        await client.put.send("y" * 600_000, 1)
+
+    asyncio.run(fill())
+    client.close()
+
+
+def test_a_leader_that_falls_silent_is_left(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leader that was stopped keeps its connections and answers nothing: the client asks the others who leads."""
+    monkeypatch.setattr("rsm.client.cluster.LEADER_SILENCE_SECONDS_MAX", 0.2)
+    client: Any = rsm.connect(Everything, nodes.addresses, timeout_seconds=5)
+    client.put("a", 1)
+    nodes.do(lambda: setattr(nodes.services[0], "holds", True))
+    nodes.lead(1)
+    nodes.do(lambda: setattr(nodes.services[0], "leads", True))  # as far as it knows
+    nodes.do(lambda: setattr(nodes.services[0], "leader", (1, nodes.addresses[0])))
+    assert client.put("a", 2) == 1
+    assert words(nodes) == {"a": 2}
+    client.close()
+
+
+def test_a_client_with_a_certificate_is_who_it_says(tmp_path: Any) -> None:
+    """Over TLS the principal is the certificate's name; without one, or with a stranger's, nobody is let in."""
+    options: dict[tuple[str, str], TlsOptions] = {}
+    for place in ("ours", "theirs"):
+        ca, *owners = init_certificates(str(tmp_path / place), nodes=1, clients=["ann"])
+        for made in owners:
+            options[place, made.name] = TlsOptions(ca.certificate, made.certificate, made.key)
+    nodes = Nodes(1, tls=options["ours", "node-1"].server_context())
+    ours = options["ours", "ann"]
+    with rsm.connect(Everything, nodes.addresses, tls=ours, principal="bob", timeout_seconds=5) as client:
+        assert client.put("a", 1) is None
+        assert client.word("a") == 1
+        assert nodes.do(lambda: [one.principal for one in nodes.log.replica.sessions.values()]) == ["ann"]
+        with pytest.raises(rsm.CallerError, match="role"):
+            client.snapshot()
+    for tls in (None, options["theirs", "ann"]):
+        with pytest.raises(rsm.Unreachable, match=nodes.addresses[0]):
+            rsm.connect(Everything, nodes.addresses, tls=tls, timeout_seconds=0.5)
+    nodes.close()
 
 
 def test_idempotency_keys_and_outcomes_work_over_the_wire(nodes: Nodes, client: Any) -> None:

@@ -22,6 +22,7 @@ from rsm.node.config import (
     write_config,
 )
 from rsm.node.tls import TlsOptions
+from tests.documents import ROOT, blocks
 
 GOOD = """
 [node]
@@ -115,6 +116,17 @@ def test_what_is_wrong_is_one_line(old: str, new: str, words: list[str], tmp_pat
     assert "\n" not in text
     for word in words:
         assert word in text
+
+
+def test_the_file_in_the_documents_is_right(tmp_path: Path) -> None:
+    """The configuration that docs/operating.md shows can be read, names every key, and shows the defaults."""
+    (text,) = [block.text for block in blocks(ROOT / "docs" / "operating.md") if block.language == "toml"]
+    config = load_config(write(tmp_path, text))
+    assert config.limits == LimitsSection()
+    assert config.log == LogSection()
+    for section in (NodeSection, ClusterSection, MemberConfig, TlsOptions, LimitsSection, LogSection):
+        for field in section.__struct_fields__:
+            assert f"{field} = " in text
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:

@@ -343,6 +343,38 @@ def test_a_pause_holds_frames_back(loop: Loop) -> None:
 
 
 @both_loops
+def test_a_pause_holds_from_the_first_byte(loop: Loop) -> None:
+    """A connection that is paused as soon as it is made takes in no more than one read, whatever the loop does."""
+
+    class Paused(Recorder):
+        def opened(self) -> None:
+            self.pause_reading()
+
+    async def main() -> None:
+        made: list[Paused] = []
+
+        def make() -> Paused:
+            made.append(Paused(ConnectionLimiter("test"), server_side=True))
+            return made[-1]
+
+        server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
+        async with raw(server.sockets[0].getsockname()[1]) as (_, writer):
+            frame = encode_frame(FrameKind.HELLO, bytes(HELLO_BYTES_MAX))
+            for _ in range(4000):
+                writer.write(frame)
+            await asyncio.sleep(0.2)
+            assert made[0].frames == []
+            assert made[0]._parser.buffered_bytes <= 1 << 20
+            made[0].resume_reading()
+            await until(lambda: len(made[0].frames) == 4000)
+        server.close()
+        made[0].close("the test is over")
+        await until(lambda: made[0].reasons)
+
+    run(loop, main)
+
+
+@both_loops
 def test_bytes_for_somebody_who_does_not_read_are_counted(loop: Loop) -> None:
     """What waits to be sent is known to the byte, and closing does not wait for ever."""
 

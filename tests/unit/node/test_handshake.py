@@ -99,7 +99,7 @@ def test_each_refusal_has_a_name_and_both_sides_of_the_matter() -> None:
     assert refusal(machine="shop") == "another machine: this is 'bank', the other side is 'shop'"
     assert refusal(node_id=1) == "two nodes with one id: node 1 is at 127.0.0.1:7001, and at 127.0.0.1:7002"
     assert refusal(node_id=1, instance=OURS.instance, expected=2) == (
-        "another node: the address of node 2 leads back to node 1 itself"
+        "another node: an address of another member leads back to node 1 itself"
     )
     assert refusal(expected=3) == "another node: node 3 was expected there, it is node 2"
     assert refusal(node_id=9) == "not a member: node 9 is not in the configuration"
@@ -218,4 +218,4 @@ def test_a_client_of_another_cluster_or_machine_is_refused() -> None:
         ({"schema": b"\x01" * 16, "must_match": True}, "another schema"),
     ):
         with pytest.raises(Refused, match=f"^{name}: "):
-            check(**changes)  # type: ignore[arg-type]  # the loop's values differ in type
+            check(**changes)
