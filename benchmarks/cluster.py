@@ -149,6 +149,7 @@ def growth(series: list[dict[str, Any]]) -> float:
 def show(found: dict[str, Any]) -> None:
     """Print the document as tables."""
     show_head(found)
+    print("latencies in milliseconds; processor time of all nodes, and of all clients, in microseconds a command")
     for row in found["contenders"]:
         synced = "durable" if row["is_durable"] else "NOT durable"
         print(f"\n{row['name']} ({synced}): {row['what']}")

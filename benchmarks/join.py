@@ -66,7 +66,7 @@ def measure(options: Options, scale: Any = None) -> dict[str, Any]:
     scale = scale or Scale(options.quick)
     with scratch(options) as directory, ending_by_signal():
         found = document("join", options, directory, "fsync")
-        found |= {"keys": scale.keys, "offered_commands_per_second": scale.commands_per_second}
+        found |= {"rounds": scale.rounds, "keys": scale.keys, "offered_commands_per_second": scale.commands_per_second}
         cluster = Nodes("snapshot:Registry", directory, LimitsSection(snapshot_log_bytes=scale.snapshot_log_bytes))
         children = cluster.children
         client = None

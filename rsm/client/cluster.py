@@ -27,6 +27,7 @@ from rsm.limits import (
     RECONNECT_SECONDS_MIN,
 )
 from rsm.node.handshake import ClientHello, ServerHello
+from rsm.node.log import logger
 
 __all__ = ["Cluster"]
 
@@ -105,7 +106,11 @@ class Cluster:
         loop = asyncio.get_running_loop()
         pause = RECONNECT_SECONDS_MIN
         while True:
-            link = await self._find()
+            try:
+                link = await self._find()
+            except Exception:  # ours: a client that does not search any more would wait for ever
+                logger.exception("the search for the leader failed")
+                link = None
             if not self.first_round.done():
                 self.first_round.set_result(None)
             if link is not None:

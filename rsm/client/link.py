@@ -179,7 +179,7 @@ async def dial(address: str, hello: ClientHello, tls: ssl.SSLContext | None) -> 
             server = await asyncio.shield(link.greeted)
     except TimeoutError:
         error: RsmError = Unreachable(f"{address}: no answer within {CLIENT_CONNECT_SECONDS_MAX:g} seconds")
-    except (OSError, UnicodeError) as failure:
+    except (OSError, ValueError) as failure:
         error = Unreachable(f"{address}: {_reason(failure)}")
     except RsmError as failure:
         error = failure
@@ -199,7 +199,7 @@ async def dial(address: str, hello: ClientHello, tls: ssl.SSLContext | None) -> 
     raise error
 
 
-def _reason(error: OSError | UnicodeError) -> str:
+def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "nobody listens there"
     return getattr(error, "strerror", None) or describe(error)

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
+from rsm.client.admission import Admission
 from rsm.client.calls import Call, Slices, StreamCall, StreamReader
 from rsm.client.cluster import Cluster
 from rsm.client.dispatch import Calls
@@ -28,7 +29,6 @@ from rsm.client.runtime import Reply
 from rsm.client.sending import ClientSession, Sender, expired
 from rsm.errors import Busy, CallerError, Closed, RsmError, WrongMachine
 from rsm.limits import (
-    BYTES_IN_FLIGHT_MAX,
     CLIENT_CALLS_MAX,
     EVENTS_PER_ANSWER_MAX,
     EVENTS_WAIT_SECONDS_MAX,
@@ -38,7 +38,7 @@ from rsm.machine.outcome import ClientStats, Reading, Status
 from rsm.node import protocol
 from rsm.node.handshake import ClientHello
 from rsm.node.protocol import Consistency
-from rsm.node.submissions import SMALL_COMMAND_BYTES, Submission
+from rsm.node.submissions import Submission
 from rsm.replica.events import RawEvent
 
 __all__ = ["RemoteRuntime"]
@@ -68,8 +68,6 @@ class RemoteRuntime:
         self._calls = Calls()
         self._refusal: Callable[[], RsmError] | None = None
         self._closing = threading.Lock()
-        self._room = threading.Condition()
-        self._waiting_for_room = 0
         self._closed_retries = 0  # of sessions that are gone
         self._read_index = 0
         self._log_time = 0
@@ -77,7 +75,8 @@ class RemoteRuntime:
         self._loop = _new_loop()
         self._sender = Sender(self._loop, self._reopen)
         self._sender.moved = self._calls.moved
-        self._sender.answered = self._answered
+        self._admission = Admission(self._sender, self._check_open)
+        self._sender.answered = self._admission.make_room
         self._thread = threading.Thread(target=self._run, name="rsm-client", daemon=True)
         self._thread.start()
         try:
@@ -159,11 +158,6 @@ class RemoteRuntime:
             self._calls.on_leader()
             self._sender.begin(leader, list(self._sessions.values()))
 
-    def _answered(self) -> None:
-        if self._waiting_for_room:
-            with self._room:
-                self._room.notify_all()
-
     # --- commands and sessions ----------------------------------------------------------------------------------------
 
     def submit(self, submission: Submission) -> None:
@@ -172,45 +166,10 @@ class RemoteRuntime:
         if session is None or session.is_closed:
             self._check_open()
             raise expired("a command")
-        size = len(submission.call)
-        if size > SMALL_COMMAND_BYTES:
-            self._push_large(session, submission, size)
-        else:
-            try:
-                self._sender.push(session, submission)
-            except Busy:
-                self._push_when_there_is_room(session, submission)
+        self._admission.push(session, submission)
         if session.is_closed:
             # Whoever closed it may have looked at the queue before this came: look again.
             self._refuse_waiting(session)
-
-    def _push_large(self, session: ClientSession, submission: Submission, size: int) -> None:
-        with self._room:
-            while session.large_bytes_waiting + size > BYTES_IN_FLIGHT_MAX and session.large_bytes_waiting:
-                self._wait_for_room("bytes of commands are on their way")
-            session.large_bytes += size
-        self._push_when_there_is_room(session, submission)
-
-    def _push_when_there_is_room(self, session: ClientSession, submission: Submission) -> None:
-        with self._room:
-            while True:
-                try:
-                    self._sender.push(session, submission)
-                except Busy:
-                    self._wait_for_room("commands are on their way")
-                else:
-                    return
-
-    def _wait_for_room(self, what: str) -> None:
-        """With the lock: until answers came in. Event loops get `Busy` instead."""
-        self._check_open()
-        if _in_event_loop():
-            raise Busy(f"too many {what}", retry_seconds=0.01)
-        self._waiting_for_room += 1
-        try:
-            self._room.wait(0.05)
-        finally:
-            self._waiting_for_room -= 1
 
     def open_session(self, principal: str, ttl: int) -> int:
         """Another session, of the connection's principal; `ttl` 0: the client's own. Its number."""
@@ -433,20 +392,11 @@ class RemoteRuntime:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        with self._room:
-            self._room.notify_all()
+        self._admission.make_room()
 
 
 def _closed() -> RsmError:
     return Closed("the client is closed")
-
-
-def _in_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -232,9 +232,8 @@ def run_command(access: Access, call: bytes, key: str | None = None) -> tuple[in
 
     `Unreachable` says in its text whether the outcome is unknown.
     """
-    session = ask_leader(access, lambda connection: connection.request(protocol.OpenSession(SESSION_TTL_NANOSECONDS)))[
-        1
-    ]
+    opening = protocol.OpenSession(SESSION_TTL_NANOSECONDS)
+    _, session = ask_leader(access, lambda connection: connection.request(opening))
     item = join_item(session, 1, 1, call, key)
     sent = 0
 

@@ -37,10 +37,12 @@ class LeaderClock:
     def __init__(self, last_stamp: int, own: int, others: list[int], now: float) -> None:
         """`own` and `others`: the wall clocks of the leader and of those who elected it, at the election."""
         clocks = sorted([own, *others])
-        median = clocks[len(clocks) // 2]
+        # Of two in the middle the earlier one: time that stands still for a while does no harm, time that was leapt over
+        # ends sessions for good. Three nodes elect with two votes, so this is the common case.
+        median = clocks[(len(clocks) - 1) // 2]
         if abs(own - median) > CLOCK_SKEW_SECONDS_MAX * SECOND:
             logger.error(
-                "this node's wall clock is far from those of the others and is not used: set it right",
+                "wall clocks are far apart and this node's is not used: set them right",
                 wall_clock=own,
                 median=median,
             )

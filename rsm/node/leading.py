@@ -55,6 +55,7 @@ class Proposed(NamedTuple):
     requests: list[Request]
     ahead: int  # the leader's own items before theirs
     at: float
+    is_quiet: bool  # it changes nothing: confirmations at most, and nothing was due
 
 
 class Leading:
@@ -203,7 +204,9 @@ class Leading:
         payload = join_runs(version, stamp, flags, len(decoded), runs)
         entry = self._engine.propose(payload)
         batch = Batch(version, stamp, flags, decoded)
-        self.proposed[entry.index] = Proposed(entry.term, batch, requests, len(confirmations), now)
+        due = self.replica.next_due()
+        is_quiet = not requests and (due is None or due > stamp)
+        self.proposed[entry.index] = Proposed(entry.term, batch, requests, len(confirmations), now, is_quiet)
         self.commands += commands
 
     def _tend(self, now: float) -> None:
@@ -241,12 +244,12 @@ class Leading:
             return None
         return proposed
 
-    def applied(self, index: int, root: bytes | None, *, has_commands: bool, now: float) -> None:
-        """An entry was applied; at a hash point it has a root."""
+    def applied(self, index: int, root: bytes | None, *, is_quiet: bool, now: float) -> None:
+        """An entry was applied; at a hash point it has a root. After one that is not quiet the next root is due."""
         if root is not None:
             self._hash_by = None
             self.compare_roots()
-        elif has_commands and self._hash_by is None:
+        elif not is_quiet and self._hash_by is None:
             self._hash_by = now + IDLE_HASH_SECONDS
 
     def compare_roots(self) -> None:

@@ -16,6 +16,7 @@ import contextlib
 import heapq
 import random
 from collections.abc import Callable
+from concurrent.futures import Future
 from itertools import count
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -78,7 +79,7 @@ class Snapshots(Protocol):
     def is_producing(self) -> bool: ...
     @property
     def rest_seconds(self) -> float: ...
-    def ask(self) -> Any: ...
+    def ask(self) -> Future[int]: ...
     def at_hash_point(self) -> None: ...
     def refuse(self, error: BaseException) -> None: ...
     def rebind(self, replica: Replica) -> None: ...
@@ -137,6 +138,7 @@ class Member:
             election_seconds=(options.election_seconds_min, options.election_seconds_max),
             chance=chance,
         )
+        self.engine.own_wall_clock = wall_clock()
         make = snapshots_of or _inline
         self.snapshots = make(self.replica, self.journal, self.snapshot_files, options.snapshot_log_bytes)
         self.leading = Leading(self.engine, self.replica, self.node_id, chance)
@@ -148,6 +150,7 @@ class Member:
         self._senders: dict[int, SnapshotSender] = {}
         self._offer_from: dict[int, float] = {}  # not before this, to a member that could not take the last one
         self._receiver: SnapshotReceiver | None = None
+        self._snapshot_wanted: Future[int] | None = None  # there is none to offer yet
         self._changes: list[_Change] = []
         self._transfer: tuple[Callable[[int], None], Callable[[Exception], None]] | None = None
         self._disk_full_until: float | None = None
@@ -467,7 +470,8 @@ class Member:
             )
         if applied.root is not None:
             self.snapshots.at_hash_point()
-        self.leading.applied(entry.index, applied.root, has_commands=bool(applied.answers), now=self._now)
+        is_quiet = proposed is not None and proposed.is_quiet
+        self.leading.applied(entry.index, applied.root, is_quiet=is_quiet, now=self._now)
         if proposed is not None:
             start = proposed.ahead
             for request in proposed.requests:
@@ -517,8 +521,8 @@ class Member:
         indexes = [index for index in self.snapshot_files.indexes() if index + 1 >= self.journal.first_index]
         usable = [index for index in indexes if index <= confirmed] or indexes
         if not usable:
-            if not self.snapshots.wants_hash_point:
-                self.snapshots.ask()
+            if self._snapshot_wanted is None or self._snapshot_wanted.done():
+                self._snapshot_wanted = self.snapshots.ask()
             return
         index = usable[-1]
         term = self.engine.replication.log.term_at(index)
@@ -580,7 +584,7 @@ class Member:
                     receiver.add(message)
                     self.outbox.append((leader, receiver.acknowledgement(self.engine.term)))
                 return
-            if message.index <= self.replica.index:
+            if self._holds(message.index, message.index_term):
                 self._report_snapshot(leader, message.index, "")
                 return
             if receiver is None or not receiver.is_for(leader, message):
@@ -608,7 +612,8 @@ class Member:
     def _install(self, receiver: SnapshotReceiver) -> None:
         """The file is durable: start the journal behind it, and let the fresh replica take over."""
         manifest, self._receiver = receiver.manifest, None
-        if manifest.index <= self.replica.index:
+        if self._holds(manifest.index, manifest.term):
+            self._report_snapshot(receiver.leader, manifest.index, "")
             return
         self.journal.reset(manifest.index, manifest.term, manifest.chain)
         self.replica = self.leading.replica = receiver.replica
@@ -618,6 +623,10 @@ class Member:
         self._report_snapshot(receiver.leader, manifest.index, "")
         self._applied()
         self._run_reads()
+
+    def _holds(self, index: int, term: int) -> bool:
+        """Whether a snapshot of this index brings nothing; the log may even go on behind it, and must be kept."""
+        return index <= self.replica.index or self.engine.holds(index, term)
 
     def _give_up_snapshot(self, leader: int, index: int, error: RsmError) -> None:
         logger.error("the snapshot cannot be installed", index=index, error=describe(error))

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import os
 import random
+import resource
 import secrets
 import signal
 import time
@@ -253,6 +254,8 @@ class Runner:
         outbox, member.outbox = member.outbox, []
         for peer, message in outbox:
             self._transport.send(peer, message)
+        if outbox:
+            self._transport.flush()
         if member.needs_sync and not self._is_syncing:
             self._is_syncing = True
             loop.run_in_executor(self._syncs, self._sync).add_done_callback(self._synced)
@@ -546,12 +549,21 @@ async def _listen(whom: str, address: str, start: Callable[[str, int], Any]) -> 
         raise CallerError(f"cannot listen for {whom} on {host}:{port}: {reason}") from error
 
 
+def _allow_files() -> None:
+    """As many open files as the system lets this user have: every connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def run_node(machine: type[StateMachine], config: NodeConfig) -> int:
     """Run one node in this process until it is told to stop (SIGTERM, SIGINT) or something fails; the exit code.
 
     `CallerError` and its kin for what a new start would not mend: a port in use, another machine's directory.
     """
     configure_logging(config.node.id, config.log.format, config.log.level)
+    _allow_files()
     try:
         import uvloop  # not there on every platform
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 import threading
 import time
@@ -124,6 +125,33 @@ def test_lost_answers_double_nothing(nodes: Nodes, client: Any) -> None:
         one.result(5)
     assert line(nodes) == list(range(300))
     assert client.stats.retries > 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens_each_command_takes_effect_once(nodes: Nodes, client: Any, seed: int) -> None:
+    """Leaders move, connections break, answers get lost, servers are busy, in any order: once each, in order."""
+    generator = random.Random(seed)
+    pending: list[Any] = []
+    for _ in range(30):
+        pending += [client.push.send(len(pending) + n, "x") for n in range(generator.randrange(1, 200))]
+        service = nodes.services[generator.randrange(3)]
+        match generator.randrange(6):
+            case 0:
+                nodes.lead(generator.choice([0, 1, 2, None]))
+            case 1:
+                nodes.do(service.cut)
+            case 2:
+                nodes.do(lambda service=service: setattr(service, "drop_answers", 2))
+            case 3:
+                nodes.do(lambda service=service: setattr(service, "busy", 2))
+            case 4:
+                nodes.do(lambda service=service: setattr(service, "slow_seconds", generator.choice([0.0, 0.005])))
+            case _:
+                time.sleep(0.01)
+    nodes.lead(generator.randrange(3))
+    for one in pending:
+        one.result(10)
+    assert line(nodes) == list(range(len(pending)))
 
 
 def test_a_node_that_goes_away_and_comes_back_is_found_again(nodes: Nodes, client: Any) -> None:
@@ -431,7 +459,7 @@ def test_full_queues_hold_up_threads_and_say_busy_to_loops(nodes: Nodes) -> None
 
 def test_large_commands_are_bounded_by_their_bytes(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few large commands fill the client as many small ones do; what was answered makes room again."""
-    monkeypatch.setattr("rsm.client.remote.BYTES_IN_FLIGHT_MAX", 1_000_000)
+    monkeypatch.setattr("rsm.client.admission.BYTES_IN_FLIGHT_MAX", 1_000_000)
     client: Any = rsm.connect(Everything, nodes.addresses, timeout_seconds=5)
 
     async def fill() -> None:

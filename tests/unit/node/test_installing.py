@@ -260,7 +260,7 @@ def test_a_transfer_that_became_needless_is_given_up(stage: Stage) -> None:
     assert not stage.files(number, ".tmp")
 
 
-@pytest.mark.parametrize("record", [0, 1, 2, 20])
+@pytest.mark.parametrize("record", [0, 1, 2, -2])
 def test_a_damaged_snapshot_on_the_leader(stage: Stage, record: int) -> None:
     """It is set aside, another is used or taken, and the leader goes on leading."""
     session = stage.session()
@@ -271,7 +271,8 @@ def test_a_damaged_snapshot_on_the_leader(stage: Stage, record: int) -> None:
     leader = stage.leader()
     disk = stage.disks[leader.node_id]
     path = leader.snapshot_files.path_of(leader.snapshot_files.indexes()[-1])
-    disk.flip_bit(path, 8 * ([0] + [one.end for one in snapshot_records(disk.contents(path))])[record] + 8 * 70)
+    starts = [0, *(one.end for one in snapshot_records(disk.contents(path)))]
+    disk.flip_bit(path, 8 * (starts[record] + 70))
     stage.start(number)
     stage.settle()
     assert stage.failures == {}
@@ -296,6 +297,50 @@ def test_a_snapshot_of_another_machine_is_refused(stage: Stage) -> None:
     assert not node.is_installing
     stage.do(stage.session(), "noise", "a")
     stage.settle()
+
+
+def test_a_log_that_holds_the_entry_is_kept(stage: Stage) -> None:
+    """A snapshot of an index that the log has, applied or not, is not taken: entries behind it were acknowledged."""
+    session = stage.session()
+    number = stage.follower()
+    node, leader = stage.members[number], stage.leader()
+    stage.settle()
+    stage.submit(Call(*(session.item("noise", str(n)) for n in range(3))))
+    stage.until(lambda: node.journal.durable_index > node.applied_index)
+    stage.partition((number,), tuple(sorted({1, 2, 3} - {number})))
+    last = node.journal.last_index
+    node.receive(leader.node_id, SnapshotOffer(node.term, last, node.journal.last_term, b""), stage.now)
+    (_, result) = node.outbox.pop()
+    assert result == SnapshotResult(node.term, last, True, "")
+    assert not node.is_installing
+    assert node.journal.last_index == last
+    stage.partition()
+    stage.settle()
+
+
+def test_a_leader_without_a_snapshot_takes_one_for_a_new_node(stage: Stage) -> None:
+    """It is asked for once, however long it takes."""
+    session = stage.session()
+    fill(stage, session, 5)
+    number = stage.follower()
+    stage.wipe(number)
+    grow_log(stage, session)
+    leader = stage.leader()
+    files = leader.snapshot_files
+    for index in files.indexes():
+        files.set_aside(index)
+    stage.run(0.1)
+    asked: list[int] = []
+    ask = leader.snapshots.ask
+
+    def counted() -> Any:
+        asked.append(1)
+        return ask()
+
+    leader.snapshots.ask = counted  # type: ignore[method-assign]  # to count
+    stage.start(number)
+    stage.settle()
+    assert len(asked) == 1
 
 
 def test_a_full_disk_while_installing(stage: Stage) -> None:

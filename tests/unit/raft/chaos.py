@@ -78,10 +78,9 @@ class _Storm:
 
     def _may_lose(self, node: Node) -> bool:
         """Whether what this node holds may go: fewer than half of the voters have lost something already."""
-        voters = self.network.nodes[node.number].journal.configurations()
-        everyone = [number for number in (voters[-1][1].voters if voters else ())]
-        marked = [number for number in everyone if self.network.nodes[number].is_marked and number != node.number]
-        return len(marked) + 1 <= (len(everyone) - 1) // 2
+        voters = [number for number, other in self.network.nodes.items() if other.configuration is not None]
+        marked = [number for number in voters if self.network.nodes[number].is_marked and number != node.number]
+        return len(marked) + 1 <= (len(voters) - 1) // 2
 
     def rot(self) -> None:
         """Durable entries are damaged: what is behind them is cut at the next start, and the node knows that."""
@@ -167,6 +166,8 @@ def storm(network: Network, seconds: float, weights: dict[str, int], pause: floa
     names = sorted(weights)
 
     def strike() -> None:
+        if network.now > seconds:
+            return
         fault: Callable[[], None] = getattr(storm, network.chance.choices(names, [weights[name] for name in names])[0])
         fault()
         network.after(network.chance.uniform(0, 2 * pause), strike)
@@ -176,9 +177,9 @@ def storm(network: Network, seconds: float, weights: dict[str, int], pause: floa
     try:
         network.run(seconds)
         storm.note("heal")
-        network._events[:] = [event for event in network._events if event[2] not in (strike,)]
         _heal(network)
-        if not network.run(60.0, lambda: _has_converged(network)):
+        goal = network.judge.last_index + 20
+        if not network.run(60.0, lambda: _has_converged(network, goal)):
             raise Broken("the group does not get on after it was healed")
     except BaseException as error:
         error.add_note("\n".join(storm.log[-25:]))
@@ -198,16 +199,11 @@ def _heal(network: Network) -> None:
         network.after(0.05, mend)
 
     mend()
-    network.goal = network.judge.last_index + 20  # type: ignore[attr-defined]
 
 
-def _has_converged(network: Network) -> bool:
+def _has_converged(network: Network, goal: int) -> bool:
     leader = network.leader()
-    if leader is None or leader.running.commit_index < network.goal:  # type: ignore[attr-defined]
+    if leader is None or leader.running.commit_index < goal:
         return False
-    members = leader.running.configuration.ids
-    nodes = [network.nodes[number] for number in members]
-    return all(
-        node.engine is not None and node.applied_index >= network.goal and not node.is_marked  # type: ignore[attr-defined]
-        for node in nodes
-    )
+    nodes = [network.nodes[number] for number in leader.running.configuration.ids]
+    return all(node.engine is not None and node.applied_index >= goal and not node.is_marked for node in nodes)

@@ -102,11 +102,13 @@ def test_what_the_types_do_not_say_must_be_given() -> None:
         next(calls(Strict, 1))
 
 
+class Silent(rsm.StateMachine, name="silent", version=1):
+    """Nobody can tell it anything."""
+
+    count: int
+
+
 def test_a_machine_without_commands() -> None:
     """Nothing can be simulated of it."""
     with pytest.raises(CallerError, match="no commands"):
-
-        class Silent(rsm.StateMachine, name="silent", version=1):
-            count: int
-
         machine_workload(Silent.definition)
