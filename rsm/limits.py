@@ -273,11 +273,11 @@ WEB_SECONDS_MAX: Final = 5.0
 # Restarts that a supervisor makes within its window before it gives up (Erlang's default is 1 in 5 seconds; nodes here
 # are also killed on purpose).
 RESTARTS_MAX: Final = 10
-# That window.
+# The window in which they are counted.
 RESTART_WINDOW_SECONDS: Final = 60.0
-# The first pause before a restart, and the longest after doubling. Ten of the longest fit into the window, so a child
-# that always dies is given up.
+# The first pause before a restart; each one doubles it.
 RESTART_PAUSE_SECONDS_MIN: Final = 0.2
+# The longest pause. Ten of these fit into the window, so a child that always dies is given up.
 RESTART_PAUSE_SECONDS_MAX: Final = 5.0
 # How long a child may take to end in good order before it is killed.
 CHILD_STOP_SECONDS_MAX: Final = 10.0
@@ -307,20 +307,22 @@ SIMULATION_SEED_SECONDS_MAX: Final = 3600.0
 
 # --- clients of a cluster ---------------------------------------------------------------------------------------------
 
-# Commands and bytes of one frame of a client: 256 commands spread its cost until it does not show.
+# Commands of one frame of a client: 256 spread its cost until it does not show.
 CLIENT_COMMANDS_PER_FRAME: Final = 256
+# Bytes of commands in one frame of a client, if there are more than one: a batch takes several such frames.
 CLIENT_BYTES_PER_FRAME: Final = 64 * 1024
 # Commands of one session that are sent and not answered. The replicas keep their answers until the client says that it
 # has them, within SESSION_ANSWER_BYTES_MAX: of results up to 190 bytes none is dropped before its retry.
 SESSION_COMMANDS_SENT_MAX: Final = 4096
 # What one client has sent and not heard of, in bytes: then it waits before it sends more.
 CLIENT_BYTES_IN_FLIGHT_MAX: Final = 8 * 1024 * 1024
-# Requests of one connection that a server has not answered, in number and bytes; then it reads no more from it.
+# Requests of one connection that a server has not answered; then it reads no more from it.
 REQUESTS_IN_FLIGHT_MAX: Final = 256
+# The same in bytes of their frames.
 REQUEST_BYTES_IN_FLIGHT_MAX: Final = 16 * 1024 * 1024
 # How long a read of "at least this index" waits for it to be applied; then the client asks again, or elsewhere.
 EARLY_READ_SECONDS_MAX: Final = 1.0
-# How often it is looked whether it was.
+# How often a server looks whether it was: a fraction of what a commit takes.
 EARLY_READ_LOOK_SECONDS: Final = 0.005
 # Streams open on one connection: each holds old values of the state while it lasts.
 STREAMS_PER_CONNECTION_MAX: Final = 16
@@ -328,12 +330,13 @@ STREAMS_PER_CONNECTION_MAX: Final = 16
 STREAM_PART_BYTES: Final = 256 * 1024
 # How long a long poll for events waits at the server: well below what makes middle boxes forget a connection.
 EVENTS_WAIT_SECONDS_MAX: Final = 30.0
-# Events in one answer.
+# Events in one answer to a client; the next ones come with the next.
 EVENTS_PER_ANSWER_MAX: Final = 1024
 # Text of an error on the wire; the rest is cut, since it is for people.
 ERROR_TEXT_CHARACTERS_MAX: Final = 1024
-# How long a client waits before it tries again when no member answers: doubled each time, with up to a half of jitter.
+# How long a client waits before it tries again when no member answers; doubled each time, with up to a half of jitter.
 RECONNECT_SECONDS_MIN: Final = 0.02
+# The longest such wait, as long as a slow election.
 RECONNECT_SECONDS_MAX: Final = 1.0
 # How long a client tries to reach the cluster, or to have a call answered, when it is not told otherwise (etcd's client
 # waits 5 s to dial).
@@ -354,7 +357,7 @@ FOLLOWER_SEARCH_SECONDS_MIN: Final = 5.0
 # How often a client asks members that know no leader: a fraction of an election, so that it adds little to one.
 LEADER_POLL_SECONDS: Final = 0.15
 # A leader that says nothing for so long while answers are due has stopped or is cut off: the client looks for another.
-LEADER_SILENCE_SECONDS_MAX: Final = 2.0
+LEADER_SILENCE_SECONDS_MAX: Final = 1.0
 # Requests of one client, other than commands, that wait for their answer; further ones get Busy.
 CLIENT_CALLS_MAX: Final = 16_384
 # How old a client lets its idea of the log's time grow, which tells the outcomes of keys that it sent from older ones.

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -22,28 +20,19 @@ from typing import Any, Final
 import click
 
 from rsm.cli.errors import FINE, FOUND, WRONG, Unreadable
-from rsm.cli.local import CLUSTER_FILE, LocalCluster, LocalNode, load_local, point_to, save_local
+from rsm.cli.local import CLUSTER_FILE, LocalCluster, LocalNode, load_local, point_to
+from rsm.cli.making import PORTS_PER_NODE, check_ports, check_same, make
 from rsm.cli.options import Group
 from rsm.cli.output import print_line
 from rsm.cli.status import Rates, rich_table
 from rsm.cli.target import DISK, load_machine
 from rsm.client.survey import Survey, survey
 from rsm.client.tool import Access
-from rsm.errors import CallerError
 from rsm.limits import CLUSTER_START_SECONDS_MAX, MEMBERS_MAX
-from rsm.machine.machine import StateMachine
-from rsm.node.addresses import split_address
-from rsm.node.bootstrap import prepare
-from rsm.node.config import ClusterSection, MemberConfig, NodeConfig, NodeSection, write_config
-from rsm.node.directory import new_cluster_id
 from rsm.node.supervisor import Child, Event, Supervisor, ending
-from rsm.node.tls import TlsOptions
-from rsm.raft.configuration import Configuration, Member
 
 __all__ = ["cluster"]
 
-HOST: Final = "127.0.0.1"
-PORTS_PER_NODE: Final = 3
 PROGRAM: Final = "import sys; sys.argv[0] = 'rsm'; from rsm.cli.main import main; sys.exit(main())"
 # How often the supervisor looks at its children, and the nodes are asked; one that hangs is given this long.
 TICK_SECONDS: Final = 0.1
@@ -102,152 +91,6 @@ def up(
         return Running(directory, machine, found).run()
     finally:
         lock.release()
-
-
-# --- making it --------------------------------------------------------------------------------------------------------
-
-
-def check_same(
-    path: str,
-    found: LocalCluster,
-    machine: type[StateMachine],
-    nodes: int | None,
-    source: str | None,
-    with_tls: bool,
-    base_port: int | None,
-) -> None:
-    """`CallerError` if what is asked for is not the cluster that is there."""
-    complaint = None
-    if found.machine != machine.definition.name:
-        complaint = f"this is a cluster of machine {found.machine!r}, not of {machine.definition.name!r}"
-    elif nodes not in (None, len(found.nodes)):
-        complaint = f"this cluster has {len(found.nodes)} nodes: leave out --nodes, or use rsm member"
-    elif source is not None:
-        complaint = "this cluster exists already: leave out --from, or choose another directory"
-    elif with_tls and found.tls is None:
-        complaint = "this cluster was made without TLS: choose another directory"
-    elif base_port is not None and split_address(found.nodes[0].peer)[1] != base_port:
-        complaint = "this cluster has its ports already: leave out --base-port"
-    if complaint is not None:
-        raise CallerError(f"{path}: {complaint}")
-
-
-def make(
-    directory: str,
-    machine: str,
-    machine_class: type[StateMachine],
-    number: int,
-    source: str | None,
-    with_tls: bool,
-    base_port: int | None,
-) -> LocalCluster:
-    """Make the directories of all nodes and their files; what was made is removed again if something fails."""
-    strange = [name for name in os.listdir(directory) if name != "lock"]
-    if strange:
-        raise CallerError(
-            f"{directory}: holds {min(strange)} but no {CLUSTER_FILE}: choose an empty or a new directory"
-        )
-    try:
-        return _make(directory, machine, machine_class, number, source, with_tls, base_port)
-    except BaseException:
-        for name in os.listdir(directory):
-            path = os.path.join(directory, name)
-            if os.path.isdir(path):
-                shutil.rmtree(path, ignore_errors=True)
-            elif name != "lock":
-                with contextlib.suppress(OSError):
-                    os.unlink(path)
-        raise
-
-
-def _make(
-    directory: str,
-    machine: str,
-    machine_class: type[StateMachine],
-    number: int,
-    source: str | None,
-    with_tls: bool,
-    base_port: int | None,
-) -> LocalCluster:
-    nodes = choose_addresses(number, base_port)
-    configuration = Configuration(tuple(Member(node.id, node.peer, node.client) for node in nodes))
-    cluster_id = new_cluster_id()
-    for node in nodes:
-        place = os.path.join(directory, f"node-{node.id}")
-        cluster_id = prepare(DISK, place, machine_class, configuration, cluster_id, source=source)
-    if with_tls:
-        _make_certificates(os.path.join(directory, "certs"), number)
-    members = tuple(MemberConfig(id=node.id, peer=node.peer, client=node.client) for node in nodes)
-    section = ClusterSection(members=members, name=os.path.basename(os.path.abspath(directory)), id=cluster_id.hex())
-    for node in nodes:
-        config = NodeConfig(
-            node=NodeSection(
-                id=node.id,
-                directory=os.path.abspath(os.path.join(directory, f"node-{node.id}")),
-                peer_listen=node.peer,
-                client_listen=node.client,
-                web_listen=node.web,
-                machine=machine,
-            ),
-            cluster=section,
-            tls=tls_of(directory, f"node-{node.id}") if with_tls else None,
-        )
-        write_config(os.path.join(directory, f"node-{node.id}.toml"), config)
-    made = LocalCluster(
-        machine=machine_class.definition.name,
-        id=cluster_id.hex(),
-        nodes=tuple(nodes),
-        tls=tls_of(directory, "admin") if with_tls else None,
-    )
-    save_local(os.path.join(directory, CLUSTER_FILE), made)
-    return made
-
-
-def _make_certificates(directory: str, nodes: int) -> None:
-    # Imported here: it takes longer than everything else that a command needs to start.
-    from rsm.node.certificates import init_certificates
-
-    init_certificates(directory, nodes=nodes, clients=["client"], admins=["admin"])
-
-
-def tls_of(directory: str, name: str) -> TlsOptions:
-    """The files of one owner among the certificates made."""
-    certs = os.path.abspath(os.path.join(directory, "certs"))
-    return TlsOptions(*(os.path.join(certs, file) for file in ("ca.crt", f"{name}.crt", f"{name}.key")))
-
-
-def choose_addresses(number: int, base_port: int | None) -> list[LocalNode]:
-    """Three loopback addresses a node: from a port on, or free ones."""
-    ports = range(base_port, base_port + PORTS_PER_NODE * number) if base_port is not None else free_ports(number)
-    addresses = [f"{HOST}:{port}" for port in ports]
-    return [
-        LocalNode(id=place + 1, peer=peer, client=client, web=web)
-        for place, (peer, client, web) in enumerate(zip(*[iter(addresses)] * PORTS_PER_NODE, strict=True))
-    ]
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on now, all different."""
-    with contextlib.ExitStack() as sockets:
-        ports = []
-        for _ in range(PORTS_PER_NODE * number):
-            one = sockets.enter_context(socket.socket())
-            one.bind((HOST, 0))
-            ports.append(one.getsockname()[1])
-        return ports
-
-
-def check_ports(found: LocalCluster) -> None:
-    """`CallerError` if somebody listens where a node is to listen; better one line now than one from each node."""
-    for node in found.nodes:
-        for address in (node.peer, node.client, node.web):
-            with socket.socket() as one:
-                # As servers do: a port whose last connections are just ending is free.
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    one.bind(split_address(address))
-                except OSError as error:
-                    raise CallerError(f"{address}: node {node.id} cannot listen there: {error.strerror}") from error
 
 
 # --- running it -------------------------------------------------------------------------------------------------------

@@ -43,10 +43,10 @@ class Reading(msgspec.Struct, frozen=True):
 class ClientStats(msgspec.Struct, frozen=True):
     """What a client has done so far, over all of its sessions. An embedded one has made no round trip.
 
-    `round_trips`: requests that were answered; a frame of many commands is one, and so is a pipeline. `commands`: that
-    were answered. `frames`: that were sent. `retries`: commands and other requests that were sent again. `redirects`:
-    times that a node named another as the leader. `read_index`: the log index of the state that the last query of this
-    client or view has seen.
+    `round_trips`: requests that were answered; a frame of many commands is one, and so is a pipeline; a stream is one
+    for each part. `commands`: that were answered. `frames`: of commands, that were sent. `retries`: commands and other
+    requests that were sent again. `redirects`: times that a node named another as the leader. `read_index`: the log
+    index of the state that the last query of this client or view has seen.
     """
 
     round_trips: int = 0

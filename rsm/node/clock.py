@@ -37,8 +37,8 @@ class LeaderClock:
     def __init__(self, last_stamp: int, own: int, others: list[int], now: float) -> None:
         """`own` and `others`: the wall clocks of the leader and of those who elected it, at the election."""
         clocks = sorted([own, *others])
-        # Of two in the middle the earlier one: time that stands still for a while does no harm, time that was leapt over
-        # ends sessions for good. Three nodes elect with two votes, so this is the common case.
+        # Of two in the middle the earlier one: time that stands still for a while does no harm, time that was leapt
+        # over ends sessions for good. Three nodes elect with two votes, so this is the common case.
         median = clocks[(len(clocks) - 1) // 2]
         if abs(own - median) > CLOCK_SKEW_SECONDS_MAX * SECOND:
             logger.error(

@@ -102,6 +102,11 @@ class Leading:
             self._queued_bytes += len(request.items)
 
     @property
+    def has_waiting(self) -> bool:
+        """Whether commands wait for a batch."""
+        return bool(self._queue)
+
+    @property
     def is_ready(self) -> bool:
         """Whether it has applied what earlier leaders committed, and takes commands."""
         return self._is_ready
@@ -190,7 +195,7 @@ class Leading:
     def _propose(self, requests: list[Request], flags: int, now: float) -> None:
         if self._clock is None:
             return
-        if self._wants_hash_point():
+        if self._wants_hash_point() or (self._hash_by is not None and self._hash_by <= now):
             flags |= FLAG_HASH_POINT
         commands = sum(len(request.decoded) for request in requests)
         confirmations = self._unconfirmed[: max(0, min(CONFIRMATIONS_MAX, BATCH_COMMANDS_MAX - commands))]
@@ -222,8 +227,8 @@ class Leading:
 
     def next_wake(self, now: float) -> float:
         """Seconds until something is due without being asked."""
-        if self._clock is None:
-            return IDLE_HASH_SECONDS
+        if self._clock is None or self.proposed:
+            return IDLE_HASH_SECONDS  # what is on its way wakes it
         wait = IDLE_HASH_SECONDS
         if self._hash_by is not None:
             wait = min(wait, self._hash_by - now)

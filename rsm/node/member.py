@@ -18,7 +18,7 @@ import random
 from collections.abc import Callable
 from concurrent.futures import Future
 from itertools import count
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -366,11 +366,13 @@ class Member:
         self.leading.propose(now)
         ready = self.engine.ready()
         self._carry_out(ready)
-        self._note_leadership()
-        self.leading.propose(now)
-        again = self.engine.ready()  # what applying led to: the next batch, further commits
-        self._carry_out(again)
-        self._has_more = self._has_more or bool(again.committed)
+        if ready.committed or ready.persist:
+            # What that led to: the next batch, further commits.
+            self._note_leadership()
+            self.leading.propose(now)
+            again = self.engine.ready()
+            self._carry_out(again)
+            self._has_more = self._has_more or bool(again.committed)
         self.snapshots.advance()
 
     def _note_leadership(self) -> None:

@@ -161,7 +161,7 @@ class ClusterEngine:
 
     def next_tick(self, now: float) -> float:
         """Seconds until `tick` has something to do."""
-        at = self.replication.heartbeat_at if self.is_leader else self._hosted.deadline
+        at = self.replication.pulse_at if self.is_leader else self._hosted.deadline
         return max(0.0, at - now)
 
     # --- time ---------------------------------------------------------------------------------------------------------
@@ -172,14 +172,26 @@ class ClusterEngine:
         if self.is_leader:
             if self._transfer_to and now >= self._transfer_until:
                 self._transfer_to = 0
-            if self.replication.heartbeat_at <= now:
+            if self.replication.pulse_at <= now:
                 self.replication.pulse(now)
         elif self._hosted.deadline < now:
             self._hosted.postpone(now)
             self._is_transfer = False
-            if self.may_lead and self.node_id in self.configuration.voters:
+            if self.may_lead and self._may_stand:
                 self._ask(_Ballot(self.configuration.voters, self.term + 1, True))
         self._hosted.tick(now)
+
+    @property
+    def _may_stand(self) -> bool:
+        """Whether it is a voter, or would be one if its removal came to nothing: until that is committed it may be the
+        only one that can win, since its log is the longest (4.2.2). It does not count its own vote then.
+        """
+        replication = self.replication
+        if self.node_id in self.configuration.voters:
+            return True
+        return replication.configuration_index > replication.commit_index and (
+            self.node_id in replication.previous_configuration.voters
+        )
 
     def _ask(self, ballot: _Ballot) -> None:
         """Open a ballot with the own vote, and ask the others."""
@@ -233,7 +245,7 @@ class ClusterEngine:
 
     def pulse(self) -> None:
         """PySyncObj's own heartbeat is due; ours may have been sent meanwhile."""
-        if self.is_leader and self.replication.heartbeat_at <= self._now:
+        if self.is_leader and self.replication.pulse_at <= self._now:
             self.replication.pulse(self._now)
 
     # --- messages -----------------------------------------------------------------------------------------------------

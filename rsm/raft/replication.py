@@ -17,6 +17,7 @@ is elected holds all of that once its own first entry is durable.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 from rsm.codec.record import Entry, RecordKind
@@ -68,7 +69,8 @@ class Replication:
         self._reads_sent: list[tuple[int, int, list[object]]] = []  # (round, index, tokens)
         self._reads_done: list[tuple[object, int]] = []
         self._now = 0.0
-        self.heartbeat_at = 0.0
+        self._heartbeat_at = 0.0
+        self._notice_at = math.inf  # when idle followers are told of a commit
         self.learned_index = 0  # the first commit index that a leader has told since the start; 0 for none yet
         self._recovery_index = 0  # what this term's leader had committed when it was first heard; 0 for not heard yet
 
@@ -78,6 +80,11 @@ class Replication:
     def configuration(self) -> Configuration:
         """The latest in the log, committed or not."""
         return self._configurations[-1][1] if self._configurations else Configuration()
+
+    @property
+    def previous_configuration(self) -> Configuration:
+        """The one before the latest."""
+        return self._configurations[-2][1] if len(self._configurations) > 1 else Configuration()
 
     @property
     def configuration_index(self) -> int:
@@ -119,7 +126,7 @@ class Replication:
         self.start_index = self.log.last_index + 1
         self.progress = {}
         self._follow_configuration()
-        self.heartbeat_at = now
+        self._heartbeat_at = now
         self.learned_index = self.learned_index or self.start_index
         self.propose(b"", RecordKind.NOOP)
 
@@ -152,12 +159,18 @@ class Replication:
             raise CallerError("the leader has not committed an entry of its term yet: try again in a moment")
         self.configuration.check_change(new)
 
+    @property
+    def pulse_at(self) -> float:
+        """When a heartbeat is due: regularly, or soon after a commit that nobody was told."""
+        return min(self._heartbeat_at, self._notice_at)
+
     def pulse(self, now: float) -> None:
         """Time for a heartbeat: to everybody, whatever they have in flight. It carries no entries, since those would be
         answered only when they are durable.
         """
         self._now = now
-        self.heartbeat_at = now + self._heartbeat_seconds
+        self._heartbeat_at = now + self._heartbeat_seconds
+        self._notice_at = math.inf
         for number, progress in sorted(self.progress.items()):
             self._send_empty(number, progress)
 
@@ -170,6 +183,10 @@ class Replication:
             for number, progress in sorted(self.progress.items()):
                 self._send_empty(number, progress)
             self._finish_reads()
+        if self._notice_at < math.inf and all(
+            progress.next_index <= self.log.last_index and progress.may_send for progress in self.progress.values()
+        ):
+            self._notice_at = math.inf  # the entries tell them
         for number, progress in sorted(self.progress.items()):
             while progress.next_index <= self.log.last_index and progress.may_send:
                 if not self._send_entries(number, progress):
@@ -266,7 +283,7 @@ class Replication:
             if was_pending and self.configuration_index <= index:
                 self._follow_configuration()
             if all(progress.next_index > self.log.last_index for progress in self.progress.values()):
-                self.heartbeat_at = min(self.heartbeat_at, self._now + COMMIT_NOTICE_SECONDS)
+                self._notice_at = min(self._notice_at, self._now + COMMIT_NOTICE_SECONDS)
 
     def durable(self, index: int) -> None:
         """The own journal is synced up to `index`."""

@@ -189,7 +189,10 @@ def has_bucket(have: dict[str, bytes], name: str, bucket: int) -> bool:
 
 
 def without_buckets(payload: bytes, have: dict[str, bytes], bytes_max: int) -> Iterator[bytes]:
-    """A CHUNK record's payload without the buckets that somebody has, in pieces of about `bytes_max`; maybe nothing."""
+    """A CHUNK record's payload without the buckets that somebody has, in pieces of about `bytes_max`; maybe nothing.
+
+    Events are always among it. A leaf is never split: a piece is larger if one leaf is.
+    """
     name, buckets = decode_chunk(payload)
     left = [pair for pair in buckets if name == EVENTS or not has_bucket(have, name, pair[0])]
     if len(left) == len(buckets) and len(payload) <= bytes_max:

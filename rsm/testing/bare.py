@@ -48,7 +48,9 @@ class BareResult(msgspec.Struct, frozen=True):
 
 
 class BareSimulation:
-    """One run of one seed. `small_messages` makes the library send 300 bytes at once, so that sends overlap more."""
+    """One run of one seed. `small_messages` makes the library send 300 bytes at once, so that sends overlap more.
+    `delay_seconds` 0: drawn.
+    """
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class BareSimulation:
         seconds: float = 20.0,
         small_messages: bool = False,
         power_cuts: bool = False,
+        delay_seconds: float = 0.0,
     ) -> None:
         self.seed = seed
         self.seconds = seconds
@@ -68,8 +71,10 @@ class BareSimulation:
         self.chance = random.Random(f"bare {seed} {nodes} {small_messages} {power_cuts}")
         self.ids = list(range(1, nodes + 1))
         # Slow enough that several of the library's messages are on their way at once.
-        delay = self.chance.choice((0.002, 0.01, 0.04))
-        profile = NetworkProfile(delay_seconds_min=delay, delay_seconds_mean=delay, tail_chance=0.05, tail_seconds=0.3)
+        delay = delay_seconds or self.chance.choice((0.002, 0.01, 0.04))
+        profile = NetworkProfile(
+            delay_seconds_min=delay, delay_seconds_mean=delay, tail_chance=0.05, tail_seconds=10 * delay
+        )
         self.network = Network(self.queue, random.Random(self.chance.random()), self, profile)
         self.files = {node: BareFiles() for node in self.ids}
         self.nodes: dict[int, BareNode] = {}

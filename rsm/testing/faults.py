@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from rsm.errors import StorageError
+from rsm.node.member import Member
 from rsm.node.segment import is_segment_name
-from rsm.raft.configuration import Member
+from rsm.raft.configuration import Member as MemberRecord
 from rsm.testing.disk import Survival
 from rsm.testing.process import Process
 from rsm.testing.schedule import NETWORK_FAULTS, Aim, Fault, FaultKind, strike_network
@@ -253,7 +254,7 @@ class Operator:
         self._is_changing = True
         step()
 
-    def _ask(self, action: Any, member: Member) -> None:
+    def _ask(self, action: Any, member: MemberRecord) -> None:
         leader = self._simulation.leader()
         if leader is None or self._simulation.network.is_paused(leader):
             return
@@ -330,8 +331,11 @@ class Operator:
             )
 
     def _snapshot(self, fault: Fault, process: Process, chance: random.Random) -> None:
+        def ask(member: Member) -> None:
+            member.snapshots.ask()
+
         if process.member is not None and not self._simulation.network.is_paused(process.node):
-            process.call(lambda member: member.snapshots.ask() and None)
+            process.call(ask)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

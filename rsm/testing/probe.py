@@ -19,7 +19,7 @@ __all__ = ["Probe", "ProbeModel", "probe_call"]
 
 # How many values a list keeps: all of them would make each answer as long as the history.
 LIST_LENGTH: Final = 6
-KEYS: Final = 5
+KEYS: Final = 3
 
 
 class Probe(StateMachine, name="probe", version=1):

@@ -18,7 +18,6 @@ from typing import Any, Final
 
 import msgspec
 
-import rsm.node.leading
 from rsm.machine.machine import StateMachine
 from rsm.node.log import logger
 from rsm.node.member import MemberOptions
@@ -347,7 +346,7 @@ class Simulation:
 
     def run(self) -> SimulationResult:
         """Run to the end, or to the first violation."""
-        with reproducible(self.seed):
+        with silent():
             for node in sorted(self.processes):
                 self.queue.at(0.01 * node, partial(self.processes[node].start, self.first_configuration))
             for number in range(self._client_count):
@@ -482,28 +481,12 @@ class Simulation:
         )
 
 
-class _Seeded:
-    """Stands in for the module `secrets`."""
-
-    def __init__(self, seed: int) -> None:
-        self._chance = random.Random(f"secrets {seed}")
-
-    def token_bytes(self, count: int) -> bytes:
-        return self._chance.randbytes(count)
-
-
 @contextlib.contextmanager
-def reproducible(seed: int) -> Iterator[None]:
-    """Inside, what the code under test takes from the world follows from the seed, and nothing is logged."""
-    module: Any = rsm.node.leading
-    before = getattr(module, "secrets", None)
+def silent() -> Iterator[None]:
+    """Inside, nothing is logged: a run makes thousands of lines."""
     target = logger.bind()._logger
     was_disabled, target.disabled = target.disabled, True
     try:
-        if before is not None:
-            module.secrets = _Seeded(seed)
         yield
     finally:
         target.disabled = was_disabled
-        if before is not None:
-            module.secrets = before

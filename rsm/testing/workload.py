@@ -122,7 +122,8 @@ class Client:
         self._reads = chance.choice((0.0, 0.2, 0.5))
         self._rate_per_second = chance.choice((2.0, 10.0, 30.0))
         self._keys_only = has_keys_only
-        self._target = chance.choice(servers())
+        self._target = chance.choice(servers())  # who gets the commands
+        self._reader = self._target  # who is asked for linearizable reads
         # Of its own: what a node still has to say to the client that died in this place is no answer to this one.
         self._requests = number * 1_000_000
         self._open_request = 0
@@ -189,7 +190,9 @@ class Client:
         self._send_query(call)
 
     def _send_query(self, call: Call) -> None:
-        target = self._target if call.kind == "linearizable" else self._chance.choice(self._servers())
+        # Now and then anybody is asked for a linearizable read: who was the leader a moment ago must not answer it.
+        is_to_leader = call.kind == "linearizable" and self._chance.random() < 0.7
+        target = self._reader if is_to_leader else self._chance.choice(self._servers())
         request = self._next_request()
         self._queries[request] = call, call.index
         self._network.send(self.place, target, ("query", request, call.name, call.values, call.kind, call.index))
@@ -198,8 +201,7 @@ class Client:
     def _retry_query(self, request: int) -> None:
         pending = self._queries.pop(request, None)
         if pending is not None and self.is_alive:
-            if pending[0].kind == "linearizable":
-                self._move(None)
+            self._reader = self._chance.choice(self._servers())
             self._send_query(pending[0])
 
     def _watch(self, call: Call) -> None:
@@ -303,8 +305,8 @@ class Client:
     def _query_answered(self, kind: str, request: int, fields: list[Any]) -> None:
         call, index_asked = self._queries.pop(request)
         if kind != "value":
-            if kind == "not_leader":
-                self._move(fields[0])
+            if kind == "not_leader" and fields[0] is not None:
+                self._reader = fields[0]
             self._queue.after(
                 self._chance.uniform(0.01, 0.1), lambda: self._send_query(call) if self.is_alive else None
             )

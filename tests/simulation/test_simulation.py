@@ -114,7 +114,7 @@ def read_without_barrier(patch: pytest.MonkeyPatch) -> set[str]:
             original(self, one)
 
     patch.setattr(Member, "read", read)
-    return found(range(3), kinds=NETWORK_FAULTS)
+    return found(range(12), kinds=NETWORK_FAULTS)
 
 
 def run_retries_again(patch: pytest.MonkeyPatch) -> set[str]:

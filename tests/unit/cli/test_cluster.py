@@ -19,6 +19,7 @@ import pytest
 
 from rsm.cli import cluster as cluster_command
 from rsm.cli.local import load_local
+from rsm.cli.making import free_ports
 from rsm.node.config import ClusterSection, MemberConfig, NodeConfig, NodeSection, load_config, write_config
 from tests.documents import ROOT, blocks
 from tests.unit.cli.samples import Ran, run
@@ -131,7 +132,7 @@ def test_a_cluster_of_one(directory: Path) -> None:
 
 def revive(source: str, old_id: str) -> None:
     """What a node of a lost cluster has becomes a new cluster, with the same answers and another id."""
-    peer, client = (f"127.0.0.1:{port}" for port in cluster_command.free_ports(1)[:2])
+    peer, client = (f"127.0.0.1:{port}" for port in free_ports(1)[:2])
     ran = run("snapshot", "restore", source, "c2", "--new-cluster", "--member", 1, peer, client, "--json")
     new_id = json.loads(ran.out)["cluster_id"]
     assert new_id != old_id

@@ -45,6 +45,8 @@ def test_handing_over(nodes: Nodes) -> None:
     at = ("--address", nodes.addresses[2])
     assert run("member", "transfer", 3, *at).out == "node 3 leads\n"
     assert json.loads(run("member", "transfer", *at, "--json").out) == {"leader_id": 2}
+    nodes.nodes[1].failures = [CallerError("it leads already")]
+    assert run("member", "transfer", 2, "--address", nodes.addresses[1]).out == "node 2 leads\n"
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,26 @@ def test_a_learner_never_stands() -> None:
     assert [vote.granted for vote in votes(bench)] == [True]
 
 
+def test_one_whose_removal_is_not_committed_still_stands() -> None:
+    """Its log may be the longest, so that nobody else can win (dissertation, 4.2.2). It does not count its own vote,
+    and it goes when its removal is committed.
+    """
+    bench = Bench(1, terms=[1])
+    out = Entry(2, 1, RecordKind.CONFIGURATION, configuration_of(2, 3).encode())
+    bench.receive(2, append(1, (1, 1), out, commit=1))
+    bench.elect(2)
+    assert not bench.engine.is_leader
+    bench.elect(2, 3)
+    assert bench.engine.is_leader
+    bench.acknowledge(2, 3)
+    assert bench.engine.is_leader
+    bench.acknowledge(3, 3)
+    assert not bench.engine.is_leader
+    bench.take(Message)
+    bench.wait(5.0)
+    assert bench.take(PreVote) == []
+
+
 def test_a_voter_alone_in_a_configuration_that_was_replaced_does_not_elect_itself() -> None:
     """The log may bring voters between two `ready`s: whoever stands asks those of the latest configuration."""
     bench = Bench(1, configuration_of(1))
@@ -426,7 +446,7 @@ def test_a_new_member_is_sent_the_log_before_its_entry_is_committed() -> None:
     assert leader.engine.commit_index == 3
     leader.acknowledge(4, 0, accepted=False, previous_index=4, hint_index=1)
     sent = [message for receiver, message in leader.take(AppendEntries) if receiver == 4]
-    assert [entry.index for entry in sent[0].entries] == [1, 2, 3, 4]
+    assert [entry.index for entry in sent[0].entries] == [1, 2]  # those of the journal
     leader.acknowledge(4, 4)
     progress = leader.engine.progress(4)
     assert progress is not None
