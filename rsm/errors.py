@@ -132,7 +132,9 @@ class NotLeader(CallerError):
     `leader_id` is None and `address` (where clients reach it) is "" where they are not known.
     """
 
-    def __init__(self, message: str = "this node does not lead", leader_id: int | None = None, address: str = "") -> None:
+    def __init__(
+        self, message: str = "this node does not lead", leader_id: int | None = None, address: str = ""
+    ) -> None:
         super().__init__(message)
         self.leader_id = leader_id
         self.address = address

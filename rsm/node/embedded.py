@@ -207,7 +207,7 @@ class Embedded:
             return self.replica.ring.after(number, limit)
 
     def events_later(self, after: int, limit: int, reply: Any, *, wait: bool) -> None:
-        """Tell `reply` the events after a number; with `wait`, if there are none, when there is reason to look again."""
+        """Tell `reply` the events after a number. With `wait`, when there are none, that it is time to look again."""
         try:
             found = self.events_after(after, limit)
             if found or not wait:

@@ -55,6 +55,7 @@ class SnapshotSender:
         self._index_term = index_term
         self._parts: Iterator[tuple[bytes, ...]] | None = None
         self._held: tuple[bytes, ...] | None = None
+        self._to_skip = 0  # parts that the member has, and that are read again to come to those that it has not
         self._next_number = 0
         self._acknowledged = 0
         self._is_offered = False
@@ -69,9 +70,8 @@ class SnapshotSender:
         """The member says which buckets it has, and from which part on it wants the rest."""
         self._heard_at = now
         self._parts = self._read(message.have)
-        self._held = next(self._parts, None)
-        for _ in range(message.next_number):
-            self._held = next(self._parts, None)
+        self._held = None
+        self._to_skip = message.next_number + 1  # the first to be held is among them
         self._next_number = self._acknowledged = message.next_number
 
     def _read(self, have: dict[str, bytes]) -> Iterator[tuple[bytes, ...]]:
@@ -98,7 +98,9 @@ class SnapshotSender:
         if not self._is_offered:
             self._is_offered = True
             return SnapshotOffer(self._term, self.index, self._index_term, self._manifest)
-        if self._parts is None or self._held is None or now < self._may_send_from:
+        if self._parts is not None and self._to_skip:
+            self._skip(self._parts, now)
+        if self._parts is None or self._to_skip or self._held is None or now < self._may_send_from:
             return None
         if self._next_number - self._acknowledged >= SNAPSHOT_PARTS_IN_FLIGHT_MAX:
             return None
@@ -109,8 +111,17 @@ class SnapshotSender:
         self._next_number += 1
         return message
 
+    def _skip(self, parts: Iterator[tuple[bytes, ...]], now: float) -> None:
+        """A little at a time: there may be gigabytes to read, and commands to look after."""
+        self._heard_at = now
+        for _ in range(min(self._to_skip, SNAPSHOT_PARTS_IN_FLIGHT_MAX)):
+            self._held = next(parts, None)
+            self._to_skip = 0 if self._held is None else self._to_skip - 1
+
     def next_at(self) -> float | None:
         """When the bound on speed lets the next part go; None while it waits for the member."""
+        if self._to_skip:
+            return 0.0
         if self._held is None or self._next_number - self._acknowledged >= SNAPSHOT_PARTS_IN_FLIGHT_MAX:
             return None
         return self._may_send_from

@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 from rsm.codec.record import Entry
-from rsm.errors import BadBytes, CallerError, Closed, CorruptFile, NotLeader, RsmError, StorageError, WrongMachine
+from rsm.errors import BadBytes, Busy, CallerError, Closed, CorruptFile, NotLeader, RsmError, StorageError, WrongMachine
 from rsm.limits import (
     APPEND_BYTES_MAX,
     ELECTION_SECONDS_MAX,
@@ -288,7 +288,7 @@ class Member:
     def read(self, read: Read) -> None:
         """A read of the state; see `Read`."""
         if len(self._reads) + len(self._barriers) >= READS_WAITING_MAX:
-            read.fail(CallerError("too many reads are waiting: try again"))
+            read.fail(Busy(f"{READS_WAITING_MAX} reads are waiting", retry_seconds=0.05))
         elif read.consistency == "linearizable":
             if not self.engine.is_leader:
                 read.fail(self.not_leader())
@@ -545,11 +545,7 @@ class Member:
         if sender is None or sender.index != message.index:
             return
         if isinstance(message, SnapshotWant):
-            try:
-                sender.want(message, now)
-            except (CorruptFile, StorageError) as error:
-                del self._senders[peer]
-                self._set_aside(sender.index, error)
+            sender.want(message, now)
         elif isinstance(message, SnapshotAck):
             sender.acknowledged(message, now)
         else:

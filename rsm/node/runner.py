@@ -95,7 +95,7 @@ class Runner:
         self._ended: asyncio.Future[int] = self._loop.create_future()
         self._failure: BaseException | None = None
         self._started = time.monotonic()
-        self._peers_index = -1
+        self._dialed: Configuration | None = None
         self._leader: int | None = None
         self._member: Member | None = None
         self.metrics = Metrics(self.node_status)
@@ -259,9 +259,8 @@ class Runner:
         if member.needs_sync and not self._is_syncing:
             self._is_syncing = True
             loop.run_in_executor(self._syncs, self._sync).add_done_callback(self._synced)
-        index = member.engine.replication.configuration_index
-        if index != self._peers_index:
-            self._peers_index = index
+        if member.configuration != self._dialed:
+            self._dialed = member.configuration
             self._transport.set_peers(self._peer_addresses())
         if member.leader_id != self._leader:
             self._leader = member.leader_id
@@ -519,6 +518,8 @@ class Runner:
             log_bytes=journal.stored_bytes,
             snapshot_index=member.snapshots.last_index,
             sessions=len(replica.sessions),
+            log_time=replica.system.clock,
+            timers=len(replica.system.timers),
             clients=self._server.limiter.established,
             uptime_seconds=int(time.monotonic() - self._started),
             unchecked=() if confirmed else ("no root has been confirmed by a quorum since this node started",),

@@ -79,6 +79,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     log_bytes: int = 0
     snapshot_index: int = 0
     sessions: int = 0
+    log_time: int = 0
+    timers: int = 0
     clients: int = 0
     uptime_seconds: int = 0
     unchecked: tuple[str, ...] = ()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import rsm
+from rsm.codec.record import RecordKind
+from rsm.node.installing import SnapshotSender
+from rsm.node.snapshots import SnapshotFiles
 from rsm.raft.messages import Message, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotResult, SnapshotWant
 from rsm.replica.answer import decode
 from rsm.replica.snapshot import parts
@@ -189,6 +193,38 @@ def parts_of(stage: Stage) -> list[tuple[Any, bytes]]:
     node = stage.leader()
     files = node.snapshot_files
     return [record for record in files.read(files.indexes()[-1]) if record[0].name == "CHUNK"]
+
+
+def test_a_leader_goes_on_while_it_looks_for_the_place(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading again what a member has is done a few parts at a time, and ends with the snapshot, whatever was asked."""
+    monkeypatch.setattr("rsm.replica.snapshot.SNAPSHOT_CHUNK_BYTES", 512)
+    session = stage.session()
+    fill(stage, session, 150)
+    wanted = stage.leader().snapshots.ask()
+    stage.until(wanted.done)
+    files, index = stage.leader().snapshot_files, wanted.result()
+    read = [0]
+
+    def counted(index: int) -> Iterator[tuple[RecordKind, bytes]]:
+        for record in SnapshotFiles.read(files, index):
+            read[0] += 1
+            yield record
+
+    files.read = counted  # type: ignore[method-assign]  # to count
+    sender = SnapshotSender(files, index, 1, 1, 0.0)
+    assert isinstance(sender.advance(0.0), SnapshotOffer)
+    records = len(list(SnapshotFiles.read(files, index)))
+    for next_number, found in ((40, 40), (2**60, None)):
+        sender.want(SnapshotWant(1, index, {}, next_number), 1.0)
+        read[0] = turns = 0
+        message: Message | None = None
+        while message is None and turns < 1000 and (turns == 0 or sender.next_at() == 0.0):
+            before = read[0]
+            message = sender.advance(1.0)
+            assert read[0] - before < 20 < records / 4
+            turns += 1
+        assert turns > 4
+        assert (None if message is None else message.number) == found  # type: ignore[attr-defined]  # it is a chunk
 
 
 def test_lost_parts_are_asked_for_again(stage: Stage) -> None:
