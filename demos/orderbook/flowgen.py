@@ -13,7 +13,7 @@ with the answer that an undisturbed exchange gives to it, and the reports of the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -31,7 +31,7 @@ class Instrument(NamedTuple):
     tick: int
     start: int  # the fair price at the opening, in ticks
     lot: int
-    weight: int  # its share of the flow, of WEIGHTS
+    weight: int  # its share of the flow
     resting: int  # live orders at which two commands in five cancel one; takers keep the book below that
 
 
@@ -41,7 +41,6 @@ INSTRUMENTS: Final = (
     Instrument(3, "FERN", decimals=4, tick=5, start=1_487, lot=1_000, weight=19, resting=450),
     Instrument(4, "KELP", decimals=3, tick=10, start=4_212, lot=50, weight=11, resting=300),
 )
-WEIGHTS: Final = sum(instrument.weight for instrument in INSTRUMENTS)
 
 # Principals by number; 0 is the operator, who trades for nobody.
 TRADERS: Final = ("", "alder", "birch", "cedar", "dogwood", "elm", "fir")
@@ -73,16 +72,29 @@ class Step(NamedTuple):
 
 
 class Flow:
-    """The flow of one seed. `desk` is the exchange that it was made against, as the last step left it."""
+    """The flow of one seed. `desk` is the exchange that it was made against, as the last step left it.
 
-    def __init__(self, seed: int) -> None:
+    `instruments`: the markets that it trades. `traders`: principals in the places of TRADERS; a firm that sends all of a
+    flow stands in each of them. `orders`: the number before that of its first order.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        instruments: Sequence[Instrument] = INSTRUMENTS,
+        traders: Sequence[str] = TRADERS,
+        orders: int = 0,
+    ) -> None:
         self.desk = Desk()
+        self.instruments = tuple(instruments)
+        self.traders = tuple(traders)
+        self._weights = sum(instrument.weight for instrument in instruments)
         self._random = rsm.Random.named("orderbook", seed)
-        self._fair = {instrument.number: instrument.start for instrument in INSTRUMENTS}
-        self._live: dict[int, list[tuple[int, int]]] = {instrument.number: [] for instrument in INSTRUMENTS}
+        self._fair = {instrument.number: instrument.start for instrument in instruments}
+        self._live: dict[int, list[tuple[int, int]]] = {instrument.number: [] for instrument in instruments}
         self._gone: deque[tuple[int, int]] = deque(maxlen=GONE_MAX)
-        self._orders = 0
-        self._burst: Instrument = INSTRUMENTS[0]
+        self._orders = orders
+        self._burst: Instrument = instruments[0]
         self._burst_left = 0
         self._burst_side = BUY
 
@@ -90,7 +102,7 @@ class Flow:
         """The first `count` commands of the day, in order."""
         # Lazily: each command depends on what became of the ones before.
         for command in islice(self._commands(count), count):
-            answer = self.desk.run(TRADERS[command.trader], command.name, command.values)
+            answer = self.desk.run(self.traders[command.trader], command.name, command.values)
             if command.name == "place":
                 self._note(command)
             yield Step(command, answer)
@@ -101,7 +113,7 @@ class Flow:
             self._live[instrument].append((order_id, command.trader))
 
     def _commands(self, count: int) -> Iterator[Command]:
-        for instrument in INSTRUMENTS:
+        for instrument in self.instruments:
             low, high = (
                 instrument.start * percent // 100 * instrument.tick
                 for percent in (100 - COLLAR_PERCENT, 100 + COLLAR_PERCENT)
@@ -109,7 +121,7 @@ class Flow:
             yield Command(0, "list_instrument", (instrument.number, instrument.symbol, CLOSED))
             yield Command(0, "set_collar", (instrument.number, low, high))
             yield Command(0, "start_auction", (instrument.number,))
-        for instrument in INSTRUMENTS:
+        for instrument in self.instruments:
             for _ in range(min(instrument.resting // 2, count // 40)):
                 yield self._gather(instrument)
             yield Command(0, "uncross", (instrument.number,))
@@ -129,7 +141,8 @@ class Flow:
             return self._cancel(instrument)
         if live and roll < cancelled + 90:
             return self._modify(instrument)
-        if not random.below(2_000):
+        # For one trader alone that would be the whole book.
+        if not random.below(2_000) and len(set(self.traders)) > 1:
             return Command(random.choice(MAKERS), "mass_cancel", (instrument.number,))
         kind = random.below(1_000)
         if kind < 130 or (self._burst_left and kind < 330):
@@ -147,8 +160,8 @@ class Flow:
             if not random.below(6):
                 self._move(instrument, 1 if self._burst_side == BUY else -1)
             return instrument
-        draw = random.below(WEIGHTS)
-        for instrument in INSTRUMENTS:
+        draw = random.below(self._weights)
+        for instrument in self.instruments:
             draw -= instrument.weight
             if draw < 0:
                 break

@@ -1,4 +1,4 @@
-"""The exchange's process as its parent sees it: started, listened to, killed, and never left behind."""
+"""A process of the show as its parent sees it: started, listened to, killed, and never left behind."""
 
 from __future__ import annotations
 
@@ -12,33 +12,39 @@ from types import TracebackType
 
 import msgspec
 
-from demos.orderbook.service import Said
+from demos.orderbook.messages import Said
 
 # What lies unread between the processes: so little that the one cannot run far ahead of what the other knows of it.
 PIPE_BYTES = 8 * 1024
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def environment() -> dict[str, str]:
+    """Ours, with this package and the library importable."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return os.environ | {"PYTHONPATH": path}
+
+
 class ServiceFailed(Exception):
-    """The exchange's process ended on its own, and not well; what it said last."""
+    """A process ended on its own, and not well; what it said last."""
 
 
 class Life:
-    """One process of `demos.orderbook.service`, trading a flow file from command `first` on.
+    """One process that runs a module of this package.
 
     Iterating gives what it says, in order, until it ends. A line that was cut short was never said.
     """
 
-    def __init__(self, machine: Path, flow: Path, first: int) -> None:
+    def __init__(self, module: str, *arguments: object) -> None:
+        self._module = module
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the life is over
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "demos.orderbook.service", str(machine), str(flow), str(first)],
+            [sys.executable, "-m", f"demos.orderbook.{module}", *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
             pipesize=PIPE_BYTES,
-            env=os.environ | {"PYTHONPATH": path},
+            env=environment(),
         )
         self._decode = msgspec.json.Decoder(Said).decode
 
@@ -64,7 +70,7 @@ class Life:
         if code:
             self._complaints.seek(0)
             lines = self._complaints.read().decode("utf-8", "replace").strip().splitlines()
-            raise ServiceFailed(lines[-1] if lines else f"the exchange's process ended with exit code {code}")
+            raise ServiceFailed(lines[-1] if lines else f"the process of {self._module} ended with exit code {code}")
 
     def __enter__(self) -> Life:
         return self

@@ -6,8 +6,7 @@ It sends the commands of the flow file from number FIRST on, `IN_FLIGHT` of them
 in a session of its own and each under an idempotency key that is its number in the flow. A command is *acknowledged*
 when its answer has come back, which is after its batch was synced and applied; only then is a line about it written.
 
-Every message is one line of JSON on standard output, in the order of things; a line that was cut short was never sent.
-The process that reads them may kill this one at any time. That is the point of it.
+The process that reads its messages may kill this one at any time. That is the point of it.
 """
 
 from __future__ import annotations
@@ -25,72 +24,24 @@ import rsm
 from demos.orderbook.desk import Answer
 from demos.orderbook.flowgen import INSTRUMENTS, TRADERS, Command
 from demos.orderbook.machine import OrderBook
+from demos.orderbook.messages import (
+    ACKNOWLEDGED_PER_LINE_MAX,
+    Acknowledged,
+    Closing,
+    Found,
+    Looked,
+    Opened,
+    Traded,
+    say,
+)
 from demos.orderbook.records import Report
-from demos.orderbook.survey import MarketView, Survey, survey, view
+from demos.orderbook.survey import survey, view
 
 # Commands on their way: enough to fill batches, few enough that a kill leaves a handful of batches in doubt.
 IN_FLIGHT: Final = 512
-# Acknowledgements told at once.
-ACKNOWLEDGED_PER_LINE_MAX: Final = 256
 # How often the books are looked at for drawing, and how deep.
 LOOK_SECONDS: Final = 0.12
 LOOK_LEVELS: Final = 24
-
-
-class Message(msgspec.Struct, tag=True, frozen=True):
-    """Base of what the service says."""
-
-
-class Opened(Message, frozen=True):
-    """The machine is open: recovered, if there was anything. `warnings`: what the library's log said meanwhile."""
-
-    seconds: float
-    warnings: list[str]
-    index: int
-    log_bytes: int
-
-
-class Found(Message, frozen=True):
-    """What the machine holds: a survey, and the reports that it still keeps, oldest first."""
-
-    survey: Survey
-    reports: list[Report]
-    repeated: int  # reports whose identity is not above that of the one before
-
-
-class Acknowledged(Message, frozen=True):
-    """The answers to the commands from number `first` on. `sent`: how many have been sent in all."""
-
-    first: int
-    answers: list[Answer]
-    sent: int
-
-
-class Looked(Message, frozen=True):
-    """The exchange while it trades."""
-
-    index: int
-    root: str
-    log_bytes: int
-    markets: list[MarketView]
-
-
-class Traded(Message, frozen=True):
-    """The flow has ended, `seconds` after its first command was sent."""
-
-    commands: int
-    seconds: float
-
-
-class Closing(Message, frozen=True):
-    """The last words: a snapshot was written at `index`, where the state had this root."""
-
-    index: int
-    root: str
-    log_bytes: int
-
-
-Said = Opened | Found | Acknowledged | Looked | Traded | Closing
 
 
 class Warnings(logging.Handler):
@@ -109,7 +60,6 @@ class Service:
     """A machine, its clients, and the line to whoever reads."""
 
     def __init__(self, directory: Path) -> None:
-        self._encode = msgspec.json.Encoder().encode
         warnings = Warnings()
         log = logging.getLogger("rsm")
         log.addHandler(warnings)
@@ -120,12 +70,7 @@ class Service:
         # The operator has the session that came with the machine; every trader opens one in its own name.
         self.sessions = [self.client, *(self.client.session(principal=name) for name in TRADERS[1:])]
         status = self.client.status()
-        self.say(Opened(seconds, warnings.lines, status.index, status.log_bytes))
-
-    def say(self, message: Said) -> None:
-        """Write one message."""
-        sys.stdout.buffer.write(self._encode(message) + b"\n")
-        sys.stdout.buffer.flush()
+        say(Opened(seconds, warnings.lines, status.index, status.log_bytes))
 
     def find(self) -> None:
         """Say what the machine holds."""
@@ -136,7 +81,7 @@ class Service:
             repeated += event.identity <= last
             last = event.identity
             reports.append(event.value)
-        self.say(Found(survey(self.client), reports, repeated))
+        say(Found(survey(self.client), reports, repeated))
 
     def _kept_events(self) -> list[rsm.Event]:
         return list(self.client.events())
@@ -158,27 +103,27 @@ class Service:
                 continue
             answers.append(flying.popleft().result())
             if len(answers) == ACKNOWLEDGED_PER_LINE_MAX or not flying:
-                self.say(Acknowledged(told, answers, min(number + 1, len(commands))))
+                say(Acknowledged(told, answers, min(number + 1, len(commands))))
                 told += len(answers)
                 answers = []
                 now = time.perf_counter()
                 if now - looked > LOOK_SECONDS:
                     self.look()
                     looked = time.perf_counter()
-        self.say(Traded(len(commands) - first, time.perf_counter() - began))
+        say(Traded(len(commands) - first, time.perf_counter() - began))
         self.look()
 
     def look(self) -> None:
         """Say how the books stand."""
         status = self.client.status()
         markets = [view(self.client, instrument.number, LOOK_LEVELS) for instrument in INSTRUMENTS]
-        self.say(Looked(status.index, status.root, status.log_bytes, markets))
+        say(Looked(status.index, status.root, status.log_bytes, markets))
 
     def close(self) -> None:
         """Write a snapshot, say its root, and end."""
         index = self.client.snapshot()
         status = self.client.status()
-        self.say(Closing(index, status.root, status.log_bytes))
+        say(Closing(index, status.root, status.log_bytes))
         for session in reversed(self.sessions):
             session.close()
 

@@ -13,8 +13,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from demos.orderbook.flowgen import INSTRUMENTS, TRADERS
-from demos.orderbook.records import BUY, SELL, Market, OpenOrder, Record, Tape
+from demos.orderbook.flowgen import INSTRUMENTS, TRADERS, Instrument
+from demos.orderbook.records import BUY, NOBODY, SELL, Market, OpenOrder, Record, Tape
 
 # More levels than any book of the show has.
 LEVELS_ALL: Final = 1_000_000
@@ -41,10 +41,13 @@ class MarketView(Record, frozen=True):
 
 
 class Survey(Record, frozen=True):
-    """Every market in the order of INSTRUMENTS, and every trader's live orders in full, oldest first."""
+    """Markets by symbol, and the live orders of each trader in full, oldest first, by name.
 
-    markets: list[MarketView]
-    orders: list[list[OpenOrder]]
+    Whose an order is stands there; the number that the machine gave its owner does not, since it says who came first.
+    """
+
+    markets: dict[str, MarketView]
+    orders: dict[str, list[OpenOrder]]
 
     @property
     def digest(self) -> str:
@@ -54,12 +57,12 @@ class Survey(Record, frozen=True):
     @property
     def trades(self) -> int:
         """Trades since the opening, in all markets."""
-        return sum(view.tape.trades for view in self.markets if view.tape is not None)
+        return sum(view.tape.trades for view in self.markets.values() if view.tape is not None)
 
     @property
     def live(self) -> int:
         """Orders that rest or wait."""
-        return sum(len(orders) for orders in self.orders)
+        return sum(map(len, self.orders.values()))
 
 
 def view(exchange: Exchange, instrument: int, levels_max: int) -> MarketView:
@@ -72,23 +75,28 @@ def view(exchange: Exchange, instrument: int, levels_max: int) -> MarketView:
     )
 
 
-def survey(exchange: Exchange) -> Survey:
+def survey(
+    exchange: Exchange, instruments: Sequence[Instrument] = INSTRUMENTS, traders: Sequence[str] = TRADERS[1:]
+) -> Survey:
     """All of an exchange. Nothing may be on its way to it meanwhile: each query sees the state as it then is."""
     return Survey(
-        [view(exchange, instrument.number, LEVELS_ALL) for instrument in INSTRUMENTS],
-        [list(exchange.open_orders(trader)) for trader in TRADERS[1:]],
+        {instrument.symbol: view(exchange, instrument.number, LEVELS_ALL) for instrument in instruments},
+        {
+            trader: [msgspec.structs.replace(order, owner=NOBODY) for order in exchange.open_orders(trader)]
+            for trader in traders
+        },
     )
 
 
 def difference(ours: Survey, theirs: Survey) -> str:
-    """Where two surveys first differ, in words; empty if they do not."""
-    for instrument, one, other in zip(INSTRUMENTS, ours.markets, theirs.markets, strict=True):
+    """Where two surveys of the same markets and traders first differ, in words; empty if they do not."""
+    for symbol, market in ours.markets.items():
         for name in ("market", "tape", "bids", "asks"):
-            found = _difference(getattr(one, name), getattr(other, name))
+            found = _difference(getattr(market, name), getattr(theirs.markets[symbol], name))
             if found:
-                return f"{instrument.symbol} {name}{found}"
-    for trader, orders, others in zip(TRADERS[1:], ours.orders, theirs.orders, strict=True):
-        found = _difference(orders, others)
+                return f"{symbol} {name}{found}"
+    for trader, orders in ours.orders.items():
+        found = _difference(orders, theirs.orders[trader])
         if found:
             return f"orders of {trader}{found}"
     return ""

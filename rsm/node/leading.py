@@ -65,6 +65,7 @@ class Leading:
         self.replica = replica
         self.proposed: dict[int, Proposed] = {}
         self.commands = 0  # taken into batches so far, for the statistics
+        self.refusals = 0  # of requests, because too many waited
         self.observe: Callable[[int, float], None] = lambda _commands, _seconds: None  # told of each batch's way
         self._engine = engine
         self._node_id = node_id
@@ -95,6 +96,7 @@ class Leading:
             self._queued_commands + len(request.decoded) > CLUSTER_COMMANDS_IN_FLIGHT_MAX
             or self._queued_bytes + len(request.items) > CLUSTER_BYTES_IN_FLIGHT_MAX
         ):
+            self.refusals += 1
             request.fail(Busy(f"{self._queued_commands} commands are waiting", retry_seconds=0.05))
         else:
             self._queue.append(request)
@@ -223,6 +225,7 @@ class Leading:
             self._propose([], FLAG_HASH_POINT, now)
         elif due is not None and self._clock is not None and due <= self._clock.at(now) and self._tick_from <= now:
             self._tick_from = now + TICK_SECONDS_MIN
+            self._hash_by = self._hash_by or now + IDLE_HASH_SECONDS  # timers change the state too
             self._propose([], 0, now)
 
     def next_wake(self, now: float) -> float:

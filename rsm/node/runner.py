@@ -492,6 +492,7 @@ class Runner:
         replica, journal, configuration = member.replica, member.journal, member.configuration
         root_index = max(replica.roots, default=0)
         leader = self.leader
+        self._count(member)
         confirmed = replica.confirmed_index
         return NodeStatus(
             node_id=member.node_id,
@@ -529,6 +530,15 @@ class Runner:
                 sorted(name for name, query in replica.definition.queries.items() if query.is_stream)
             ),
         )
+
+    def _count(self, member: Member) -> None:
+        """Bring the metrics up to date that nobody counts as they happen; whoever scrapes asks for the status."""
+        metrics, links = self.metrics, self._transport.stats.values()
+        metrics.elections_total = member.elections
+        metrics.busy_total = member.leading.refusals
+        metrics.bytes_in_total = sum(link.bytes_in for link in links)
+        metrics.bytes_out_total = sum(link.bytes_out for link in links)
+        metrics.refused_connections_total = self._transport.limiter.refused + self._server.limiter.refused
 
     def _peer_status(self, member: Member, configuration: Configuration) -> tuple[PeerStatus, ...]:
         peers = []

@@ -102,9 +102,9 @@ class Metrics(Collector):
     def __init__(self, status: StatusSource) -> None:
         self.commands_total = 0  # applied here
         self.batches_total = 0
-        self.elections_total = 0  # that this node held
+        self.elections_total = 0  # that this node won
         self.leader_changes_total = 0  # that it saw
-        self.bytes_in_total = 0  # from peers and clients
+        self.bytes_in_total = 0  # from other nodes
         self.bytes_out_total = 0
         self.busy_total = 0  # commands and reads refused because a queue was full
         self.refused_connections_total = 0
@@ -136,10 +136,10 @@ class Metrics(Collector):
         for name, text, value in (
             ("rsm_commands", "Commands applied.", self.commands_total),
             ("rsm_batches", "Batches applied.", self.batches_total),
-            ("rsm_elections", "Elections that this node held.", self.elections_total),
+            ("rsm_elections", "Elections that this node won.", self.elections_total),
             ("rsm_leader_changes", "Changes of leader that this node saw.", self.leader_changes_total),
-            ("rsm_received_bytes", "Bytes from peers and clients.", self.bytes_in_total),
-            ("rsm_sent_bytes", "Bytes to peers and clients.", self.bytes_out_total),
+            ("rsm_received_bytes", "Bytes from other nodes.", self.bytes_in_total),
+            ("rsm_sent_bytes", "Bytes to other nodes.", self.bytes_out_total),
             ("rsm_busy", "Commands and reads refused because a queue was full.", self.busy_total),
             ("rsm_refused_connections", "Connections refused.", self.refused_connections_total),
         ):
