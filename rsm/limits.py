@@ -170,8 +170,8 @@ QUERY_SLICE_ITEMS: Final = 256
 
 # Members of one cluster, learners included (the Raft dissertation calls five usual and nine many).
 MEMBERS_MAX: Final = 64
-# One message between members: a full entry, or an append of several, and its head.
-PEER_MESSAGE_BYTES_MAX: Final = 8 * 1024 * 1024
+# One message between members, who have shown who they are: the largest record of a snapshot, one leaf, and its head.
+PEER_MESSAGE_BYTES_MAX: Final = 65 * 1024 * 1024
 # Entries of one AppendEntries, in bytes; at least one entry travels (etcd: 1 MiB a message).
 APPEND_MESSAGE_BYTES_MAX: Final = 1024 * 1024
 # Bytes sent to a follower and not acknowledged yet; then the leader waits for it (etcd bounds 256 messages).

@@ -1,13 +1,14 @@
 """What the durable machine is held to: the flow's own story, and the checks that compare the two.
 
 A `Story` is a flow with everything that an undisturbed exchange on plain containers says to it: the answer to each
-command, and each report in order. Since every command but a few of the operator's makes a report, the reports that a
+command, and each report in order. A cluster trades several at once, in different markets. Since every command but a few of the operator's makes a report, the reports that a
 machine holds tell after which command of the flow it stands; then its whole survey must be that of a plain desk after
 the same commands.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +16,9 @@ from typing import NamedTuple
 import msgspec
 
 from demos.orderbook.desk import Answer, Desk
-from demos.orderbook.flowgen import TRADERS, Command, Step
+from demos.orderbook.flowgen import Command, Flow, Step
 from demos.orderbook.records import Report
-from demos.orderbook.survey import Survey, difference, survey
+from demos.orderbook.survey import Exchange, Survey, difference, survey
 
 
 class Check(NamedTuple):
@@ -35,8 +36,10 @@ class CheckFailed(Exception):
 class Story:
     """A flow and what it makes. `ends[n]`: how many reports the first n commands make."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, flow: Flow) -> None:
+        self.desk = flow.desk
+        self.instruments = flow.instruments
+        self.principals = flow.traders
         self.commands: list[Command] = []
         self.answers: list[Answer] = []
         self.ends = [0]
@@ -51,6 +54,10 @@ class Story:
         self.commands.append(step.command)
         self.answers.append(step.answer)
         self.ends.append(len(self.desk.reports))
+
+    def survey(self, exchange: Exchange) -> Survey:
+        """What an exchange holds of this flow's markets and traders."""
+        return survey(exchange, self.instruments, [name for name in dict.fromkeys(self.principals) if name])
 
     def write(self, path: Path) -> None:
         """Write the commands for the process that will trade them."""
@@ -68,18 +75,24 @@ class Replay:
     def survey_after(self, count: int) -> Survey:
         """The survey after the first `count` commands; `count` must not fall from call to call."""
         for command in self._story.commands[self._at : count]:
-            self._desk.run(TRADERS[command.trader], command.name, command.values)
+            self._desk.run(self._story.principals[command.trader], command.name, command.values)
         self._at = count
-        return survey(self._desk)
+        return self._story.survey(self._desk)
 
 
 class Audit:
     """The checks of one show, in order; the first that does not hold raises `CheckFailed`."""
 
-    def __init__(self, story: Story) -> None:
-        self.story = story
+    def __init__(self, *stories: Story) -> None:
+        self.stories = stories
         self.checks: list[Check] = []
         self.compared: set[range] = set()  # of reports
+
+    @property
+    def story(self) -> Story:
+        """The one flow of a single process."""
+        (story,) = self.stories
+        return story
 
     def check(self, name: str, held: bool, found: str, otherwise: str = "") -> None:
         """Note one check; `otherwise` is said instead if it does not hold."""
@@ -141,54 +154,72 @@ class Audit:
 
     # --- at the end ---------------------------------------------------------------------------------------------------
 
-    def sent_again(self, answers: Sequence[Answer], first: int, recovered: int, acknowledged: int) -> None:
-        """The commands that were applied before and sent again got their first answers."""
-        again = range(first, recovered)
-        wrong = [number for number in again if answers[number - first] != self.story.answers[number]]
+    def sent_again(self, first: Sequence[int], answers: Sequence[Sequence[Answer]], what: str) -> None:
+        """Commands that had been applied and were sent again got their first answers: of each story those from its
+        number `first` on.
+        """
+        wrong = [
+            (again, start + number)
+            for start, again, story in zip(first, answers, self.stories, strict=True)
+            for number, answer in enumerate(again)
+            if answer != story.answers[start + number]
+        ]
+        count = sum(map(len, answers))
         self.check(
             "once each",
-            not wrong,
-            f"{len(again):,} were sent again under their keys, {recovered - acknowledged:,} of them in doubt: each got "
-            "its first answer, none ran twice",
-            f"command {min(wrong, default=0):,}, sent again, was answered otherwise than before",
+            not wrong and count > 0,
+            f"{count:,} were sent again under their keys, {what}: each got its first answer, none ran twice",
+            f"command {wrong[0][1]:,}, sent again, was answered otherwise than before" if wrong else "none was sent",
         )
 
-    def answered(self, answers: Sequence[Answer]) -> None:
-        """Every answer that was given is the undisturbed exchange's."""
-        wrong = next(
-            (n for n, pair in enumerate(zip(answers, self.story.answers, strict=False)) if pair[0] != pair[1]), None
+    def answered(self, answers: Sequence[Sequence[Answer]]) -> None:
+        """Every command of every story was answered, and as the undisturbed exchange answers it."""
+        given, due = sum(map(len, answers)), sum(len(story.answers) for story in self.stories)
+        strange = (
+            f"command {number:,} was answered {ours}, not {its}"
+            for mine, story in zip(answers, self.stories, strict=True)
+            for number, (ours, its) in enumerate(zip(mine, story.answers, strict=False))
+            if ours != its
         )
+        wrong = next(strange, "" if given == due else f"{given:,} answers for {due:,} commands")
+        self.check("same answers", not wrong, f"{given:,} of {due:,} equal", wrong)
+
+    def same_books(self, held: Sequence[Survey]) -> str:
+        """The books at the end are the stories'; returns their digest."""
+        ours = [story.survey(story.desk) for story in self.stories]
+        where = next(filter(None, map(difference, held, ours)), "")
+        digest = hashlib.sha256("".join(survey.digest for survey in held).encode()).hexdigest()
+        live, trades = sum(survey.live for survey in held), sum(survey.trades for survey in held)
         self.check(
-            "same answers",
-            wrong is None and len(answers) == len(self.story.answers),
-            f"{len(answers):,} of {len(self.story.answers):,} equal",
-            f"{len(answers):,} answers for {len(self.story.answers):,} commands"
-            if wrong is None
-            else f"command {wrong:,} was answered {answers[wrong]}, not {self.story.answers[wrong]}",
+            "same books",
+            [survey.digest for survey in held] == [survey.digest for survey in ours],
+            f"{live:,} orders, all levels, {trades:,} trades: sha256 {digest[:12]} in both",
+            where,
         )
+        return digest
+
+    def same_reports(self, reports: Sequence[Sequence[Report]], repeated: int, found: str) -> None:
+        """Reports, by story, each to be its last ones."""
+        wrong = next(
+            (
+                f"the last {len(made):,} reports are not the flow's last of {len(story.reports):,}"
+                for made, story in zip(reports, self.stories, strict=True)
+                if not made or story.reports[-len(made) :] != made
+            ),
+            f"{repeated} reports came twice or out of order" if repeated else "",
+        )
+        self.check("same reports", not wrong, found, wrong)
 
     def ended(self, reports: Sequence[Report], repeated: int, held: Survey) -> str:
         """The books and the reports at the end are the story's; returns the digest of the books."""
-        ours = survey(self.story.desk)
-        where = difference(held, ours)
-        self.check(
-            "same books",
-            held.digest == ours.digest,
-            f"{held.live:,} orders, all levels, {held.trades:,} trades: sha256 {held.digest[:12]} in both",
-            where,
-        )
+        digest = self.same_books([held])
         self._note(reports, len(self.story.reports))
-        self.check(
-            "same reports",
-            self.story.reports[-len(reports) :] == reports and not repeated,
-            self._covered(),
-            f"the last {len(reports):,} reports are not the flow's, or {repeated} came twice",
-        )
-        return held.digest
+        self.same_reports([reports], repeated, self._covered())
+        return digest
 
     def reopened(self, reports: Sequence[Report], held: Survey, seconds: float) -> None:
         """The snapshot opens to the same books and reports."""
-        ours = survey(self.story.desk)
+        ours = self.story.survey(self.story.desk)
         self.check(
             "same from the snapshot",
             held.digest == ours.digest and self.story.reports[-len(reports) :] == reports,

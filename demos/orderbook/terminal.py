@@ -1,8 +1,8 @@
-"""The show's screen: the stages of the run, figures, ladders side by side, depth and the last trades.
+"""The show's screen: the stages of the run, and below them whatever a kind of show has to show.
 
 A `Board` holds what is known and draws itself whenever it is asked, as large as the room allows. On a terminal it is
-redrawn in place while things happen; elsewhere each stage leaves its line when it is over, and the board is drawn once,
-at the end, without a control code. The board knows nothing of processes or logs: `show.py` tells it.
+redrawn in place while things happen; elsewhere each stage leaves its line when it is over, and the rest is drawn once, at
+the end, without a control code. A board knows nothing of processes or logs: who runs the show tells it.
 """
 
 from __future__ import annotations
@@ -16,28 +16,17 @@ from typing import Final, Literal
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
-from rich.styled import Styled
 from rich.text import Text
 
-from demos.orderbook.drawing import ASCII, UNICODE, Glyphs, depth, ladder, size, trade
-from demos.orderbook.flowgen import INSTRUMENTS
-from demos.orderbook.records import BUY, SELL, Traded
-from demos.orderbook.survey import MarketView
+from demos.orderbook.drawing import ASCII, UNICODE, Glyphs
 
 WIDTH_MIN: Final = 60
 WIDTH_MAX: Final = 140
-# A ladder with its gap, when bars are still to be told apart.
-LADDER_CELLS_MIN: Final = 20
-LEVELS_MIN: Final = 2
-# Rather more levels than a depth curve beside fewer.
-LEVELS_WITH_DEPTH_MIN: Final = 5
-LEVELS_MAX: Final = 8
-DEPTH_LINES_MIN: Final = 5
-DEPTH_LINES_MAX: Final = 9
+# Lines of a board that is left behind, which may scroll.
+FINAL_LINES: Final = 33
 # Frames a second: each costs a few milliseconds of the second core.
 FRAMES_PER_SECOND: Final = 8
-# Prices remembered for sparklines, and seconds over which the rate is taken.
-COURSE_MAX: Final = 64
+# Seconds over which the rate is taken.
 RATE_SECONDS: Final = 1.5
 
 State = Literal["waiting", "running", "held", "failed"]
@@ -58,7 +47,7 @@ class Stage:
 
 
 class Board:
-    """Everything on the screen."""
+    """Heading, stages and pace; kinds of boards add a body to it."""
 
     def __init__(self, console: Console, heading: str, note: str, titles: Sequence[str]) -> None:
         self.console = console
@@ -70,13 +59,11 @@ class Board:
         self.is_alive = False
         self.acknowledged = 0
         self.sent = 0
-        self.index = 0
-        self.root = ""
-        self.log_bytes = 0
-        self.markets: list[MarketView] = []
-        self.trades: deque[Traded] = deque(maxlen=DEPTH_LINES_MAX)
-        self._courses: list[deque[int]] = [deque(maxlen=COURSE_MAX) for _ in INSTRUMENTS]
         self._pace: deque[tuple[float, int]] = deque()
+
+    def body(self, width: int, room: int) -> Iterator[RenderableType]:
+        """What stands below the stages, in at most `room` lines of `width` cells."""
+        yield from ()
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
@@ -120,20 +107,6 @@ class Board:
             if not self.is_live:
                 self.console.print(self._stages([stage], self.width))
 
-    def look(self, markets: list[MarketView]) -> None:
-        """Take in how the books stand now."""
-        for instrument, course, before, view in zip(
-            INSTRUMENTS, self._courses, [*self.markets, *[None] * len(markets)], markets, strict=False
-        ):
-            tape = view.tape
-            if tape is None or not tape.last:
-                continue
-            if before is None or before.tape is None or before.tape.trades != tape.trades:
-                side = SELL if course and tape.last < course[-1] else BUY
-                self.trades.append(Traded(instrument.number, tape.last, tape.last_quantity, 0, 0, side))
-            course.append(tape.last)
-        self.markets = markets
-
     def pace(self, acknowledged: int, sent: int) -> None:
         """Take in how far the flow has come."""
         self.acknowledged, self.sent = acknowledged, sent
@@ -157,13 +130,11 @@ class Board:
         room = console.height - 1
         yield self._header(width)
         yield self._stages(self.stages, width)
-        # Books of a process that is no more are drawn dimly.
-        style = "" if self.is_alive else "dim"
-        yield from self._books(width, room - 2 - len(self.stages), style)
+        yield from self.body(width, room - 2 - len(self.stages))
 
     def final(self) -> Group:
         """The board as it is left behind: without stages, as tall as it likes."""
-        return Group(*self._books(self.width, 2 * LEVELS_MAX + DEPTH_LINES_MAX + 8, ""))
+        return Group(*self.body(self.width, FINAL_LINES))
 
     @property
     def width(self) -> int:
@@ -209,60 +180,6 @@ class Board:
         line.append(self.glyphs.line * (cells - full), "dim")
         line.append(count)
         return line
-
-    def _books(self, width: int, room: int, style: str) -> Iterator[RenderableType]:
-        if not self.markets:
-            return
-        yield Text(self.glyphs.line * width, "dim")
-        yield self._figures(width)
-        yield Text("")
-        # Ladders first: they take 2 lines besides their levels. Depth needs an empty line and enough height to be read.
-        room -= 4
-        levels = max(LEVELS_MIN, min(LEVELS_MAX, (room - 2) // 2))
-        if room >= 2 * LEVELS_WITH_DEPTH_MIN + DEPTH_LINES_MIN + 3:
-            levels = max(LEVELS_WITH_DEPTH_MIN, min(levels, (room - DEPTH_LINES_MIN - 3) // 2))
-        yield Styled(self._ladders(width, levels), style)
-        lines = min(room - 3 - 2 * levels, DEPTH_LINES_MAX)
-        if lines >= DEPTH_LINES_MIN:
-            yield Text("")
-            yield Styled(self._depths(width, lines), style)
-
-    def _figures(self, width: int) -> Text:
-        figures = {
-            "acknowledged": f"{self.acknowledged:,}",
-            "in flight": f"{self.sent - self.acknowledged:,}",
-            "commands/s": f"{self.rate():,}" if self.is_alive else self.glyphs.line,
-            "log index": f"{self.index:,}",
-            "log": size(self.log_bytes),
-            "state root": f"{self.root[:12]}{self.glyphs.dots}" if self.root else self.glyphs.line,
-        }
-        style = "bold" if self.is_alive else "dim"
-        columns = [[Text(name, "dim"), Text(value, style)] for name, value in figures.items()]
-        # On a narrow screen the last ones give way.
-        while (taken := sum(max(map(len, column)) for column in columns)) + 2 * len(columns) > width:
-            columns.pop()
-        return beside(columns, max(2, (width - 2 - taken) // (len(columns) - 1)))
-
-    def _ladders(self, width: int, levels: int) -> Text:
-        gap = 2 if width < 100 else 4
-        shown = min(len(INSTRUMENTS), width // LADDER_CELLS_MIN)
-        cells = (width - 2 - gap * (shown - 1)) // shown
-        books = list(zip(INSTRUMENTS, self.markets, self._courses, strict=True))[:shown]
-        return beside([ladder(*book, cells, levels, self.glyphs) for book in books], gap)
-
-    def _depths(self, width: int, lines: int) -> Text:
-        """Depth of the busiest markets, as many as have room, and the last trades."""
-        taken = 25
-        charts = 1 if width < 120 else 2
-        cells = (width - 2 - taken) // charts - 3
-        columns = [
-            [Text(f"{instrument.symbol} depth", "dim"), *depth(instrument, view, cells, lines - 1, self.glyphs)]
-            for instrument, view in list(zip(INSTRUMENTS, self.markets, strict=True))[:charts]
-        ]
-        by_number = {instrument.number: instrument for instrument in INSTRUMENTS}
-        tape = [trade(by_number[made.instrument], made, self.glyphs) for made in reversed(self.trades)]
-        columns.append([Text("last trades", "dim"), *tape, *[Text("")] * lines][:lines])
-        return beside(columns, 3)
 
 
 def beside(columns: Sequence[Sequence[Text]], gap: int) -> Text:

@@ -17,7 +17,7 @@ from demos.orderbook.desk import Answer
 from demos.orderbook.flowgen import INSTRUMENTS, TRADERS, Flow
 from demos.orderbook.lives import Life, ServiceFailed
 from demos.orderbook.records import Traded as Trade
-from demos.orderbook.service import Acknowledged, Closing, Found, Looked, Message, Opened, Said, Traded
+from demos.orderbook.messages import Acknowledged, Closing, Found, Looked, Message, Opened, Said, Traded
 from demos.orderbook.terminal import Board, Stage
 
 M = TypeVar("M", bound=Message)
@@ -44,7 +44,7 @@ class Trial:
         self.machine = machine
         self.flow = flow
         self.board = board
-        self.audit = Audit(Story(Flow(seed).desk))
+        self.audit = Audit()
         self.facts: dict[str, Any] = {"seed": seed, "commands": commands, "durability": "fsync"}
         self._answers: list[Answer] = []
 
@@ -60,7 +60,7 @@ class Trial:
 
     def _write(self, stage: Stage) -> None:
         flow = Flow(self.seed)
-        story = Story(flow.desk)
+        story = Story(flow)
         for step in flow.steps(self.commands):
             story.add(step)
             stage.done += 1
@@ -73,7 +73,7 @@ class Trial:
     def _first_life(self) -> None:
         """Trade until half of the flow is acknowledged; then kill, and hear out what was said before."""
         board = self.board
-        with Life(self.machine, self.flow, 0) as life:
+        with Life("service", self.machine, self.flow, 0) as life:
             with board.stage(1, self.commands) as stage:
                 began = 0.0
                 for said in life:
@@ -111,7 +111,7 @@ class Trial:
         board, audit = self.board, self.audit
         acknowledged = len(self._answers)
         first = max(0, acknowledged - REPEATED)
-        with Life(self.machine, self.flow, first) as life:
+        with Life("service", self.machine, self.flow, first) as life:
             messages = iter(life)
             with board.stage(3) as stage:
                 replay = Replay(audit.story)
@@ -138,8 +138,8 @@ class Trial:
                 else:
                     life.finish()
                     raise ServiceFailed("the exchange's process ended before the flow did")
-                audit.sent_again(again, first, recovered, acknowledged)
-                audit.answered([*self._answers[:first], *again])
+                audit.sent_again([first], [again[: recovered - first]], f"{recovered - acknowledged:,} of them in doubt")
+                audit.answered([[*self._answers[:first], *again]])
                 ended = self._next(life, messages, Found)
                 digest = audit.ended(ended.reports, ended.repeated, ended.survey)
                 self._next(life, messages, Closing)
@@ -158,7 +158,7 @@ class Trial:
 
     def _third_life(self) -> None:
         """Open what the second process left, and look."""
-        with self.board.stage(5) as stage, Life(self.machine, self.flow, self.commands) as life:
+        with self.board.stage(5) as stage, Life("service", self.machine, self.flow, self.commands) as life:
             messages = iter(life)
             opened = self._next(life, messages, Opened)
             found = self._next(life, messages, Found)

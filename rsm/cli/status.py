@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["node_rows", "rich_table", "status", "verdict", "watch"]
 
-# How often a watched cluster is asked, and how long a node may then take: one that hangs must not hold up the others.
+# How often a watched cluster is asked unless told otherwise, and how long a node may then take: one that hangs must not hold up the others.
 WATCH_SECONDS: Final = 1.0
 WATCH_ANSWER_SECONDS: Final = 1.0
 
@@ -32,7 +32,15 @@ COLUMNS: Final = ("node", "address", "role", "term", "commit", "applied", "lag",
 @click.argument("addresses", metavar="[ADDR]...", nargs=-1)
 @access_options
 @json_option("Print one JSON document; with --watch, JSON Lines.")
-@click.option("--watch", "is_watching", is_flag=True, help="Go on asking every second, until interrupted.")
+@click.option("--watch", "is_watching", is_flag=True, help="Go on asking, until interrupted.")
+@click.option(
+    "--every",
+    "seconds",
+    metavar="SECONDS",
+    type=click.FloatRange(0.05, 3600),
+    default=WATCH_SECONDS,
+    help="How often, with --watch; every second if not given.",
+)
 def status(
     addresses: tuple[str, ...],
     ca: str | None,
@@ -40,6 +48,7 @@ def status(
     key: str | None,
     as_json: bool,
     is_watching: bool,
+    seconds: float,
 ) -> int:
     """Show the members of a running cluster.
 
@@ -51,7 +60,7 @@ def status(
     """
     access = find_access(addresses, ca, certificate, key)
     if is_watching:
-        return watch(access, as_json=as_json)
+        return watch(access, as_json=as_json, seconds=seconds)
     found = survey(access)
     code = exit_code_of(found)
     if as_json:
@@ -166,8 +175,8 @@ class Rates:
         return rates
 
 
-def watch(access: Access, *, as_json: bool, sleep: Callable[[float], Any] = time.sleep) -> int:
-    """Ask again and again until interrupted; the exit code is that of the last answers."""
+def watch(access: Access, *, as_json: bool, seconds: float, sleep: Callable[[float], Any] = time.sleep) -> int:
+    """Ask every so many seconds until interrupted; the exit code is that of the last answers."""
     code, rates = UNCHECKED, Rates()
     live = None
     try:
@@ -187,7 +196,7 @@ def watch(access: Access, *, as_json: bool, sleep: Callable[[float], Any] = time
                 table(node_rows(found))
                 print_line(verdict(found) + "\n")
             sys.stdout.flush()
-            sleep(WATCH_SECONDS)
+            sleep(seconds)
     except KeyboardInterrupt:
         return code
     finally:

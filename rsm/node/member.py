@@ -472,8 +472,6 @@ class Member:
             )
         if applied.root is not None:
             self.snapshots.at_hash_point()
-        # The leader's own confirmations ask for no root of their own: that would never end.
-        has_commands = proposed is not None and len(applied.answers) > proposed.ahead
         is_quiet = proposed is not None and proposed.is_quiet
         self.leading.applied(entry.index, applied.root, is_quiet=is_quiet, now=self._now)
         if proposed is not None:

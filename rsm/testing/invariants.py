@@ -8,6 +8,7 @@ often the bytes that would survive a power cut are read back from the simulated 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
@@ -15,7 +16,7 @@ import msgspec
 
 from rsm.codec.chain import ZERO_CHAIN, next_chain
 from rsm.codec.record import Entry, RecordKind
-from rsm.errors import RsmError
+from rsm.errors import BadBytes, RsmError
 from rsm.machine.machine import StateMachine
 from rsm.node.disk import Disk
 from rsm.node.journal import Journal
@@ -25,7 +26,7 @@ from rsm.replica.batch import decode_batch
 from rsm.replica.replica import Replica
 from rsm.testing.workload import Call
 
-__all__ = ["UNCHECKED", "Judge", "Observed", "Violation", "survives"]
+__all__ = ["UNCHECKED", "Judge", "Observed", "Violation", "chain_of", "survives"]
 
 # The rule of a "violation" that is none: something could not be checked.
 UNCHECKED: Final = "unchecked"
@@ -151,7 +152,7 @@ class Judge:
                 [node],
                 journal.last_index + 1,
             )
-        elif journal.first_index <= last + 1 and journal.chain_at(last) != self.chains[last]:
+        elif chain_of(journal, last) not in (None, self.chains[last]):
             self.broken("leader completeness", f"the leader of term {member.term} holds another log", [node], last)
 
     def _see_applied(self, node: int, before: int, member: Observed) -> None:
@@ -163,8 +164,9 @@ class Judge:
             if journal.first_index > self.last_index + 1:
                 self.broken("state machine safety", "applied what no node has logged", [node], applied)
                 return
-            self._extend(node, journal.read(self.last_index + 1, applied))
-        if applied >= journal.first_index - 1 and journal.chain_at(applied) != self.chains[applied]:
+            with contextlib.suppress(BadBytes):  # flipped bits: another node will show what is there
+                self._extend(node, journal.read(self.last_index + 1, applied))
+        if applied <= self.last_index and chain_of(journal, applied) not in (None, self.chains[applied]):
             self.broken("state machine safety", "applied another log than the others", [node], applied)
         for index, root in member.replica.roots.items():
             if index <= before and index in self.roots:
@@ -258,6 +260,18 @@ class Judge:
                     [],
                     index,
                 )
+
+
+def chain_of(journal: Journal, index: int) -> bytes | None:
+    """The chain after an entry; None where the log does not reach, or is damaged."""
+    if index == journal.last_index:
+        return journal.last_chain
+    if not journal.first_index - 1 <= index < journal.last_index:
+        return None
+    try:
+        return journal.chain_at(index)
+    except BadBytes:
+        return None
 
 
 def survives(disk: Disk, path: str, index: int, chain: bytes) -> bool:

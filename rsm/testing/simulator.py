@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+import rsm.node.member
 from rsm.machine.machine import StateMachine
 from rsm.node.log import logger
 from rsm.node.member import MemberOptions
@@ -25,7 +26,7 @@ from rsm.raft.configuration import Configuration, Member
 from rsm.replica.answer import Status, decode
 from rsm.testing.disk import Survival
 from rsm.testing.faults import Operator
-from rsm.testing.invariants import UNCHECKED, Judge, Violation, survives
+from rsm.testing.invariants import UNCHECKED, Judge, Violation, chain_of, survives
 from rsm.testing.linearizability import Operation, Verdict, check
 from rsm.testing.network import CLIENTS_FROM, EventQueue, Network, NetworkProfile, Trace
 from rsm.testing.probe import Probe, ProbeModel, probe_call
@@ -113,7 +114,8 @@ class Simulation:
         self.processes: dict[int, Process] = {}
         for node in range(1, count + 1):
             self.add_process(node)
-        self.snapshot_log_bytes = self.chance.choice((4_000, 20_000, 1_000_000))
+        self.snapshot_log_bytes = self.chance.choice((2_000, 6_000, 20_000, 1_000_000))
+        self.segment_bytes_min = self.chance.choice((1_000, 4_000, 65_536))
         self.operator = Operator(self)
         self.fault_counts: dict[str, int] = {}
         self.faults = draw_schedule(
@@ -251,7 +253,9 @@ class Simulation:
         member = self.processes[node].member
         if member is None or index > self.judge.last_index + 1:
             return
-        chain = member.journal.chain_at(index)
+        chain = chain_of(member.journal, index)
+        if chain is None:
+            return
         self._answers += 1
         looks_at_disks = self._answers % ANSWERS_PER_DISK_CHECK == 0
         holders = []
@@ -283,7 +287,7 @@ class Simulation:
         member = process.member
         if member is None or not member.journal.is_usable or member.journal.durable_index < index:
             return False
-        return index < member.journal.first_index - 1 or member.journal.chain_at(index) == chain
+        return index < member.journal.first_index - 1 or chain_of(member.journal, index) == chain
 
     def acknowledged(self, call: Call) -> None:
         """A client was told how its command ended."""
@@ -346,7 +350,7 @@ class Simulation:
 
     def run(self) -> SimulationResult:
         """Run to the end, or to the first violation."""
-        with silent():
+        with staged(self.segment_bytes_min):
             for node in sorted(self.processes):
                 self.queue.at(0.01 * node, partial(self.processes[node].start, self.first_configuration))
             for number in range(self._client_count):
@@ -482,11 +486,15 @@ class Simulation:
 
 
 @contextlib.contextmanager
-def silent() -> Iterator[None]:
-    """Inside, nothing is logged: a run makes thousands of lines."""
+def staged(segment_bytes_min: int) -> Iterator[None]:
+    """Inside, nothing is logged (a run makes thousands of lines), and segments are small enough to be removed: a log of
+    some hundred entries would never fill one, no log would be cut, and no snapshot be sent.
+    """
+    member: Any = rsm.node.member
     target = logger.bind()._logger
-    was_disabled, target.disabled = target.disabled, True
+    before = target.disabled, member.SEGMENT_BYTES_MIN
+    target.disabled, member.SEGMENT_BYTES_MIN = True, segment_bytes_min
     try:
         yield
     finally:
-        target.disabled = was_disabled
+        target.disabled, member.SEGMENT_BYTES_MIN = before

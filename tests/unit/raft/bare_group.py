@@ -44,7 +44,7 @@ class BareGroup:
                 if peer != number:
                     self.nodes[number].connected(peer)
 
-    # --- what `rsm.raft.bare` asks of its watcher -------------------------------------------------------------------------
+    # --- what `rsm.raft.bare` asks of its watcher --------------------------------------------------------------------
 
     def send(self, sender: int, receiver: int, message: Any) -> bool:
         self.mail.append((sender, receiver, message))
@@ -56,7 +56,7 @@ class BareGroup:
     def removed(self, node: int, index: int) -> None:
         self.removed_by.append((node, index))
 
-    # --- what a test does --------------------------------------------------------------------------------------------------
+    # --- what a test does ---------------------------------------------------------------------------------------------
 
     def log(self, number: int) -> list[tuple[int, int]]:
         """Index and term of every entry."""

@@ -145,8 +145,7 @@ class Bench:
             self.wait(HEARTBEAT)
         for voter in voters:
             self.receive(voter, VoteReply(asked[0][1].term, True, True, voter in weak, 0))
-        ((_, request), *_) = self.take(RequestVote) or [(0, None)]
-        if request is not None:
+        for _, request in self.take(RequestVote)[:1]:
             for voter in voters:
                 self.receive(voter, VoteReply(request.term, False, True, voter in weak, 0))
 

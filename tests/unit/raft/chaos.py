@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from rsm.errors import CallerError
 from rsm.raft.configuration import Member
@@ -45,9 +46,7 @@ class _Storm:
             for other in others:
                 self.network.disconnect(node.number, other)
             for other in others:
-                self.network.after(
-                    self.chance.uniform(0.1, 3.0), lambda other=other: self.network.connect(node.number, other)
-                )
+                self.network.after(self.chance.uniform(0.1, 3.0), partial(self.network.connect, node.number, other))
 
     def restart(self) -> None:
         self._restart(self.any(), self.chance.choice((0.002, 0.3, 2.0)))
@@ -77,10 +76,14 @@ class _Storm:
             journal.lose_after(lost)
 
     def _may_lose(self, node: Node) -> bool:
-        """Whether what this node holds may go: fewer than half of the voters have lost something already."""
-        voters = [number for number, other in self.network.nodes.items() if other.configuration is not None]
-        marked = [number for number in voters if self.network.nodes[number].is_marked and number != node.number]
-        return len(marked) + 1 <= (len(voters) - 1) // 2
+        """Whether what this node holds may go: of the voters of any configuration that somebody holds for the latest, a
+        minority has lost something then.
+        """
+        nodes = self.network.nodes
+        lost = {number for number, other in nodes.items() if other.is_marked} | {node.number}
+        known = [other.journal.configurations() for other in nodes.values()]
+        latest = [set(found[-1][1].voters) for found in known if found]
+        return all(len(voters & lost) <= (len(voters) - 1) // 2 for voters in latest)
 
     def rot(self) -> None:
         """Durable entries are damaged: what is behind them is cut at the next start, and the node knows that."""

@@ -58,7 +58,8 @@ class Node:
         """An empty disk, as a new node has it."""
         base = (BASE, 1, self.configuration) if self.configuration is not None else (0, 0, None)
         self.journal = FakeJournal(*base)
-        self.term, self.vote = base[1], None
+        self.term = base[1]
+        self.vote: int | None = None
         self.is_marked = True  # recovering, on the disk
 
     def start(self) -> None:
@@ -191,10 +192,9 @@ class Node:
             self.is_syncing = True
             journal.begin_sync()
             self.later(network.sync_seconds(), self._end_sync)
-        if engine.is_leader:
-            if self.led_term != engine.term:
-                self.led_term = engine.term
-                network.judge.leads(self.number, engine.term, self.log, journal.first_index)
+        if engine.is_leader and self.led_term != engine.term:
+            self.led_term = engine.term
+            network.judge.leads(self.number, engine.term, self.log, journal.first_index)
         network.check(self)
 
     def _end_sync(self) -> None:

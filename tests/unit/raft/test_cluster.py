@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from rsm.codec.record import Entry, RecordKind
@@ -78,16 +79,15 @@ def test_a_vote_is_on_the_disk_before_it_is_given() -> None:
     assert [vote.granted for vote in votes(bench)] == [False, True]
 
 
-@pytest.mark.parametrize("kind", [PreVote, RequestVote])
+@pytest.mark.parametrize("is_pre", [True, False])
 @pytest.mark.parametrize(
     ("last", "granted"), [((3, 2), True), ((2, 3), True), ((4, 2), True), ((2, 2), False), ((9, 1), False)]
 )
-def test_only_a_log_that_is_as_complete_gets_a_vote(kind: type[Message], last: tuple[int, int], granted: bool) -> None:
+def test_only_a_log_that_is_as_complete_gets_a_vote(is_pre: bool, last: tuple[int, int], granted: bool) -> None:
     """The later last term wins, and of equal ones the longer log (dissertation, 3.6.1)."""
     bench = Bench(1, terms=[1, 2, 2])
     bench.wait(0.3)
-    extra = [False] if kind is RequestVote else []
-    bench.receive(2, kind(7, *last, *extra))
+    bench.receive(2, PreVote(7, *last) if is_pre else RequestVote(7, *last, False))
     assert [vote.granted for vote in votes(bench)] == [granted]
 
 
@@ -163,7 +163,7 @@ def test_a_voter_alone_in_a_configuration_that_was_replaced_does_not_elect_itsel
 
 
 def test_who_hears_a_leader_votes_for_nobody_else() -> None:
-    """Neither in a pre-vote nor in a vote, of whatever term, until the least election time-out has passed in silence."""
+    """Neither in a pre-vote nor in a vote, of whatever term, until the least time-out has passed in silence."""
     bench = Bench(1, terms=[1])
     bench.receive(2, append(1, (1, 1)))
     bench.receive(3, PreVote(9, 5, 5))
@@ -318,7 +318,7 @@ def test_the_loss_of_one_disk_loses_nothing_that_was_committed() -> None:
         benches[1].receive(2, reply)
     (heartbeat, *_) = [message for receiver, message in benches[1].take(AppendEntries) if receiver == 2]
     assert heartbeat.previous_index == 2
-    lost.receive(1, AppendEntries(*[getattr(heartbeat, name) for name in heartbeat.__struct_fields__[:-1]], ()))
+    lost.receive(1, msgspec.structs.replace(heartbeat, entries=()))
     lost.now += 5.0
     lost.take(Message)
     lost.receive(3, RequestVote(leader.term + 1, 2, leader.term, False))

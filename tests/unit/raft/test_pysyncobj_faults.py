@@ -173,10 +173,10 @@ def test_e3_a_conflicting_tail_costs_one_round_trip_a_term() -> None:
             trips += 1
             group.now += 0.2
             group.nodes[1].tick()
-            for message in group.take(2, "append_entries"):
-                group.nodes[2].received(1, message)
-            for message in group.take(1, "next_node_idx"):
-                group.nodes[1].received(2, message)
+            for sent in group.take(2, "append_entries"):
+                group.nodes[2].received(1, sent)
+            for reply in group.take(1, "next_node_idx"):
+                group.nodes[1].received(2, reply)
         fails(require_few_round_trips, trips, 1)
     leader = Bench(1, configuration_of(1, 2), terms=[2] * 30, term=2)
     follower = Bench(2, configuration_of(1, 2), terms=[1] * 30, term=2)
@@ -186,8 +186,8 @@ def test_e3_a_conflicting_tail_costs_one_round_trip_a_term() -> None:
         trips += 1
         for _, message in leader.take(AppendEntries):
             follower.receive(1, message)
-        for reply in follower.replies():
-            leader.receive(2, reply)
+        for answer in follower.replies():
+            leader.receive(2, answer)
     require_few_round_trips(trips, 1)
 
 
@@ -295,7 +295,8 @@ def test_e6_a_raising_command_is_a_rejection() -> None:
     log = Log()
     session = log.open()
     assert log.send(session, "break_off", "raise").status != 0
-    require_rolled_back_and_gone_on(log.replica.machine.count, log.run(session, "ring", "later"))
+    machine: Any = log.replica.machine
+    require_rolled_back_and_gone_on(machine.count, log.run(session, "ring", "later"))
 
 
 # --- E7 ---------------------------------------------------------------------------------------------------------------
@@ -525,7 +526,7 @@ def test_e13_sets_of_nodes_iterate_alike_everywhere() -> None:
 
 
 def require_an_answer(answers: list[Any]) -> None:
-    unless(answers)
+    unless(bool(answers))
 
 
 def require_the_logs_members(members: list[int]) -> None:

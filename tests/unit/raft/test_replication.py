@@ -139,7 +139,7 @@ def test_a_leader_outlives_its_followers_slow_disks() -> None:
 
 
 def test_a_stale_durable_index_acknowledges_nothing() -> None:
-    """A sync may end after a conflicting tail was cut here and before the journal was told: its index is of the tail."""
+    """A sync may end after a conflicting tail was cut here and before the journal is: its index is that of the tail."""
     bench = Bench(terms=[1, 1, 1])
     bench.engine.receive(2, append(2, (1, 1), batch(2, 2), batch(3, 2)), 0.0)
     bench.engine.durable(bench.journal.durable_index)

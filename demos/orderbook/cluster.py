@@ -1,0 +1,181 @@
+"""A cluster as its user has it: the program `rsm`, a directory, and process numbers to do harm to.
+
+`rsm cluster up` brings the nodes up and looks after them, `rsm status --watch --json` says how they stand. Where they
+listen is in the directory's `cluster.toml`, which process runs a node is in the lock of the node's own directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import msgspec
+
+from demos.orderbook.lives import ROOT, ServiceFailed, environment
+
+MACHINE: Final = "demos.orderbook.machine:OrderBook"
+# How often the nodes are asked.
+STATUS_SECONDS: Final = 0.2
+STOP_SECONDS_MAX: Final = 30.0
+# What a supervisor that failed said last.
+LINES_SHOWN: Final = 5
+
+
+class NodeLine(msgspec.Struct, frozen=True):
+    """What `rsm status --json` says of one node; where nobody answers there is an `error` and nothing else."""
+
+    address: str
+    error: str = ""
+    node_id: int = 0
+    role: str = "down"
+    term: int = 0
+    commit_index: int = 0
+    applied_index: int = 0
+    first_index: int = 0
+    snapshot_index: int = 0
+    root_index: int = 0
+    root: str = ""
+    log_bytes: int = 0
+    desync: str = ""
+    failure: str = ""
+
+
+class Document(msgspec.Struct, frozen=True):
+    """One line of `rsm status --watch --json`."""
+
+    nodes: list[NodeLine]
+    leader_id: int | None = None
+    desync: list[str] = []
+
+
+Told = Document | str
+
+
+class Cluster:
+    """Three supervised nodes below `directory`, and the processes that look after and ask them.
+
+    `tell` is called, from other threads, with each line of the supervisor and each document of the status.
+    """
+
+    def __init__(self, directory: Path, state: Path, tell: Callable[[Told], None]) -> None:
+        self.directory = directory
+        self._tell = tell
+        # The user's own local cluster, if there is one, stays the one that `rsm status` finds.
+        self._environment = environment() | {"XDG_STATE_HOME": str(state)}
+        self._lines: list[str] = []
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._addresses: dict[int, str] = {}
+        self._supervisor = self._run(
+            ["cluster", "up", "--machine", MACHINE, "--dir", str(directory)], self._hear_supervisor
+        )
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where clients reach the nodes, in the order of their numbers; none before they are known."""
+        if not self._addresses:
+            with contextlib.suppress(FileNotFoundError):
+                document = tomllib.loads((self.directory / "cluster.toml").read_text(encoding="utf-8"))
+                self._addresses = {node["id"]: node["client"] for node in document["cluster"]["nodes"]}
+        return list(self._addresses.values())
+
+    def number(self, address: str) -> int:
+        """Which node listens there."""
+        return next(node for node, its in self._addresses.items() if its == address)
+
+    def watch(self) -> None:
+        """Begin to ask the nodes."""
+        arguments = ["status", "--watch", "--every", str(STATUS_SECONDS), "--json", *self.addresses]
+        self._run(arguments, self._hear_status)
+
+    def check(self) -> None:
+        """`ServiceFailed` if the supervisor has ended."""
+        code = self._supervisor.poll()
+        if code is not None:
+            last = " / ".join(self._lines[-LINES_SHOWN:])
+            raise ServiceFailed(f"rsm cluster up ended with exit code {code}: {last}")
+
+    # --- harm ---------------------------------------------------------------------------------------------------------
+
+    def pid(self, node: int) -> int:
+        """The process that runs a node, or ran it last."""
+        return int((self._home(node) / "lock").read_text(encoding="ascii"))
+
+    def kill(self, node: int) -> int:
+        """SIGKILL to a node; returns which process that was."""
+        pid = self.pid(node)
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def empty(self, node: int) -> int:
+        """SIGKILL to a node, and its directory is gone: log, snapshots, term, everything."""
+        pid = self.kill(node)
+        # Aside in one step, so that the next process finds either all of it or nothing.
+        aside = self._home(node).with_suffix(".gone")
+        self._home(node).rename(aside)
+        shutil.rmtree(aside)
+        return pid
+
+    def _home(self, node: int) -> Path:
+        return self.directory / f"node-{node}"
+
+    # --- processes ----------------------------------------------------------------------------------------------------
+
+    def _run(self, arguments: list[str], hear: Callable[[bytes], None]) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rsm", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env=self._environment,
+            process_group=0,  # a Ctrl-C is ours to pass on
+        )
+        self._children.append(process)
+        threading.Thread(target=_listen, args=(process, hear), daemon=True).start()
+        return process
+
+    def _hear_supervisor(self, line: bytes) -> None:
+        text = line.decode("utf-8", "replace").rstrip()
+        self._lines.append(text)
+        self._tell(text)
+
+    def _hear_status(self, line: bytes) -> None:
+        with contextlib.suppress(msgspec.DecodeError):  # a complaint, or a last line that was cut short
+            self._tell(msgspec.json.decode(line, type=Document))
+
+    def close(self) -> None:
+        """Stop everything in good order."""
+        for process in reversed(self._children):
+            if process.poll() is None:
+                process.terminate()
+        for process in self._children:
+            try:
+                process.wait(STOP_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _listen(process: subprocess.Popen[bytes], hear: Callable[[bytes], None]) -> None:
+    output: Any = process.stdout
+    with output:
+        for line in output:
+            hear(line)
