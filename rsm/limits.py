@@ -182,8 +182,9 @@ RECENT_ENTRIES_BYTES: Final = 32 * 1024 * 1024
 APPLY_BYTES: Final = 1024 * 1024
 # How often a leader says that it is there. Raft wants it well below the election time-out.
 HEARTBEAT_SECONDS: Final = 0.1
-# A follower that hears nothing for a random time between these holds an election (PySyncObj: 0.4 to 1.4 seconds).
+# A follower that hears nothing for a random time from this on holds an election (PySyncObj: 0.4 to 1.4 seconds).
 ELECTION_SECONDS_MIN: Final = 0.5
+# The longest such time; spread widely enough that two followers rarely stand at once (dissertation, section 9.3).
 ELECTION_SECONDS_MAX: Final = 1.0
 # How long a leader tries to hand its leadership over before it takes commands again.
 TRANSFER_SECONDS_MAX: Final = 1.0
@@ -226,8 +227,9 @@ ANSWER_FRAME_BYTES_MAX: Final = 40 * 1024 * 1024
 HELLO_BYTES_MAX: Final = 4 * 1024
 # How long that may take, TLS included (Consul's CVE-2020-7218: no such limit).
 HANDSHAKE_SECONDS_MAX: Final = 5.0
-# Connections at once to one port, and those among them that have not shaken hands; further ones are closed at once.
+# Connections at once to one port; further ones are closed at once (etcd and nginx: by the limit of open files).
 CONNECTIONS_MAX: Final = 4096
+# Those among them that have not shaken hands; beyond that the oldest make room (Linux's SYN backlog: 128 to 1,024).
 HANDSHAKES_MAX: Final = 256
 # Bytes waiting to be sent on one connection; a client that does not read is cut off, a peer's messages are dropped.
 SEND_BUFFER_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -237,14 +239,15 @@ WRITE_BYTES: Final = 256 * 1024
 SOCKET_BUFFER_BYTES_HIGH: Final = 256 * 1024
 # How long a connection that is being closed may take to hand over its last bytes; who does not read them loses them.
 LINGER_SECONDS: Final = 1.0
-# How often a connection between members says that it lives when there is nothing else to say, and how many silent
-# intervals end it. A proxy or a firewall may keep a connection open whose other end is long gone.
+# How often a connection between members says that it lives when there is nothing else to say.
 PEER_BEAT_SECONDS: Final = 0.25
+# How many silent intervals end it: a proxy or a firewall may keep a connection open whose other end is long gone.
 PEER_BEATS_MISSED_MAX: Final = 12
 # How long it may take to reach a member, before TLS and hellos. The kernel's own patience would outlast the fault.
 DIAL_SECONDS_MAX: Final = 2.0
-# The first pause before a member is dialed again, and the longest after doubling.
+# The first pause before a member is dialed again; each failure doubles it.
 REDIAL_SECONDS_MIN: Final = 0.05
+# The longest such pause: a member that comes back is dialed soon, and one that is gone costs little.
 REDIAL_SECONDS_MAX: Final = 2.0
 # Messages between members below this travel as they are: a heartbeat's time is worth more than its bytes.
 PEER_COMPRESS_BYTES_MIN: Final = 4 * 1024
@@ -252,8 +255,9 @@ PEER_COMPRESS_BYTES_MIN: Final = 4 * 1024
 REFUSALS_LOGGED_PER_SECOND: Final = 10
 # What a stranger said of himself, in a line of the log or a refusal.
 REASON_CHARACTERS_MAX: Final = 300
-# The kernel asks after a silent connection this often, and gives it up after so many questions without an answer.
+# The kernel asks after a silent connection this often.
 KEEPALIVE_SECONDS: Final = 2
+# It gives the connection up after so many questions without an answer.
 KEEPALIVE_PROBES: Final = 3
 # Sent bytes that the other host has not acknowledged for this long: it is gone (TCP_USER_TIMEOUT).
 UNACKNOWLEDGED_SECONDS_MAX: Final = 5.0

@@ -1,9 +1,10 @@
 """What the durable machine is held to: the flow's own story, and the checks that compare the two.
 
 A `Story` is a flow with everything that an undisturbed exchange on plain containers says to it: the answer to each
-command, and each report in order. A cluster trades several at once, in different markets. Since every command but a few of the operator's makes a report, the reports that a
-machine holds tell after which command of the flow it stands; then its whole survey must be that of a plain desk after
-the same commands.
+command, and each report in order. A cluster trades several at once, in different markets.
+
+Since every command but a few of the operator's makes a report, the reports that a machine holds tell after which
+command of the flow it stands; then its whole survey must be that of a plain desk after the same commands.
 """
 
 from __future__ import annotations

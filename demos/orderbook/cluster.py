@@ -24,6 +24,8 @@ import msgspec
 from demos.orderbook.lives import ROOT, ServiceFailed, environment
 
 MACHINE: Final = "demos.orderbook.machine:OrderBook"
+# Log after which a node writes a snapshot: so little that who comes back empty needs one.
+SNAPSHOT_BYTES: Final = 500_000
 # How often the nodes are asked.
 STATUS_SECONDS: Final = 0.2
 STOP_SECONDS_MAX: Final = 30.0
@@ -75,9 +77,8 @@ class Cluster:
         self._lines: list[str] = []
         self._children: list[subprocess.Popen[bytes]] = []
         self._addresses: dict[int, str] = {}
-        self._supervisor = self._run(
-            ["cluster", "up", "--machine", MACHINE, "--dir", str(directory)], self._hear_supervisor
-        )
+        arguments = ["--machine", MACHINE, "--dir", str(directory), "--snapshot-log-bytes", str(SNAPSHOT_BYTES)]
+        self._supervisor = self._run(["cluster", "up", *arguments], self._hear_supervisor)
 
     @property
     def addresses(self) -> list[str]:

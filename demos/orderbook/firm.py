@@ -1,10 +1,11 @@
 """A trading firm's own process: a client of a cluster that trades a flow through it, and says what it learns.
 
-    python -m demos.orderbook.firm NAME FLOW FIRST_KEY RATE ADDRESS...
+    python -m demos.orderbook.firm NAME FLOW FIRST_KEY RATE PAUSE ADDRESS...
 
 It connects once, in its own name, and sends the commands of the flow file at RATE a second, at most `IN_FLIGHT` of them
-on their way, each under an idempotency key that is its number: FIRST_KEY and up. What happens to the nodes meanwhile is
-no concern of this file: the client finds the leader, and sends again what was not answered.
+on their way, each under an idempotency key that is its number: FIRST_KEY and up. Before command number PAUSE it waits
+for a line on standard input, so that on a slow machine the flow is not over before the show is. What happens to the
+nodes meanwhile is no concern of this file: the client finds the leader, and sends again what was not answered.
 
 At the end another client, with another session, sends the last commands once more under the same keys, as a program
 would that was started again and does not know how far it came.
@@ -45,11 +46,14 @@ Flying = tuple[float, rsm.Pending[Any]]
 class Firm:
     """One firm's commands, and where they are sent."""
 
-    def __init__(self, name: str, commands: list[Command], first_key: int, rate: float, addresses: list[str]) -> None:
+    def __init__(
+        self, name: str, commands: list[Command], first_key: int, rate: float, pause: int, addresses: list[str]
+    ) -> None:
         self.name = name
         self.commands = commands
         self.first_key = first_key
         self.rate = rate
+        self.pause = pause
         self.addresses = addresses
         self.sent = 0
 
@@ -71,7 +75,9 @@ class Firm:
         sender = threading.Thread(target=self._send_all, args=(client, flying), daemon=True)
         began = told = time.monotonic()
         sender.start()
-        first, answers, microseconds = 0, list[Answer](), list[int]()
+        first = 0
+        answers: list[Answer] = []
+        microseconds: list[int] = []
         while (one := flying.get()) is not None:
             sent_at, pending = one
             answers.append(pending.result(ANSWER_SECONDS_MAX))
@@ -88,6 +94,8 @@ class Firm:
         began = time.monotonic()
         try:
             for number in range(len(self.commands)):
+                if number == self.pause:
+                    sys.stdin.readline()
                 due = began + number / self.rate
                 while (now := time.monotonic()) < due:
                     time.sleep(max(PACE_SECONDS, due - now))
@@ -106,9 +114,9 @@ class Firm:
 
 def main(argv: list[str]) -> int:
     """Run the firm; see the module."""
-    name, flow, first_key, rate, *addresses = argv
+    name, flow, first_key, rate, pause, *addresses = argv
     commands = msgspec.msgpack.decode(Path(flow).read_bytes(), type=list[Command])
-    firm = Firm(name, commands, int(first_key), float(rate), addresses)
+    firm = Firm(name, commands, int(first_key), float(rate), int(pause), addresses)
     with firm.connect() as client:
         firm.trade(client)
         stats = client.stats

@@ -74,8 +74,8 @@ class Step(NamedTuple):
 class Flow:
     """The flow of one seed. `desk` is the exchange that it was made against, as the last step left it.
 
-    `instruments`: the markets that it trades. `traders`: principals in the places of TRADERS; a firm that sends all of a
-    flow stands in each of them. `orders`: the number before that of its first order.
+    `instruments`: the markets that it trades. `traders`: principals in the places of TRADERS; a firm that sends all of
+    a flow stands in each of them. `orders`: the number before that of its first order.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -40,7 +41,7 @@ class Life:
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the life is over
         self.process = subprocess.Popen(
             [sys.executable, "-m", f"demos.orderbook.{module}", *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
             pipesize=PIPE_BYTES,
@@ -55,6 +56,13 @@ class Life:
         for line in output:
             if line.endswith(b"\n"):
                 yield self._decode(line)
+
+    def go_on(self) -> None:
+        """To one that waits for it: do so."""
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # it has ended: its listener finds that out
+                self.process.stdin.write(b"\n")
+                self.process.stdin.flush()
 
     def kill(self) -> None:
         """SIGKILL: it has no say in it."""
@@ -80,6 +88,7 @@ class Life:
     ) -> None:
         self.process.kill()
         self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                stream.close()
         self._complaints.close()

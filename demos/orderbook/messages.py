@@ -75,7 +75,7 @@ class Closing(Message, frozen=True):
 
 
 class Repeated(Message, frozen=True):
-    """The commands from number `first` on were sent again, by another session and under their keys; the answers to that."""
+    """The answers to commands from number `first` on, sent again under their keys by another session."""
 
     first: int
     answers: list[Answer]

@@ -1,12 +1,12 @@
-"""The show: a day of trading on a durable machine that is killed in the middle, and the proof that nothing shows of it.
+"""The show: a day of trading on a machine that things happen to, and the proof that nothing of it shows.
 
-    python -m demos.orderbook show [--seed N] [--commands N] [--dir DIR] [--json]
+    python -m demos.orderbook show [--seed N] [--commands N] [--rate N] [--dir DIR] [--json]
+    python -m demos.orderbook show --embedded [--seed N] [--commands N] [--dir DIR] [--json]
 
-A flow is made from a seed, together with what an undisturbed exchange answers to it. A process of its own then trades
-it through `rsm.open`, with hundreds of commands on their way, and tells this one each answer as it learns it. In the
-middle it is killed (SIGKILL). A second process recovers the directory; what it holds is compared with the flow, command
-by command, before anything else is sent. Then it goes on, and sends again, under the same idempotency keys, what was in
-doubt and a thousand commands that were not. A third process opens the snapshot that the second one left.
+Flows are made from a seed, together with what an undisturbed exchange answers to them. Then they are traded: by three
+client processes on a cluster of three nodes, whose leader is killed and one of whose followers loses its directory
+(`cluster_trial`); or, `--embedded`, by one process on a machine of its own that is killed and recovers (`trial`). What
+was answered, and what can be seen of the machine at the end, is compared with the flows.
 
 The exit code is 0 only if every check held. The first that does not ends the show with its reason and 1.
 """
@@ -14,32 +14,45 @@ The exit code is 0 only if every check held. The first that does not ends the sh
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import io
 import json
+import signal
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 from rich.text import Text
 
+import rsm
+from demos.orderbook import cluster_trial as cluster_trials
+from demos.orderbook import trial as trials
 from demos.orderbook.audit import CheckFailed
+from demos.orderbook.cluster_board import ClusterBoard
+from demos.orderbook.cluster_trial import ClusterTrial
 from demos.orderbook.lives import ServiceFailed
+from demos.orderbook.market_board import ExchangeBoard
 from demos.orderbook.service import IN_FLIGHT
-from demos.orderbook.terminal import Board, figures, verdicts
-from demos.orderbook.trial import STAGES, Trial
+from demos.orderbook.terminal import figures, verdicts
+from demos.orderbook.trial import Trial
 
-COMMANDS_DEFAULT: Final = 80_000
-# With fewer the first process might be done before word of the middle arrives; more would be a benchmark.
-COMMANDS_MIN, COMMANDS_MAX = 5_000, 1_000_000
+COMMANDS_DEFAULT: Final = 60_000
+# With fewer the middle might be over before word of it arrives; more would be a benchmark.
+COMMANDS_MIN, COMMANDS_MAX = 3_000, 1_000_000
+# All clients together, a second: a part of what two processors can do, so that there are latencies to be seen.
+RATE_DEFAULT: Final = 3_000
+RATE_MAX: Final = 100_000
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m demos.orderbook show",
-        description="Trade a seeded day on a durable order book, kill it in the middle, recover it, and show that "
+        description="Trade a seeded day on a cluster of three nodes, kill its leader, empty a follower, and show that "
         "nothing was lost or doubled. Exit code 0 if every check held, 1 if one did not, 2 for wrong usage.",
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the flow (default 1)")
@@ -48,15 +61,25 @@ def parse(argv: list[str]) -> argparse.Namespace:
         type=int,
         default=COMMANDS_DEFAULT,
         metavar="N",
-        help=f"length of the flow (default {COMMANDS_DEFAULT:,})",
+        help=f"commands in all (default {COMMANDS_DEFAULT:,})",
     )
-    parser.add_argument("--dir", type=Path, metavar="DIR", help="keep the machine in DIR, a new or empty directory")
+    parser.add_argument(
+        "--rate",
+        type=int,
+        default=RATE_DEFAULT,
+        metavar="N",
+        help=f"commands a second, of all clients together (default {RATE_DEFAULT:,})",
+    )
+    parser.add_argument("--embedded", action="store_true", help="one machine in one process, killed and recovered")
+    parser.add_argument("--dir", type=Path, metavar="DIR", help="keep what is on disk in DIR, a new or empty directory")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     options = parser.parse_args(argv)
     if not COMMANDS_MIN <= options.commands <= COMMANDS_MAX:
         parser.error(f"--commands must be {COMMANDS_MIN:,} to {COMMANDS_MAX:,}")
-    if not 0 <= options.seed < 2**63:
-        parser.error("--seed must be 0 to 2**63 - 1")
+    if not 0 < options.rate <= RATE_MAX:
+        parser.error(f"--rate must be 1 to {RATE_MAX:,}")
+    if not 0 <= options.seed < 2**62:
+        parser.error("--seed must be 0 to 2**62 - 1")
     if options.dir is not None:
         try:
             options.dir.mkdir(parents=True, exist_ok=True)
@@ -67,38 +90,55 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return options
 
 
-def closing(trial: Trial, reason: str, kept: Path | None) -> None:
+def closing(trial: Trial | ClusterTrial, reason: str, rows: list[tuple[str, str]]) -> None:
     """Print the board as it was left, every check, and the figures."""
-    board, facts = trial.board, trial.facts
+    board = trial.board
     console = board.console
-    rows = [(check.held, check.name, check.found) for check in trial.audit.checks]
-    if reason and all(held for held, _, _ in rows):
-        rows.append((False, "not finished", reason))
+    checks = [(check.held, check.name, check.found) for check in trial.audit.checks]
+    if reason and all(held for held, _, _ in checks):
+        checks.append((False, "not finished", reason))
     console.print(board.final())
     console.print()
     console.print(Text(" held against the same flow, never interrupted, on plain containers:", "dim"))
-    console.print(verdicts(rows, board.glyphs, board.width))
-    if reason:
-        return
-    console.print()
-    where = f" ({facts['filesystem']})" if facts["filesystem"] else ""
-    console.print(
-        figures(
-            [
-                (
-                    "throughput",
-                    f"{facts['commands_per_second_before']:,} commands/s before the kill, "
-                    f"{facts['commands_per_second_after']:,} after: one client, {IN_FLIGHT} commands in flight, "
-                    "sessions, keys and state roots on",
-                ),
-                ("durability", f"fsync: answered when the batch is on the disk{where}"),
-                ("recovery", f"{facts['recovered']:,} commands replayed in {facts['recovery_seconds']:.2f} s"),
-                ("state root", f"{facts['root']} at log index {facts['log_index']:,}"),
-                ("look inside", f"rsm log info {kept}" if kept else "run it with --dir DIR, then: rsm log info DIR"),
-            ],
-            board.width,
-        )
-    )
+    console.print(verdicts(checks, board.glyphs, board.width))
+    if not reason:
+        console.print()
+        console.print(figures(rows, board.width))
+
+
+def embedded_figures(facts: dict[str, Any], kept: Path | None) -> list[tuple[str, str]]:
+    """What came of one process."""
+    return [
+        (
+            "throughput",
+            f"{facts['commands_per_second_before']:,} commands/s before the kill, "
+            f"{facts['commands_per_second_after']:,} after: one client, {IN_FLIGHT} commands in flight, "
+            "sessions, keys and state roots on",
+        ),
+        ("durability", f"fsync: answered when the batch is on the disk{facts['on']}"),
+        ("recovery", f"{facts['recovered']:,} commands replayed in {facts['recovery_seconds']:.2f} s"),
+        ("state root", f"{facts['root']} at log index {facts['log_index']:,}"),
+        ("look inside", f"rsm log info {kept}" if kept else "run it with --dir DIR, then: rsm log info DIR"),
+    ]
+
+
+def cluster_figures(facts: dict[str, Any], kept: Path | None) -> list[tuple[str, str]]:
+    """What came of the cluster."""
+    return [
+        ("leader killed", f"writes went on after {facts['writes_resumed_seconds']:.2f} s"),
+        (
+            "latency",
+            f"p50 {facts['latency_p50_ms']:.1f} ms, p99 {facts['latency_p99_ms']:.0f} ms, longest "
+            f"{facts['latency_max_ms']:,.0f} ms, at {facts['rate']:,} commands/s from {facts['clients']} clients; "
+            "sessions, keys and state roots on",
+        ),
+        ("durability", f"fsync: answered when the batch is on the disks of two nodes{facts['on']}"),
+        ("state root", f"{facts['root']} at log index {facts['root_index']:,}"),
+        (
+            "look inside",
+            f"rsm log info {kept}/node-1" if kept else "run it with --dir DIR, then: rsm log info DIR/node-1",
+        ),
+    ]
 
 
 def filesystem(path: Path) -> str:
@@ -114,23 +154,40 @@ def filesystem(path: Path) -> str:
     return words[words.index("-") + 1]
 
 
-def main(argv: list[str], after_kill: Callable[[Path], None] | None = None) -> int:
-    """Run the show; returns the exit code. `after_kill` is for tests: it may damage what the killed process left."""
+def main(
+    argv: list[str],
+    after_kill: Callable[[Path], None] | None = None,
+    after_trading: Callable[[list[str]], None] | None = None,
+) -> int:
+    """Run the show; returns the exit code.
+
+    The others are for tests, and may do damage: `after_kill` to the directory of the killed process, with --embedded;
+    `after_trading` to the cluster at these addresses, before anything is compared.
+    """
     options = parse(argv)
     console = Console(file=io.StringIO()) if options.json else Console(highlight=False)
     note = f"{options.commands:,} commands, seed {options.seed}"
-    board = Board(console, "rsm order book", note, STAGES)
     reason = ""
-    with tempfile.TemporaryDirectory(prefix="rsm-show-") as scratch:
-        machine = options.dir if options.dir is not None else Path(scratch, "machine")
-        trial = Trial(options.seed, options.commands, machine, Path(scratch, "flow"), board)
-        trial.facts["filesystem"] = filesystem(machine.parent)
+    trial: Trial | ClusterTrial
+    with tempfile.TemporaryDirectory(prefix="rsm-show-") as name, interruptible():
+        scratch = Path(name)
+        place = options.dir if options.dir is not None else scratch / "machine"
+        if options.embedded:
+            board = ExchangeBoard(console, "rsm order book", note, trials.STAGES)
+            trial = Trial(options.seed, options.commands, place, scratch / "flow", board)
+            run = functools.partial(trial.run, after_kill)
+        else:
+            nodes = ClusterBoard(console, "rsm order book, three nodes", note, cluster_trials.STAGES)
+            trial = ClusterTrial(options.seed, options.commands, options.rate, place, scratch, nodes)
+            run = functools.partial(trial.run, after_trading)
+        kind = filesystem(place.parent)
+        trial.facts |= {"filesystem": kind, "on": f" ({kind})" if kind else ""}
         try:
-            with board.shown():
-                trial.run(after_kill)
+            with trial.board.shown():
+                run()
         except CheckFailed as failure:
             reason = str(failure)
-        except (ServiceFailed, OSError) as failure:
+        except (ServiceFailed, rsm.RsmError, OSError) as failure:
             reason = f"could not be finished: {failure}"
         except KeyboardInterrupt:
             console.print(" interrupted; nothing is left behind")
@@ -139,5 +196,24 @@ def main(argv: list[str], after_kill: Callable[[Path], None] | None = None) -> i
         checks = [check._asdict() for check in trial.audit.checks]
         print(json.dumps({"held": not reason, "reason": reason, "checks": checks} | trial.facts, indent=2))
     else:
-        closing(trial, reason, options.dir)
+        rows = [] if reason else (embedded_figures if options.embedded else cluster_figures)(trial.facts, options.dir)
+        closing(trial, reason, rows)
     return 1 if reason else 0
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does: what was started is stopped."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # no signals there
+        yield
+        return
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

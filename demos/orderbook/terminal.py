@@ -1,8 +1,8 @@
 """The show's screen: the stages of the run, and below them whatever a kind of show has to show.
 
 A `Board` holds what is known and draws itself whenever it is asked, as large as the room allows. On a terminal it is
-redrawn in place while things happen; elsewhere each stage leaves its line when it is over, and the rest is drawn once, at
-the end, without a control code. A board knows nothing of processes or logs: who runs the show tells it.
+redrawn in place while things happen; elsewhere each stage leaves its line when it is over, and the rest is drawn once,
+at the end, without a control code. A board knows nothing of processes or logs: who runs the show tells it.
 """
 
 from __future__ import annotations
@@ -122,6 +122,11 @@ class Board:
         (first, before), (last, after) = self._pace[0], self._pace[-1]
         return int((after - before) / max(last - first, 1e-3))
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the show goes on."""
+        return any(stage.state == "running" for stage in self.stages)
+
     # --- the picture --------------------------------------------------------------------------------------------------
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -204,7 +209,7 @@ def verdicts(rows: Sequence[tuple[bool, str, str]], glyphs: Glyphs, width: int) 
         head = Text()
         head.append((glyphs.held if held else glyphs.failed).rjust(2) + " ", "bold green" if held else "bold red")
         head.append(name.ljust(titles + 2), "bold")
-        lines.append(_hanging(head, found, width, "" if held else "red"))
+        lines.append(hanging(head, found, width, "" if held else "red"))
     return Text("\n").join(lines)
 
 
@@ -212,11 +217,11 @@ def figures(rows: Sequence[tuple[str, str]], width: int) -> Text:
     """Names and values, under one another."""
     titles = max((len(name) for name, _ in rows), default=0)
     return Text("\n").join(
-        _hanging(Text.assemble(("   " + name.ljust(titles + 2), "dim")), value, width, "") for name, value in rows
+        hanging(Text.assemble(("   " + name.ljust(titles + 2), "dim")), value, width, "") for name, value in rows
     )
 
 
-def _hanging(head: Text, text: str, width: int, style: str) -> Text:
+def hanging(head: Text, text: str, width: int, style: str) -> Text:
     """A text behind its head, and as many lines below as it needs."""
     indent = len(head)
     for number, line in enumerate(textwrap.wrap(text, max(20, width - indent - 1)) or [""]):

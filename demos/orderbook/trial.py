@@ -16,9 +16,10 @@ from demos.orderbook.audit import Audit, Replay, Story
 from demos.orderbook.desk import Answer
 from demos.orderbook.flowgen import INSTRUMENTS, TRADERS, Flow
 from demos.orderbook.lives import Life, ServiceFailed
-from demos.orderbook.records import Traded as Trade
+from demos.orderbook.market_board import ExchangeBoard
 from demos.orderbook.messages import Acknowledged, Closing, Found, Looked, Message, Opened, Said, Traded
-from demos.orderbook.terminal import Board, Stage
+from demos.orderbook.records import Traded as Trade
+from demos.orderbook.terminal import Stage
 
 M = TypeVar("M", bound=Message)
 
@@ -38,7 +39,7 @@ STAGES: Final = (
 class Trial:
     """One run, from the first order to the last check. `machine` is the machine's directory, `flow` a file to write."""
 
-    def __init__(self, seed: int, commands: int, machine: Path, flow: Path, board: Board) -> None:
+    def __init__(self, seed: int, commands: int, machine: Path, flow: Path, board: ExchangeBoard) -> None:
         self.seed = seed
         self.commands = commands
         self.machine = machine
@@ -138,12 +139,14 @@ class Trial:
                 else:
                     life.finish()
                     raise ServiceFailed("the exchange's process ended before the flow did")
-                audit.sent_again([first], [again[: recovered - first]], f"{recovered - acknowledged:,} of them in doubt")
+                audit.sent_again(
+                    [first], [again[: recovered - first]], f"{recovered - acknowledged:,} of them in doubt"
+                )
                 audit.answered([[*self._answers[:first], *again]])
                 ended = self._next(life, messages, Found)
                 digest = audit.ended(ended.reports, ended.repeated, ended.survey)
                 self._next(life, messages, Closing)
-                board.trades.extend([report for report in ended.reports if isinstance(report, Trade)][-9:])
+                board.markets.trades.extend([report for report in ended.reports if isinstance(report, Trade)][-9:])
                 board.is_alive = False
                 life.finish()
                 stage.detail = f"{rate:,} commands/s, {recovered - first:,} sent twice"
@@ -187,7 +190,7 @@ class Trial:
         elif isinstance(said, Looked | Closing):
             board.index, board.root, board.log_bytes = said.index, said.root, said.log_bytes
             if isinstance(said, Looked):
-                board.look(said.markets)
+                board.markets.look(said.markets)
 
     def _next(self, life: Life, messages: Iterator[Said], kind: type[M]) -> M:
         """The next message of a kind; the board is told of it, and of what comes before."""

@@ -61,8 +61,21 @@ def cluster() -> None:
     type=click.IntRange(1, 65535 - PORTS_PER_NODE * MEMBERS_MAX),
     help="Take ports from P on, three a node (members, clients, HTTP). Default: free ones.",
 )
+@click.option(
+    "--snapshot-log-bytes",
+    "snapshot_bytes",
+    metavar="BYTES",
+    type=click.IntRange(1),
+    help="Write a snapshot when the log has grown by so much; 64 MiB if not given.",
+)
 def up(
-    machine: str, directory: str, nodes: int | None, source: str | None, with_tls: bool, base_port: int | None
+    machine: str,
+    directory: str,
+    nodes: int | None,
+    source: str | None,
+    with_tls: bool,
+    base_port: int | None,
+    snapshot_bytes: int | None,
 ) -> int:
     """Start a local cluster and look after it.
 
@@ -83,9 +96,9 @@ def up(
         path = os.path.join(directory, CLUSTER_FILE)
         if os.path.exists(path):
             found = load_local(path)
-            check_same(path, found, machine_class, nodes, source, with_tls, base_port)
+            check_same(path, found, machine_class, nodes, source, with_tls, base_port, snapshot_bytes)
         else:
-            found = make(directory, machine, machine_class, nodes or 3, source, with_tls, base_port)
+            found = make(directory, machine, machine_class, nodes or 3, source, with_tls, base_port, snapshot_bytes)
         check_ports(found)
         point_to(path)
         return Running(directory, machine, found).run()

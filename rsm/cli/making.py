@@ -14,7 +14,7 @@ from rsm.errors import CallerError
 from rsm.machine.machine import StateMachine
 from rsm.node.addresses import split_address
 from rsm.node.bootstrap import prepare
-from rsm.node.config import ClusterSection, MemberConfig, NodeConfig, NodeSection, write_config
+from rsm.node.config import ClusterSection, LimitsSection, MemberConfig, NodeConfig, NodeSection, write_config
 from rsm.node.directory import new_cluster_id
 from rsm.node.tls import TlsOptions
 from rsm.raft.configuration import Configuration, Member
@@ -34,6 +34,7 @@ def check_same(
     source: str | None,
     with_tls: bool,
     base_port: int | None,
+    snapshot_bytes: int | None,
 ) -> None:
     """`CallerError` if what is asked for is not the cluster that is there."""
     complaint = None
@@ -47,6 +48,8 @@ def check_same(
         complaint = "this cluster was made without TLS: choose another directory"
     elif base_port is not None and split_address(found.nodes[0].peer)[1] != base_port:
         complaint = "this cluster has its ports already: leave out --base-port"
+    elif snapshot_bytes is not None:
+        complaint = "this cluster has its files already: set snapshot_log_bytes below [limits] there"
     if complaint is not None:
         raise CallerError(f"{path}: {complaint}")
 
@@ -59,6 +62,7 @@ def make(
     source: str | None,
     with_tls: bool,
     base_port: int | None,
+    snapshot_bytes: int | None,
 ) -> LocalCluster:
     """Make the directories of all nodes and their files; what was made is removed again if something fails."""
     strange = [name for name in os.listdir(directory) if name != "lock"]
@@ -67,7 +71,7 @@ def make(
             f"{directory}: holds {min(strange)} but no {CLUSTER_FILE}: choose an empty or a new directory"
         )
     try:
-        return _make(directory, machine, machine_class, number, source, with_tls, base_port)
+        return _make(directory, machine, machine_class, number, source, with_tls, base_port, snapshot_bytes)
     except BaseException:
         for name in os.listdir(directory):
             path = os.path.join(directory, name)
@@ -87,6 +91,7 @@ def _make(
     source: str | None,
     with_tls: bool,
     base_port: int | None,
+    snapshot_bytes: int | None,
 ) -> LocalCluster:
     nodes = choose_addresses(number, base_port)
     configuration = Configuration(tuple(Member(node.id, node.peer, node.client) for node in nodes))
@@ -98,6 +103,7 @@ def _make(
         _make_certificates(os.path.join(directory, "certs"), number)
     members = tuple(MemberConfig(id=node.id, peer=node.peer, client=node.client) for node in nodes)
     section = ClusterSection(members=members, name=os.path.basename(os.path.abspath(directory)), id=cluster_id.hex())
+    limits = LimitsSection() if snapshot_bytes is None else LimitsSection(snapshot_log_bytes=snapshot_bytes)
     for node in nodes:
         config = NodeConfig(
             node=NodeSection(
@@ -110,6 +116,7 @@ def _make(
             ),
             cluster=section,
             tls=tls_of(directory, f"node-{node.id}") if with_tls else None,
+            limits=limits,
         )
         write_config(os.path.join(directory, f"node-{node.id}.toml"), config)
     made = LocalCluster(

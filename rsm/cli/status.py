@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["node_rows", "rich_table", "status", "verdict", "watch"]
 
-# How often a watched cluster is asked unless told otherwise, and how long a node may then take: one that hangs must not hold up the others.
+# How often a watched cluster is asked unless told otherwise, and how long a node may then take: one that hangs must not
+# hold up the others.
 WATCH_SECONDS: Final = 1.0
 WATCH_ANSWER_SECONDS: Final = 1.0
 

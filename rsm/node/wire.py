@@ -77,7 +77,7 @@ class FrameHead(msgspec.Struct, frozen=True, gc=False):
 
 
 def encode_frame(kind: FrameKind, payload: bytes, *, group_id: int = 0, compress: bool = False) -> bytes:
-    """One frame. With `compress`, a payload of at least `COMPRESS_BYTES_MIN` bytes travels as lz4 if that is smaller."""
+    """One frame. With `compress`, a payload from `COMPRESS_BYTES_MIN` bytes on travels as lz4 if that is smaller."""
     flags, stored = 0, payload
     if compress and len(payload) >= COMPRESS_BYTES_MIN:
         packed: bytes = lz4.frame.compress(payload, store_size=False)

@@ -20,7 +20,7 @@ from rsm.testing.process import Process
 from rsm.testing.schedule import NETWORK_FAULTS, Aim, Fault, FaultKind, strike_network
 
 if TYPE_CHECKING:
-    from rsm.testing.simulator import Simulation
+    from rsm.testing.stage import Stage
 
 __all__ = ["Operator"]
 
@@ -34,7 +34,7 @@ MEMBERS_MAX: Final = 6
 class Operator:
     """Strikes with faults and cleans up after them."""
 
-    def __init__(self, simulation: Simulation) -> None:
+    def __init__(self, simulation: Stage) -> None:
         self._simulation = simulation
         self._damaged: int | None = None  # the node whose disk may hold flipped bits
         self._damaged_starts = 0

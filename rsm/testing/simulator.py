@@ -11,8 +11,7 @@ The same seed gives the same run, event for event, in any process: `SimulationRe
 from __future__ import annotations
 
 import contextlib
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
@@ -21,29 +20,19 @@ import msgspec
 import rsm.node.member
 from rsm.machine.machine import StateMachine
 from rsm.node.log import logger
-from rsm.node.member import MemberOptions
-from rsm.raft.configuration import Configuration, Member
 from rsm.replica.answer import Status, decode
-from rsm.testing.disk import Survival
-from rsm.testing.faults import Operator
-from rsm.testing.invariants import UNCHECKED, Judge, Violation, chain_of, survives
+from rsm.testing.invariants import UNCHECKED, Violation
 from rsm.testing.linearizability import Operation, Verdict, check
-from rsm.testing.network import CLIENTS_FROM, EventQueue, Network, NetworkProfile, Trace
-from rsm.testing.probe import Probe, ProbeModel, probe_call
-from rsm.testing.process import PATH, Process
-from rsm.testing.schedule import ALL_FAULTS, Fault, FaultKind, draw_schedule
-from rsm.testing.serving import serve
-from rsm.testing.values import Workload, machine_workload
-from rsm.testing.workload import Call, Client, History
+from rsm.testing.network import CLIENTS_FROM
+from rsm.testing.probe import ProbeModel
+from rsm.testing.schedule import Fault
+from rsm.testing.stage import ELECTION_SECONDS, Stage
 
 __all__ = ["Simulation", "SimulationResult", "simulate"]
 
-ELECTION_SECONDS: Final = (0.5, 1.0)
 HEAL_SECONDS: Final = 10 * ELECTION_SECONDS[1]
 DRAIN_SECONDS: Final = 20.0
 EVENTS_MAX: Final = 2_000_000
-# Every so often, what is acknowledged is looked for in the bytes that would survive a power cut of every node.
-ANSWERS_PER_DISK_CHECK: Final = 50
 PROBE_CLIENT: Final = 1999
 
 
@@ -79,283 +68,17 @@ def simulate(machine: type[StateMachine], seed: int, **options: Any) -> Simulati
     return Simulation(machine, seed, **options).run()
 
 
-class Simulation:
-    """One run of one seed with a machine.
-
-    `workload` makes commands where the types of the machine's commands do not lead to useful ones. `seconds` of faults,
-    of these `kinds`; `nodes` 0 draws three or five.
-    """
-
-    def __init__(
-        self,
-        machine: type[StateMachine] = Probe,
-        seed: int = 0,
-        *,
-        nodes: int = 0,
-        seconds: float = 15.0,
-        kinds: Sequence[FaultKind] = ALL_FAULTS,
-        workload: Workload | None = None,
-        clients: int = 4,
-    ) -> None:
-        self.machine = machine
-        self.seed = seed
-        self.seconds = seconds
-        self.queue = EventQueue()
-        self.trace = Trace()
-        # One generator for each subject, so that a change in one of them leaves the others' draws as they are.
-        self.chance = random.Random(f"rsm simulation {seed}")
-        self.cluster_id = random.Random(f"cluster {seed}").randbytes(16)
-        self.judge = Judge(lambda: self.queue.now)
-        self.history = History()
-        count = nodes or self.chance.choice((3, 3, 3, 5))
-        profile = NetworkProfile.drawn(self.chance)
-        self.network = Network(self.queue, random.Random(f"network {seed}"), self, profile)
-        self.first_configuration = Configuration(tuple(self.member_record(node) for node in range(1, count + 1)))
-        self.processes: dict[int, Process] = {}
-        for node in range(1, count + 1):
-            self.add_process(node)
-        self.snapshot_log_bytes = self.chance.choice((2_000, 6_000, 20_000, 1_000_000))
-        self.segment_bytes_min = self.chance.choice((1_000, 4_000, 65_536))
-        self.operator = Operator(self)
-        self.fault_counts: dict[str, int] = {}
-        self.faults = draw_schedule(
-            random.Random(f"faults {seed}"), kinds, seconds=seconds, rate_per_second=self.chance.choice((0.3, 1.0, 2.0))
-        )
-        self.is_healing = False
-        self.healed_at: float | None = None
-        self._is_probe = machine is Probe and workload is None
-        self._workload = workload or (probe_call if self._is_probe else machine_workload(machine.definition))
-        self._clients: dict[int, Client] = {}
-        self._client_count = clients
-        self._clients_made = 0
-        self._answers = 0
-
-    @staticmethod
-    def member_record(node: int) -> Member:
-        """A node as configurations name it."""
-        return Member(node, f"node{node}:1", f"node{node}:2")
-
-    def add_process(self, node: int) -> Process:
-        """Another machine, with an empty disk."""
-        process = self.processes[node] = Process(node, self, random.Random(f"process {node} {self.seed}"))
-        return process
-
-    def first_configuration_of(self, node: int) -> Configuration:
-        """What a node's empty directory is prepared with: those that join later wait for a leader to add them."""
-        return self.first_configuration if self.first_configuration.get(node) else Configuration()
-
-    def options(self, node: int) -> MemberOptions:
-        """How a node runs."""
-        return MemberOptions(
-            node_id=node,
-            path=PATH,
-            election_seconds_min=ELECTION_SECONDS[0],
-            election_seconds_max=ELECTION_SECONDS[1],
-            snapshot_log_bytes=self.snapshot_log_bytes,
-        )
-
-    # --- who is there -------------------------------------------------------------------------------------------------
-
-    def running(self) -> list[int]:
-        """Nodes with a process, paused or not."""
-        return [node for node, process in sorted(self.processes.items()) if process.member is not None]
-
-    def leader(self) -> int | None:
-        """The node that leads the highest term."""
-        leading = [
-            (process.member.term, node)
-            for node, process in sorted(self.processes.items())
-            if process.member is not None and process.member.is_leader
-        ]
-        return max(leading)[1] if leading else None
-
-    def configuration(self) -> Configuration:
-        """The latest configuration that anybody has committed, as the most advanced node has it."""
-        best = max(
-            (process.member for _, process in sorted(self.processes.items()) if process.member is not None),
-            key=lambda member: member.applied_index,
-            default=None,
-        )
-        return self.first_configuration if best is None or not best.configuration.members else best.configuration
-
-    # --- what processes tell ------------------------------------------------------------------------------------------
-
-    def note(self, *what: Any) -> None:
-        """A line in the trace."""
-        self.trace.note(self.queue.now, *what)
-
-    def observe(self, process: Process) -> None:
-        """Something happened to a node: look at it."""
-        member = process.member
-        if member is None:
-            return
-        self.trace.note(
-            self.queue.now,
-            process.node,
-            member.term,
-            int(member.is_leader),
-            member.commit_index,
-            member.applied_index,
-            member.journal.last_index,
-        )
-        self.judge.observe(process.node, process.starts, member)
-
-    def crashed(self, process: Process, error: Exception) -> None:
-        """A node stopped by itself. With a disk that fails that is right; otherwise it is a fault of ours."""
-        self.note("stopped", process.node, type(error).__name__, str(error)[:200])
-        self.network.stop(process.node)
-        self.operator.stopped(process, error)
-
-    def lost_power(self, process: Process) -> None:
-        """The power went while it wrote."""
-        self.operator.power_cut(process)
-
-    # --- the network's listener ---------------------------------------------------------------------------------------
-
-    def arrived(self, sender: int, receiver: int, message: Any) -> None:
-        if receiver >= CLIENTS_FROM:
-            self.trace.note(self.queue.now, "client", receiver, message[0], message[1])
-            client = self._clients.get(receiver)
-            if client is not None:
-                client.arrived(sender, message)
-            return
-        process = self.processes[receiver]
-        self.trace.note(self.queue.now, sender, receiver, message if type(message) is bytes else message[:2])
-        if sender < CLIENTS_FROM:
-            process.received(sender, message)
-            return
-        process.call(
-            lambda member: serve(
-                member,
-                message,
-                lambda answer: self._send_answer(receiver, sender, answer),
-                lambda index: self._answering(receiver, index),
-            )
-        )
-
-    def _send_answer(self, node: int, client: int, answer: tuple[Any, ...]) -> None:
-        self.network.send(node, client, answer)
-
-    def connected(self, node: int, peer: int) -> None:
-        if node < CLIENTS_FROM and peer < CLIENTS_FROM:
-            self.processes[node].connected(peer)
-
-    def disconnected(self, node: int, peer: int) -> None:
-        if node < CLIENTS_FROM and peer < CLIENTS_FROM:
-            self.processes[node].disconnected(peer)
-        elif node >= CLIENTS_FROM and node in self._clients:
-            self._clients[node].disconnected(peer)
-
-    # --- what clients are told ----------------------------------------------------------------------------------------
-
-    def _answering(self, node: int, index: int) -> None:
-        """A leader is about to answer what took effect at `index`: enough disks must hold it."""
-        member = self.processes[node].member
-        if member is None or index > self.judge.last_index + 1:
-            return
-        chain = chain_of(member.journal, index)
-        if chain is None:
-            return
-        self._answers += 1
-        looks_at_disks = self._answers % ANSWERS_PER_DISK_CHECK == 0
-        holders = []
-        for voter in member.configuration.voters:
-            process = self.processes[voter]
-            if looks_at_disks:
-                if survives(process.disk.restart(Survival.NOTHING), PATH, index, chain):
-                    holders.append(voter)
-            elif self._holds(process, index, chain):
-                holders.append(voter)
-        quorum = member.configuration.quorum
-        if len(holders) < quorum and not looks_at_disks:
-            # A node that is down has what its disk has; ask the disks before accusing anyone.
-            holders = [
-                voter
-                for voter in member.configuration.voters
-                if survives(self.processes[voter].disk.restart(Survival.NOTHING), PATH, index, chain)
-            ]
-        if len(holders) < quorum and not self.operator.has_damage:
-            self.judge.broken(
-                "acknowledged is durable on a quorum",
-                f"node {node} answers, but only {holders} hold it and {quorum} must",
-                [node],
-                index,
-            )
-
-    @staticmethod
-    def _holds(process: Process, index: int, chain: bytes) -> bool:
-        member = process.member
-        if member is None or not member.journal.is_usable or member.journal.durable_index < index:
-            return False
-        return index < member.journal.first_index - 1 or chain_of(member.journal, index) == chain
-
-    def acknowledged(self, call: Call) -> None:
-        """A client was told how its command ended."""
-        self.note("acknowledged", call.number, call.index, call.answer.status if call.answer else -1)
-
-    def was_read(self, call: Call) -> None:
-        """A client was told what it asked for."""
-        self.note("read", call.number, call.index, call.result)
-
-    def inconsistent(self, what: str) -> None:
-        """A client saw what it must not see."""
-        self.judge.broken("monotonic session reads", what)
-
-    # --- clients ------------------------------------------------------------------------------------------------------
-
-    def new_client(self, place: int) -> Client:
-        """A client process at a place in the network; the one that was there has died."""
-        self._clients_made += 1
-        client = self._clients[place] = Client(
-            place,
-            self._clients_made,
-            definition=self.machine.definition,
-            workload=self._workload,
-            queue=self.queue,
-            network=self.network,
-            history=self.history,
-            referee=self,
-            servers=lambda: sorted(self.processes),
-            chance=random.Random(f"client {self._clients_made} {self.seed}"),
-            has_keys_only=self._is_probe,
-        )
-        self.network.start(place)
-        client.start()
-        return client
-
-    def kill_client(self, chance: random.Random) -> None:
-        """One of the clients dies; another takes its place."""
-        if not self._clients:
-            return
-        place = chance.choice(sorted(self._clients))
-        self._clients[place].die()
-        self._replace(place)
-
-    def _replace(self, place: int) -> None:
-        self.network.stop(place)
-        if not self.is_healing:
-            self.queue.after(0.2, lambda: self._start_client(place))
-
-    def _start_client(self, place: int) -> None:
-        if not self.is_healing:
-            self.new_client(place)
-
-    def _tend_clients(self) -> None:
-        for place, client in sorted(self._clients.items()):
-            if not client.is_alive and not self.is_healing:
-                self.new_client(place)
-        self.queue.after(0.5, self._tend_clients)
-
-    # --- the run ------------------------------------------------------------------------------------------------------
+class Simulation(Stage):
+    """One run of one seed. Its options are those of `Stage`."""
 
     def run(self) -> SimulationResult:
         """Run to the end, or to the first violation."""
         with staged(self.segment_bytes_min):
             for node in sorted(self.processes):
                 self.queue.at(0.01 * node, partial(self.processes[node].start, self.first_configuration))
-            for number in range(self._client_count):
-                self.queue.at(0.5, partial(self._start_client, CLIENTS_FROM + number))
-            self.queue.at(1.0, self._tend_clients)
+            for number in range(self.client_count):
+                self.queue.at(0.5, partial(self.start_client, CLIENTS_FROM + number))
+            self.queue.at(1.0, self.tend_clients)
             for fault in self.faults:
                 self.queue.at(fault.at, partial(self._strike, fault))
             self._run_until(self.seconds)
@@ -381,7 +104,7 @@ class Simulation:
         self.note("healing")
         self.operator.heal()
         start = self.queue.now
-        for client in self._clients.values():
+        for client in self.clients.values():
             client.stop()
         probe = self.new_client(PROBE_CLIENT)
         while not self.judge.violations and self.queue.now < start + HEAL_SECONDS:
@@ -427,7 +150,7 @@ class Simulation:
         """Clients get the answers that are still open, or run out of patience."""
         until = self.queue.now + DRAIN_SECONDS
         while self.queue.now < until and not self.judge.violations:
-            if all(client.is_idle or not client.is_alive for client in self._clients.values()):
+            if all(client.is_idle or not client.is_alive for client in self.clients.values()):
                 return
             self._run_until(self.queue.now + 0.25)
 
@@ -435,7 +158,7 @@ class Simulation:
         if self.judge.violations:
             return "not reached"
         self.judge.replay(self.machine, self.history.calls)
-        if not self._is_probe:
+        if not self.is_probe:
             return "order in time only"
         found = check(ProbeModel(), self._operations())
         if found.verdict is Verdict.LINEARIZABLE:

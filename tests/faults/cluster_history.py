@@ -179,10 +179,12 @@ class Load:
     def judge(self) -> dict[str, int]:
         """Compare what the clients were told with what is there, and search for an order of it; some numbers."""
         with self._connect() as board:
+            keys = {call.call[1] for call in self.calls}
             lists: dict[str, list[int]] = {}
             for key, value in board.appended():
-                lists.setdefault(key, []).append(value)
-            sums = dict(board.sums())
+                if key in keys:  # not what somebody else has written meanwhile
+                    lists.setdefault(key, []).append(value)
+            sums = {key: value for key, value in board.sums() if key in keys}
             registers = {call.call[1] for call in self.calls if call.call[0] in ("write", "register")}
             finals = [self._final(board, "register", key) for key in sorted(registers)]
             finals += [self._final(board, "counter", key) for key in sorted(sums)]

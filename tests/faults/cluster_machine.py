@@ -31,6 +31,11 @@ class Board(rsm.StateMachine, name="board", version=1):
         """Append; the length after it."""
         return self.lists[key].push(value) + 1
 
+    @rsm.command(version=1)
+    def note(self, ctx: rsm.Context, data: bytes) -> int:
+        """Only the log keeps it."""
+        return len(data)
+
     @rsm.query
     def register(self, key: str) -> int:
         return self.registers.get(key, 0)
@@ -42,6 +47,11 @@ class Board(rsm.StateMachine, name="board", version=1):
     @rsm.query
     def length(self, key: str) -> int:
         return len(self.lists[key])
+
+    @rsm.query
+    def zeros(self, count: int) -> bytes:
+        """A long answer."""
+        return bytes(count)
 
     @rsm.query
     def appended(self) -> Iterator[tuple[str, int]]:

@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
+import pytest
+
 import rsm
 from rsm.cli.cluster import PROGRAM
 from rsm.client.tool import Access, ToolConnection
@@ -117,11 +119,14 @@ class NodeProcess:
         """The files of its log, oldest first."""
         return sorted(path for path in (self.directory / "log").iterdir() if SEGMENT.fullmatch(path.name))
 
-    def resident_bytes(self) -> int:
-        """Its memory, as the kernel counts it."""
+    def memory_bytes(self) -> int:
+        """The most memory that it has ever had, as the kernel counts it; skips where there is no such count."""
         assert self.process is not None
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        path = Path(f"/proc/{self.process.pid}/status")
+        if not path.exists():
+            pytest.skip("needs /proc to measure the memory of a process")
+        (line,) = (line for line in path.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
 
 
 class ClusterProcesses:
@@ -149,6 +154,7 @@ class ClusterProcesses:
         self.limits = LimitsSection() if limits is None else limits
         self.cluster_id = os.urandom(16)
         self.nodes = {number: NodeProcess(number, directory) for number in range(1, nodes + 1)}
+        self.strangers: list[NodeProcess] = []
         self.links = LinkProxies() if proxies else None
         peers = {number: node.peer for number, node in self.nodes.items()}
         if self.links is not None:
@@ -179,7 +185,7 @@ class ClusterProcesses:
 
     def close(self) -> None:
         """End every process, in whatever state it is."""
-        for node in self.nodes.values():
+        for node in [*self.nodes.values(), *self.strangers]:
             if node.is_running:
                 assert node.process is not None
                 node.process.kill()
@@ -187,7 +193,16 @@ class ClusterProcesses:
         if self.links is not None:
             self.links.close()
 
-    def configure(self, node: NodeProcess, **changes: Any) -> None:
+    def stranger(self, number: int, directory: Path, *, cluster_id: bytes | None = None, **changes: Any) -> NodeProcess:
+        """Start a process that is told to be a node of this cluster, in a directory of its own, with ports of its own."""
+        directory.mkdir()
+        node = NodeProcess(number, directory)
+        self.strangers.append(node)
+        self.configure(node, cluster_id=cluster_id, **changes)
+        self._start(node)
+        return node
+
+    def configure(self, node: NodeProcess, *, cluster_id: bytes | None = None, **changes: Any) -> None:
         """Write the node's file; `changes` replace fields of [node]."""
         section: dict[str, Any] = {
             "id": node.number,
@@ -199,7 +214,7 @@ class ClusterProcesses:
         }
         config = NodeConfig(
             node=NodeSection(**section | changes),
-            cluster=ClusterSection(members=self.members, id=self.cluster_id.hex()),
+            cluster=ClusterSection(members=self.members, id=(cluster_id or self.cluster_id).hex()),
             tls=None if self.tls is None else self.tls(f"node-{node.number}"),
             limits=self.limits,
         )

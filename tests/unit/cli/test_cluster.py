@@ -234,6 +234,7 @@ def test_ports_as_given(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (["--from", "bank-data"], "exists already: leave out --from"),
         (["--tls"], "was made without TLS"),
         (["--base-port", "9"], "has its ports already"),
+        (["--snapshot-log-bytes", "9"], "set snapshot_log_bytes below"),
         (["--machine", "other:Other"], "this is a cluster of machine 'bank', not of 'other'"),
     ],
 )
