@@ -56,7 +56,6 @@ class Document(msgspec.Struct, frozen=True):
     """One line of `rsm status --watch --json`."""
 
     nodes: list[NodeLine]
-    leader_id: int | None = None
     desync: list[str] = []
 
 
@@ -88,10 +87,6 @@ class Cluster:
                 document = tomllib.loads((self.directory / "cluster.toml").read_text(encoding="utf-8"))
                 self._addresses = {node["id"]: node["client"] for node in document["cluster"]["nodes"]}
         return list(self._addresses.values())
-
-    def number(self, address: str) -> int:
-        """Which node listens there."""
-        return next(node for node, its in self._addresses.items() if its == address)
 
     def watch(self) -> None:
         """Begin to ask the nodes."""

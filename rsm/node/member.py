@@ -66,6 +66,7 @@ class MemberOptions(msgspec.Struct, frozen=True):
     election_seconds_max: float = ELECTION_SECONDS_MAX
     durability: Literal["fsync", "os"] = "fsync"
     snapshot_log_bytes: int = SNAPSHOT_LOG_BYTES
+    segment_bytes_min: int = SEGMENT_BYTES_MIN  # simulations have small logs
 
 
 class Snapshots(Protocol):
@@ -170,7 +171,7 @@ class Member:
         snapshots_of: SnapshotsOf | None = None,
     ) -> Member:
         """Open a prepared directory. `DirectoryInUse`, `WrongMachine`, `CorruptFile` (its identity), `StorageError`."""
-        segment_bytes = max(SEGMENT_BYTES_MIN, min(SEGMENT_BYTES, options.snapshot_log_bytes))
+        segment_bytes = max(options.segment_bytes_min, min(SEGMENT_BYTES, options.snapshot_log_bytes))
         opened = salvage(machine, options.path, disk, segment_bytes=segment_bytes)
         return cls(machine, options, opened, now=now, wall_clock=wall_clock, chance=chance, snapshots_of=snapshots_of)
 
