@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import msgspec
 
-import rsm.node.member
 from rsm.machine.machine import StateMachine
 from rsm.node.log import logger
 from rsm.replica.answer import Status, decode
@@ -73,7 +72,7 @@ class Simulation(Stage):
 
     def run(self) -> SimulationResult:
         """Run to the end, or to the first violation."""
-        with staged(self.segment_bytes_min):
+        with silence():
             for node in sorted(self.processes):
                 self.queue.at(0.01 * node, partial(self.processes[node].start, self.first_configuration))
             for number in range(self.client_count):
@@ -209,15 +208,12 @@ class Simulation(Stage):
 
 
 @contextlib.contextmanager
-def staged(segment_bytes_min: int) -> Iterator[None]:
-    """Inside, nothing is logged (a run makes thousands of lines), and segments are small enough to be removed: a log of
-    some hundred entries would never fill one, no log would be cut, and no snapshot be sent.
-    """
-    member: Any = rsm.node.member
+def silence() -> Iterator[None]:
+    """Inside, nothing is logged: a run makes thousands of lines."""
     target = logger.bind()._logger
-    before = target.disabled, member.SEGMENT_BYTES_MIN
-    target.disabled, member.SEGMENT_BYTES_MIN = True, segment_bytes_min
+    before = target.disabled
+    target.disabled = True
     try:
         yield
     finally:
-        target.disabled, member.SEGMENT_BYTES_MIN = before
+        target.disabled = before

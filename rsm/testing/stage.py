@@ -66,6 +66,7 @@ class Stage:
         for node in range(1, count + 1):
             self.add_process(node)
         self.snapshot_log_bytes = self.chance.choice((2_000, 6_000, 20_000, 1_000_000))
+        # Small enough to be filled by some hundred entries, so that logs are cut and snapshots sent.
         self.segment_bytes_min = self.chance.choice((1_000, 4_000, 65_536))
         self.operator = Operator(self)
         self.fault_counts: dict[str, int] = {}
@@ -103,6 +104,7 @@ class Stage:
             election_seconds_min=ELECTION_SECONDS[0],
             election_seconds_max=ELECTION_SECONDS[1],
             snapshot_log_bytes=self.snapshot_log_bytes,
+            segment_bytes_min=self.segment_bytes_min,
         )
 
     # --- who is there -------------------------------------------------------------------------------------------------
