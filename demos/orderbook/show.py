@@ -40,11 +40,11 @@ from demos.orderbook.service import IN_FLIGHT
 from demos.orderbook.terminal import figures, verdicts
 from demos.orderbook.trial import Trial
 
-COMMANDS_DEFAULT: Final = 60_000
+COMMANDS_DEFAULT: Final = 50_000
 # With fewer the middle might be over before word of it arrives; more would be a benchmark.
-COMMANDS_MIN, COMMANDS_MAX = 3_000, 1_000_000
+COMMANDS_MIN, COMMANDS_MAX = 5_000, 1_000_000
 # All clients together, a second: a part of what two processors can do, so that there are latencies to be seen.
-RATE_DEFAULT: Final = 3_000
+RATE_DEFAULT: Final = 2_500
 RATE_MAX: Final = 100_000
 
 

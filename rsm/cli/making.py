@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import socket
 from typing import Final
@@ -24,6 +25,9 @@ __all__ = ["PORTS_PER_NODE", "check_ports", "check_same", "free_ports", "make"]
 HOST: Final = "127.0.0.1"
 # For members, for clients, for HTTP.
 PORTS_PER_NODE: Final = 3
+# Below those that systems give to outgoing connections (from 32768 on Linux, from 49152 elsewhere): among these, a
+# connection of anybody's could take the port of a node that is down for a moment, even one that dials that very port.
+PORTS: Final = range(20_000, 32_768)
 
 
 def check_same(
@@ -153,14 +157,18 @@ def choose_addresses(number: int, base_port: int | None) -> list[LocalNode]:
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on now, all different."""
+    """Ports for so many nodes that nobody listens on now, all different."""
+    wanted = PORTS_PER_NODE * number
     with contextlib.ExitStack() as sockets:
-        ports = []
-        for _ in range(PORTS_PER_NODE * number):
+        ports: list[int] = []
+        for port in random.sample(PORTS, len(PORTS)):
+            if len(ports) == wanted:
+                return ports
             one = sockets.enter_context(socket.socket())
-            one.bind((HOST, 0))
-            ports.append(one.getsockname()[1])
-        return ports
+            with contextlib.suppress(OSError):
+                one.bind((HOST, port))
+                ports.append(port)
+    raise CallerError(f"there are no {wanted} free ports from {PORTS[0]} to {PORTS[-1]}: choose a --base-port")
 
 
 def check_ports(found: LocalCluster) -> None:

@@ -81,13 +81,12 @@ class Session:
         answers[sequence] = (fingerprint, answer)
         self.next_sequence = sequence + 1
         self.answer_bytes += len(answer.body) + ANSWER_OVERHEAD_BYTES
-        if self.lowest < lowest_unanswered or self.answer_bytes > SESSION_ANSWER_BYTES_MAX:
-            self._forget(min(lowest_unanswered, sequence), sequence)
-
-    def _forget(self, lowest: int, newest: int) -> None:
-        while self.lowest < lowest or (self.answer_bytes > SESSION_ANSWER_BYTES_MAX and self.lowest < newest):
-            dropped = self.answers.pop(self.lowest)
-            self.answer_bytes -= len(dropped[1].body) + ANSWER_OVERHEAD_BYTES
+        # In line: with thousands of commands in flight almost every one drops an answer.
+        while self.lowest < sequence and (
+            self.lowest < lowest_unanswered or self.answer_bytes > SESSION_ANSWER_BYTES_MAX
+        ):
+            _, dropped = answers.pop(self.lowest)
+            self.answer_bytes -= len(dropped.body) + ANSWER_OVERHEAD_BYTES
             self.lowest += 1
 
     def record(self) -> SessionRecord:

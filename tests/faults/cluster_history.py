@@ -8,10 +8,12 @@ unknown outcome for ever.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, Final, Self
 
 import msgspec
@@ -21,6 +23,7 @@ from rsm.errors import RsmError
 from rsm.node.tls import TlsOptions
 from rsm.testing.linearizability import Operation, check
 from tests.faults.cluster_machine import Board, BoardModel
+from tests.faults.cluster_processes import ClusterProcesses
 
 # Keys change with time, so that the part of the history that belongs to one stays small enough to be searched.
 KEYS: Final = 3
@@ -235,3 +238,18 @@ class Load:
         assert sums.keys() <= most.keys()
         for key in most:
             assert least[key] <= sums.get(key, 0) <= most[key], f"{key}: {least[key]}..{most[key]}, not {sums.get(key)}"
+
+
+@contextlib.contextmanager
+def harmed(cluster: ClusterProcesses, **options: Any) -> Iterator[Load]:
+    """Load while the block runs; then the verdict."""
+    cluster.leader()
+    with Load(cluster.addresses, **options) as load:
+        load.wait_for_writes()
+        yield load
+        load.wait_for_writes()
+    found = load.judge()
+    cluster.one_root()
+    assert all(code == 0 for code in cluster.stop())
+    cluster.verify()
+    print(f"{found}, gave up: {dict(load.gave_up)}")

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import pytest
 
 import rsm
 from rsm.cli.cluster import PROGRAM
+from rsm.cli.making import free_ports
 from rsm.client.tool import Access, ToolConnection
 from rsm.errors import RsmError
 from rsm.machine.machine import StateMachine
@@ -42,14 +42,6 @@ PR_SET_PDEATHSIG: Final = 1
 # Machines that test are busy: what takes a second here may take many there.
 PATIENCE_SECONDS: Final = 40.0
 SEGMENT: Final = re.compile(r"\d+\.log")
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        number: int = one.getsockname()[1]
-        return number
 
 
 def until(is_so: Callable[[], Any], what: str | Callable[[], str], seconds: float = PATIENCE_SECONDS) -> Any:
@@ -85,9 +77,7 @@ class NodeProcess:
         self.config = directory / f"node-{number}.toml"
         self.log = directory / f"node-{number}.log"
         self.faults = directory / f"faults-{number}"
-        self.peer = f"127.0.0.1:{free_port()}"
-        self.client = f"127.0.0.1:{free_port()}"
-        self.web = f"127.0.0.1:{free_port()}"
+        self.peer, self.client, self.web = (f"127.0.0.1:{port}" for port in free_ports(1))
         self.is_faulty = False
         self.process: subprocess.Popen[bytes] | None = None
 

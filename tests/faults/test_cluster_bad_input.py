@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import rsm
+from rsm.cli.making import free_ports
 from rsm.client.tool import Access, ToolConnection
 from rsm.codec import cbor
 from rsm.limits import SEND_BUFFER_BYTES_MAX
@@ -28,7 +29,7 @@ from rsm.node.service import schema_digest
 from rsm.node.wire import FrameKind, encode_frame
 from tests.faults.cluster_history import Load
 from tests.faults.cluster_machine import Board
-from tests.faults.cluster_processes import ClusterProcesses, NodeProcess, free_port, until
+from tests.faults.cluster_processes import ClusterProcesses, NodeProcess, until
 
 pytestmark = pytest.mark.xdist_group("cluster")
 
@@ -97,7 +98,7 @@ def http_server() -> Iterator[str]:
 
 def test_addresses_that_lead_nowhere(cluster: ClusterProcesses) -> None:
     """A client says what it found at every address, in one line; one good address among bad ones is enough."""
-    nobody, peers = f"127.0.0.1:{free_port()}", cluster.nodes[1].peer
+    nobody, peers = f"127.0.0.1:{free_ports(1)[0]}", cluster.nodes[1].peer
     with http_server() as stranger:
         with pytest.raises(rsm.Unreachable) as caught:
             rsm.connect(Board, [nobody, stranger, peers], timeout_seconds=2)

@@ -1,4 +1,8 @@
-"""The order book's show tells the truth: it passes when nothing was lost, and fails when anything was."""
+"""The order book's show tells the truth: it passes when nothing was lost, and fails when anything was.
+
+On a cluster the show is long, so it runs twice: once as it is, once with an acknowledged command undone. What its other
+checks find is tried on the checks themselves (tests/unit/orderbook/test_audit.py), and in the show of one process.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,9 @@ from demos.orderbook.flowgen import TRADERS, Command, Flow
 from demos.orderbook.machine import OrderBook
 from demos.orderbook.show import COMMANDS_MIN, main
 
-# The shortest show there is.
-SHORT = ["--commands", str(COMMANDS_MIN), "--seed", "3"]
+# The shortest shows there are.
+CLUSTER = ["--commands", str(COMMANDS_MIN), "--seed", "3"]
+SHORT = [*CLUSTER, "--embedded"]
 # The kill comes when half is acknowledged, and word of it takes less than this many commands more.
 RECOVERED = COMMANDS_MIN - 100
 Numbered = Iterable[tuple[str, Command]]
@@ -51,6 +56,53 @@ def held(document: dict[str, object]) -> dict[str, bool]:
     checks = document["checks"]
     assert isinstance(checks, list)
     return {check["name"]: check["held"] for check in checks}
+
+
+def test_a_cluster_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Leader killed, a follower emptied: a whole run ends with 0, with seven checks held and three equal roots."""
+    code = main([*CLUSTER, "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert code == 0, document["reason"]
+    assert list(held(document)) == [
+        "leader killed",
+        "follower emptied",
+        "same answers",
+        "once each",
+        "same books",
+        "same reports",
+        "three equal roots",
+    ]
+    assert all(held(document).values())
+    assert COMMANDS_MIN // 4 <= document["acknowledged_at_kill"] < COMMANDS_MIN
+    assert document["killed_node"] != document["emptied_node"]
+    assert document["acknowledged_meanwhile"] > 0
+    assert len(document["root"]) == 32
+
+
+def test_an_undone_command_is_found_on_a_cluster(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An acknowledged order that is not there at the end is found: the show ends with 1, in plain text, and says which
+    book differs. --dir keeps the directories of the nodes.
+    """
+
+    def undo(addresses: list[str]) -> None:
+        with rsm.connect(OrderBook, addresses, principal="birch", timeout_seconds=60.0) as client:
+            client.cancel(client.open_orders("birch")[0].order_id)
+
+    monkeypatch.setenv("COLUMNS", "80")
+    directory = tmp_path / "kept"
+    assert main([*CLUSTER, "--dir", str(directory)], after_trading=undo) == 1
+    printed = capsys.readouterr().out
+    assert f"{COMMANDS_MIN:,} of {COMMANDS_MIN:,} equal" in printed
+    assert printed.strip().splitlines()[-1].startswith(" ✘ same books")
+    assert "ORBIT" in printed.strip().splitlines()[-1]
+    assert "\x1b" not in printed
+    assert max(map(len, printed.splitlines())) <= 80
+    assert [(directory / f"node-{number}" / "identity").exists() for number in (1, 2, 3)] == [True] * 3
+
+
+# --- one process ------------------------------------------------------------------------------------------------------
 
 
 def test_the_show_passes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,6 +200,7 @@ def test_a_corrupt_log_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--commands", "7"], "--commands must be"),
         (["--seed", "-1"], "--seed must be"),
+        (["--rate", "0"], "--rate must be"),
         (["--dir", "FULL"], "is not empty"),
     ],
 )

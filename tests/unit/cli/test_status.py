@@ -200,23 +200,27 @@ def test_tls_options_go_together() -> None:
     assert "cannot use the CA x" in ran.out
 
 
-def watched(monkeypatch: pytest.MonkeyPatch, rounds: int) -> None:
-    """Let `--watch` run for some rounds, without waiting."""
+def watched(monkeypatch: pytest.MonkeyPatch, rounds: int) -> list[float]:
+    """Let `--watch` run for some rounds, without waiting; returns where the waits go."""
     left = [rounds]
+    waits: list[float] = []
 
-    def sleep(_: float) -> None:
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
         left[0] -= 1
         if not left[0]:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(status_command.time, "sleep", sleep)
     monkeypatch.setattr(status_command.watch, "__kwdefaults__", {"sleep": sleep})
+    return waits
 
 
 def test_watching_is_json_lines(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--watch --json prints a document a line until interrupted, and ends with the last one's code."""
-    watched(monkeypatch, 3)
-    ran = run("status", nodes.addresses[0], "--watch", "--json")
+    """--watch --json prints a document a line, as often as it is told, and ends with the last one's code."""
+    waits = watched(monkeypatch, 3)
+    ran = run("status", nodes.addresses[0], "--watch", "--every", "0.2", "--json")
+    assert waits == [0.2] * 3
     documents = [json.loads(line) for line in ran.out.splitlines()]
     assert (ran.code, len(documents)) == (0, 3)
     assert documents[0]["leader_id"] == 1

@@ -141,13 +141,20 @@ class Bench:
     def elect(self, *voters: int, weak: tuple[int, ...] = ()) -> None:
         """Let it stand in an election in which these grant their votes."""
         self.take(Message)
-        while not (asked := self.take(PreVote)):
-            self.wait(HEARTBEAT)
+        term = self.stand()
         for voter in voters:
-            self.receive(voter, VoteReply(asked[0][1].term, True, True, voter in weak, 0))
+            self.receive(voter, VoteReply(term, True, True, voter in weak, 0))
         for _, request in self.take(RequestVote)[:1]:
             for voter in voters:
                 self.receive(voter, VoteReply(request.term, False, True, voter in weak, 0))
+
+    def stand(self) -> int:
+        """Wait until it asks for pre-votes; for which term."""
+        for _ in range(100):
+            if asked := self.take(PreVote):
+                return asked[0][1].term
+            self.wait(HEARTBEAT)
+        raise AssertionError(f"node {self.number} does not stand")
 
     def acknowledge(self, number: int, index: int, **changes: Any) -> None:
         """A member says that it has everything up to here."""

@@ -407,10 +407,9 @@ def test_a_transfer_that_failed_does_not_make_later_elections_urgent() -> None:
     other.receive(2, append(1, (1, 1)))
     other.receive(2, TimeoutNow(1))
     other.take(Message)
-    while not (asked := other.take(PreVote)):
-        other.wait(0.1)
+    asked = other.stand()
     for voter in (3, 4):
-        other.receive(voter, VoteReply(asked[0][1].term, True, True, False, 0))
+        other.receive(voter, VoteReply(asked, True, True, False, 0))
     assert {message.is_transfer for _, message in other.take(RequestVote)} == {False}
 
 

@@ -402,7 +402,7 @@ def test_e10_a_command_is_sent_at_once() -> None:
         group.take(2, "")
         began = group.now
         group.nodes[1].submit(7, lambda: None)
-        while not any(message["entries"] for message in group.take(2, "append_entries")):
+        while not any(message["entries"] for message in group.take(2, "append_entries")) and group.now < began + 1.0:
             group.nodes[1].tick()
             group.now += 0.001
         fails(require_sent_at_once, group.now - began)
