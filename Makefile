@@ -15,7 +15,7 @@ METADATA := pyproject.toml setup.cfg
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/installed ## Run the order book: a durable machine, killed half-way, recovered, drawn
+demo: $(VENV)/installed ## Run the order book on three nodes: its leader killed, a follower emptied, nothing lost
 	@$(RUN) -m demos.orderbook show
 
 test: $(VENV)/installed-dev ## Lint, check types, run the tests

@@ -87,7 +87,7 @@ class Stage:
 
     def logged(self, event: str) -> str:
         """The lines of the local log about an event."""
-        lines = [record.getMessage() for record in self.log.records if f"event='{event}'" in record.getMessage()]
+        lines = [record.getMessage() for record in self.log.records if f"event={event!r}" in record.getMessage()]
         assert lines
         return "\n".join(lines)
 

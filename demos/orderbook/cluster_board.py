@@ -120,7 +120,7 @@ class ClusterBoard(Board):
                 rest.append(value, "bold")
         cells = min(SAMPLES_MAX, width - len(line) - len(rest) - 2)
         if cells >= 4:
-            line.append(" " + sparkline(list(self._samples), cells, self.glyphs), "cyan")
+            line.append(" " + sparkline(list(self._samples), cells, self.glyphs, from_zero=True), "cyan")
         return line.append_text(rest)
 
     def _moments(self, moments: Sequence[tuple[float, str]], width: int) -> Text:

@@ -225,7 +225,7 @@ class ClusterTrial:
         self._until(lambda: all(self._answers.values()), "the first answers", stage)
         self.board.tell(f"{len(FIRMS)} clients trade, {self.rate:,} commands a second")
         self._trade_until(KILL_AT, stage)
-        stage.detail = f"{len(FIRMS)} client processes, {self.rate:,} commands/s, each answered once durable"
+        stage.detail = f"{len(FIRMS)} client processes, {self.rate:,} commands/s"
 
     def _listen(self, name: str, life: Life) -> None:
         """In a thread: tell what a firm says, and how it ended."""
@@ -357,7 +357,7 @@ class ClusterTrial:
         self.board.markets.look([view(client, instrument.number, LOOK_LEVELS) for instrument in INSTRUMENTS])
         self._same_reports(client)
         self._same_roots()
-        stage.detail = "with the same flows on plain containers, and node with node"
+        stage.detail = "with plain containers, and node with node"
         self.board.tell("everything is compared")
 
     def _same_reports(self, client: OrderBook) -> None:

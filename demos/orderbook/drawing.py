@@ -71,12 +71,12 @@ def bar(part: int, whole: int, cells: int, glyphs: Glyphs) -> str:
     return (glyphs.across[-1] * full + (glyphs.across[rest] if rest else "")).ljust(cells)
 
 
-def sparkline(values: Sequence[int], cells: int, glyphs: Glyphs) -> str:
-    """The course of a value, the newest at the right."""
+def sparkline(values: Sequence[int], cells: int, glyphs: Glyphs, *, from_zero: bool = False) -> str:
+    """The course of a value, the newest at the right, between its lowest (or zero) and its highest."""
     values = list(values)[-cells:]
     if len(values) < 2:
         return " " * cells
-    low, high = min(values), max(values)
+    low, high = 0 if from_zero else min(values), max(values)
     steps = len(glyphs.up) - 2
     return "".join(glyphs.up[1 + (value - low) * steps // ((high - low) or 1)] for value in values).rjust(cells)
 

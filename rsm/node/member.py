@@ -507,7 +507,10 @@ class Member:
             return
         self.leading.compare_roots()
         for member in self.configuration.members:
-            if member.is_joining and self._match(member.id) >= self.engine.commit_index > 0:
+            progress = self.engine.progress(member.id)
+            if not member.is_joining or progress is None or progress.is_recovering:
+                continue
+            if progress.match_index >= self.engine.commit_index > 0:
                 promoted = ClusterMember(member.id, member.peer_address, member.client_address)
                 try:
                     self.engine.change(self.configuration.with_member(promoted))

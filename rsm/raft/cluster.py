@@ -12,7 +12,9 @@ to hold an election at once, past both.
 *Weak votes*: a recovering member has lost, or may have lost, part of its log, and perhaps the memory of a vote. Its
 vote counts only where every voter grants one: the winner's log then reaches at least as far as any that is left, so
 nothing that survives anywhere is lost, and a cluster whose disks were all cut off by the same power failure still
-starts. The first start of a cluster is the same case: everybody is empty.
+starts. The first start of a cluster is the same case: everybody is empty. Until it is sure that no other leader was
+elected with a vote that it forgot, a recovering member does not count for a leader either: it has voted for this one
+since its start, or so much time has passed that a leader without a majority of others has stepped down.
 """
 
 from __future__ import annotations
@@ -108,6 +110,8 @@ class ClusterEngine:
         self._now = now
         self._followed = self.configuration
         self._leader_heard_at = now - election_seconds[1]
+        self._settled_at = now + 2 * election_seconds[1]
+        self._witnessed_term = -1  # of the last leader that this process has voted for
         self._ballot: _Ballot | None = None
         self._is_transfer = False
         self._transfer_to = 0
@@ -277,6 +281,7 @@ class ClusterEngine:
             if not self.is_leader:
                 self._hosted.follow(sender, now)
         if isinstance(message, AppendEntries):
+            self.replication.is_settled = now >= self._settled_at or self._witnessed_term == self.term
             self.replication.receive_append(sender, message)
         elif isinstance(message, VoteReply):
             self._receive_vote(sender, message)
@@ -285,11 +290,16 @@ class ClusterEngine:
                 self._is_transfer = True
                 self._campaign()
         elif self.is_leader and isinstance(message, AppendReply | SnapshotWant | SnapshotAck | SnapshotResult):
-            if sender in self.configuration.voters:
+            if sender in self.configuration.voters and not self._is_unsure(message):
                 self._hosted.heard(sender, now)
             if isinstance(message, AppendReply):
                 self.replication.receive_reply(sender, message, now)
                 self._continue_transfer()
+
+    @staticmethod
+    def _is_unsure(message: Message) -> bool:
+        """Whether it says nothing of who leads: a recovering member may have forgotten that it elected another."""
+        return isinstance(message, AppendReply) and message.is_recovering
 
     def _enter(self, term: int, vote: int | None = None) -> None:
         self._ballot = None
@@ -317,6 +327,7 @@ class ClusterEngine:
         if granted and not is_pre:
             if self._hosted.vote != sender:
                 self._hosted.enter(self.term, sender)
+            self._witnessed_term = request.term
             self._hosted.postpone(self._now)
         self._answer(sender, request.term if granted else self.term, is_pre, granted)
 

@@ -54,6 +54,7 @@ class Replication:
         self.is_leading = False
         self.is_recovering = is_recovering
         self.has_recovered = False  # news for the shell
+        self.is_settled = True  # whether the leader is surely the last one that this member has helped to elect
         self.commit_index = commit_index
         self.taken_index = commit_index  # handed out for apply up to here
         self.start_index = 0  # where the log ended when this leader, or the one we follow, was elected
@@ -413,7 +414,7 @@ class Replication:
         if self.is_leading:
             has_recovered = self.log.durable_index >= self.start_index
         else:
-            has_recovered = 0 < self._recovery_index <= self.acknowledged_index
+            has_recovered = self.is_settled and 0 < self._recovery_index <= self.acknowledged_index
         if has_recovered:
             self.is_recovering = False
             self.has_recovered = True

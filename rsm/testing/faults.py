@@ -8,6 +8,7 @@ one node at a time, and the next ones only when that node has fetched what it lo
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,7 +39,8 @@ class Operator:
         self._simulation = simulation
         self._damaged: int | None = None  # the node whose disk may hold flipped bits
         self._damaged_starts = 0
-        self._failing: set[int] = set()  # nodes whose disk may fail: they may stop by themselves
+        # How many faults each disk has at present: its node may stop by itself.
+        self._failing: Counter[int] = Counter()
         self._removed: set[int] = set()
         self._is_changing = False
 
@@ -145,7 +147,7 @@ class Operator:
         """A node stopped by itself: with a failing disk that is right. It is started again."""
         simulation = self._simulation
         process.disk.process_died()
-        if process.node not in self._failing and process.node != self._damaged:
+        if not self._failing[process.node] and process.node != self._damaged:
             simulation.judge.broken(
                 "nodes stop for a reason",
                 f"{type(error).__name__}: {error}",
@@ -198,24 +200,24 @@ class Operator:
             self._damaged = None
 
     def _fill(self, fault: Fault, process: Process, chance: random.Random) -> None:
-        self._failing.add(process.node)
+        self._failing[process.node] += 1
         process.disk.space_bytes = process.disk.used_bytes() + chance.choice((0, 100, 5_000))
 
         def free() -> None:
             process.disk.space_bytes = None
-            self._failing.discard(process.node)
+            self._failing[process.node] -= 1
 
         self._at(fault.until, free)
 
     def _fail_sync(self, fault: Fault, process: Process, chance: random.Random) -> None:
         if process.member is None:
             return
-        self._failing.add(process.node)
+        self._failing[process.node] += 1
         process.disk.fail_sync_at = process.disk.syncs + chance.randint(1, 3)
 
         def mend() -> None:
             process.disk.fail_sync_at = None
-            self._failing.discard(process.node)
+            self._failing[process.node] -= 1
 
         self._at(fault.until, mend)
 

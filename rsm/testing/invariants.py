@@ -90,6 +90,8 @@ class Judge:
         self.checks = 0
         self._clock = clock
         self._seen: dict[int, _Seen] = {}
+        # By index and term: each entry as first logged by anybody, and the term of the one before it.
+        self._logged: dict[tuple[int, int], tuple[Entry, int]] = {}
         self._ends: dict[tuple[int, int], tuple[int, bytes]] = {}  # (index, term) -> (node, chain)
 
     def broken(self, rule: str, what: str, nodes: Iterable[int] = (), index: int = 0) -> None:
@@ -126,13 +128,13 @@ class Judge:
         journal = member.journal
         if not journal.is_usable:
             return
-        if member.applied_index != seen.applied:
-            self._see_applied(node, seen.applied, member)
-            seen.applied = member.applied_index
         end = (journal.last_index, journal.last_term)
         if end != seen.end:
             seen.end = end
-            self._see_end(node, end, journal.last_chain)
+            self._see_end(node, end, journal)
+        if member.applied_index != seen.applied:
+            self._see_applied(node, seen.applied, member)
+            seen.applied = member.applied_index
 
     def _see_leader(self, node: int, member: Observed) -> None:
         leader = self.leaders.get(member.term)
@@ -161,11 +163,7 @@ class Judge:
             self.broken("applied index is monotonic", f"from {before} to {applied}", [node])
             return
         if applied > self.last_index:
-            if journal.first_index > self.last_index + 1:
-                self.broken("state machine safety", "applied what no node has logged", [node], applied)
-                return
-            with contextlib.suppress(BadBytes):  # flipped bits: another node will show what is there
-                self._extend(node, journal.read(self.last_index + 1, applied))
+            self._extend(node, applied, journal.term_at(applied))
         if applied <= self.last_index and chain_of(journal, applied) not in (None, self.chains[applied]):
             self.broken("state machine safety", "applied another log than the others", [node], applied)
         for index, root in member.replica.roots.items():
@@ -175,18 +173,32 @@ class Judge:
             if other[1] != root:
                 self.broken("equal roots", f"{other[1].hex()} and {root.hex()}", sorted({other[0], node}), index)
 
-    def _extend(self, node: int, entries: Iterable[Entry]) -> None:
-        for entry in entries:
-            if entry.index != self.last_index + 1:
-                self.broken("state machine safety", "the log has a gap", [node], entry.index)
+    def _extend(self, node: int, index: int, term: int) -> None:
+        """Add to the canonical log what was logged up to an index; the node itself may have removed it since."""
+        new: list[Entry] = []
+        while index > self.last_index:
+            logged = self._logged.get((index, term))
+            if logged is None:
+                self.broken("state machine safety", "applied what no node has logged", [node], index)
                 return
+            entry, term = logged
+            new.append(entry)
+            index -= 1
+        for entry in reversed(new):
             self.entries.append(entry)
             self.chains.append(next_chain(self.chains[-1], entry.index, entry.term, entry.kind, entry.payload))
 
-    def _see_end(self, node: int, end: tuple[int, int], chain: bytes) -> None:
+    def _see_end(self, node: int, end: tuple[int, int], journal: Journal) -> None:
+        chain = journal.last_chain
         other = self._ends.setdefault(end, (node, chain))
         if other[1] != chain:
             self.broken("log matching", f"two logs with term {end[1]} there", sorted({other[0], node}), end[0])
+        first = last = journal.last_index
+        while first >= journal.first_index and (first, journal.term_at(first)) not in self._logged:
+            first -= 1
+        with contextlib.suppress(BadBytes):  # flipped bits: what is there was seen when it was written
+            for entry in journal.read(first + 1, last):
+                self._logged[entry.index, entry.term] = entry, journal.term_at(entry.index - 1)
 
     # --- what clients are told ----------------------------------------------------------------------------------------
 

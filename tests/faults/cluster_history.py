@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Final, Self
 
 import msgspec
@@ -115,7 +116,7 @@ class Load:
     def resumed_after(self, since: int, to: int) -> float:
         """Seconds from `since` to the end of the longest time without an answered write between the two."""
         times = [since, *(one for one in self.write_times() if since <= one <= to)]
-        gaps = [(after - before, after) for before, after in zip(times, times[1:], strict=False)]
+        gaps = [(after - before, after) for before, after in pairwise(times)]
         assert gaps, "nothing was written at all"
         return (max(gaps)[1] - since) * NANOSECOND
 
@@ -250,6 +251,6 @@ def harmed(cluster: ClusterProcesses, **options: Any) -> Iterator[Load]:
         load.wait_for_writes()
     found = load.judge()
     cluster.one_root()
-    assert all(code == 0 for code in cluster.stop())
+    assert cluster.stop() == [0] * len(cluster.nodes)
     cluster.verify()
     print(f"{found}, gave up: {dict(load.gave_up)}")

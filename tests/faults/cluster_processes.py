@@ -184,7 +184,7 @@ class ClusterProcesses:
             self.links.close()
 
     def stranger(self, number: int, directory: Path, *, cluster_id: bytes | None = None, **changes: Any) -> NodeProcess:
-        """Start a process that is told to be a node of this cluster, in a directory of its own, with ports of its own."""
+        """Start a process that takes itself for a node of this cluster, with a directory and ports of its own."""
         directory.mkdir()
         node = NodeProcess(number, directory)
         self.strangers.append(node)

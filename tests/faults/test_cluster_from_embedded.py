@@ -1,4 +1,4 @@
-"""The bank of the README grows up: opened in a process, then taken over by three nodes, with its root and its clients."""
+"""The README's bank grows up: opened in a process, then taken over by three nodes, with its root and its clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cluster with certificates of `rsm certs init`: who has none, or the wrong one, stays outside, and the log says why."""
+"""A cluster with certificates of `rsm certs init`: who has none, or a wrong one, stays out, and the log says why."""
 
 from __future__ import annotations
 

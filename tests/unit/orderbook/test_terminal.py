@@ -146,5 +146,6 @@ def test_bars_and_lines() -> None:
     assert bar(1, 10_000, 4, UNICODE) == "▏   "
     assert bar(1, 2, 4, ASCII) == "##  "
     assert sparkline([1, 2, 3], 4, UNICODE) == " ▁▄█"
+    assert sparkline([6, 6, 3], 3, UNICODE, from_zero=True) == "██▄"
     assert sparkline([7], 3, UNICODE) == "   "
     assert decimal(INSTRUMENTS[2], 1_487 * 5) == "0.7435"

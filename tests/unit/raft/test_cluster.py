@@ -339,6 +339,10 @@ def test_a_member_restarted_empty_in_the_same_term_is_filled_again() -> None:
         benches[1].wait(0.1)
         settle(benches)
     assert benches[2].log == benches[1].log
+    assert benches[2].is_marked
+    benches[2].now += 2 * ELECTION[1]
+    benches[1].wait(0.1)
+    settle(benches)
     assert not benches[2].is_marked
     assert benches[1].engine.replication.progress[2].match_index == 2
 

@@ -12,10 +12,10 @@ import rsm.raft.progress
 import rsm.raft.replication
 from rsm.codec.record import Entry, RecordKind
 from rsm.errors import DivergenceError
-from rsm.raft.messages import AppendEntries, AppendReply
+from rsm.raft.messages import AppendEntries, AppendReply, RequestVote
 from rsm.raft.progress import Stage
 from tests.unit.raft.bench import Bench, append, batch, settle
-from tests.unit.raft.network import configuration_of
+from tests.unit.raft.network import ELECTION, HEARTBEAT, configuration_of
 
 # --- following --------------------------------------------------------------------------------------------------------
 
@@ -386,11 +386,43 @@ def test_a_removed_member_is_told_once_that_it_is_out() -> None:
 # --- recovering -------------------------------------------------------------------------------------------------------
 
 
+def long_up(bench: Bench) -> Bench:
+    """The same member, long enough after its start for any leader of before to have heard of the next one."""
+    bench.now += 2 * ELECTION[1]
+    return bench
+
+
+def test_a_recovering_member_does_not_count_for_a_leader_that_it_may_have_replaced() -> None:
+    """Before its loss it may have elected another one, of whom this leader has not heard: it would commit what that one
+    overwrites. One that it votes for now is the last one that it elects.
+    """
+    bench = Bench(2, terms=[1], is_recovering=True)
+    bench.receive(1, append(1, (1, 1), commit=1, start=1))
+    assert bench.is_marked
+    bench.now += 2 * ELECTION[1]
+    bench.receive(1, append(1, (1, 1), commit=1, start=1))
+    assert not bench.is_marked
+    bench = Bench(2, terms=[1], is_recovering=True)
+    bench.receive(3, RequestVote(2, 1, 1, False))
+    bench.receive(3, append(2, (1, 1), batch(2, 2), commit=1, start=2))
+    assert not bench.is_marked
+
+
+def test_a_leader_does_not_lead_by_the_word_of_recovering_members() -> None:
+    """They may have elected another one: without a majority of others it steps down."""
+    leader = Bench(1)
+    leader.elect(2, 3)
+    for _ in range(30):
+        leader.wait(HEARTBEAT)
+        leader.acknowledge(2, 0, is_recovering=True)
+    assert not leader.engine.is_leader
+
+
 def test_a_recovering_member_has_to_reach_what_was_committed_in_this_term_too() -> None:
     """It may have acknowledged it before its loss. Were it to vote again at the leader's first entry, it could make a
     leader of a member that lacks committed entries.
     """
-    bench = Bench(2, terms=[1, 1], is_recovering=True)
+    bench = long_up(Bench(2, terms=[1, 1], is_recovering=True))
     message = append(1, (2, 1), commit=4, start=1)
     bench.receive(1, message)
     assert bench.is_marked
@@ -406,7 +438,7 @@ def test_a_recovering_member_has_to_reach_what_was_committed_in_this_term_too() 
 
 def test_a_recovering_member_has_to_reach_the_start_of_the_leaders_term() -> None:
     """What earlier terms have committed lies before that, whether this leader knows it for committed or not."""
-    bench = Bench(2, terms=[1, 1], is_recovering=True)
+    bench = long_up(Bench(2, terms=[1, 1], is_recovering=True))
     bench.receive(1, append(3, (2, 1), commit=1, start=4))
     assert bench.is_marked
     bench.receive(1, append(3, (2, 1), batch(3, 1), batch(4, 3), commit=1, start=4))
@@ -415,7 +447,7 @@ def test_a_recovering_member_has_to_reach_the_start_of_the_leaders_term() -> Non
 
 def test_another_leader_sets_another_goal() -> None:
     """A new term begins anew: what the last leader had said about the goal is void."""
-    bench = Bench(2, terms=[1, 1], is_recovering=True)
+    bench = long_up(Bench(2, terms=[1, 1], is_recovering=True))
     bench.receive(1, append(3, (2, 1), commit=9, start=3))
     bench.receive(3, append(4, (2, 1), commit=2, start=5))
     bench.receive(3, append(4, (2, 1), batch(3, 4), commit=2, start=5))
