@@ -210,6 +210,8 @@ SNAPSHOT_RETRY_SECONDS: Final = 1.0
 # A leader asks a member anew that has not answered about a snapshot for this long: it may load a large bucket first.
 SNAPSHOT_STALL_SECONDS_MAX: Final = 10.0
 
+# New objects after which the collector looks at the youngest: about what two full batches leave (CPython: 700).
+COLLECTOR_OBJECTS: Final = 50_000
 # A node looks at its clock at least this often.
 TICK_SECONDS_MAX: Final = 0.05
 # How long a leader that is asked to end waits for its successor.

@@ -244,6 +244,7 @@ def node_damaged(stage: Stage) -> str:
     nodes.damage(path, number, 8 * data.index(b"deposit"))
     assert deposit(nodes) == 200
     nodes.start(number)
+    nodes.until(lambda: not nodes.members[number].is_recovering)
     nodes.settle()
     lines = [stage.logged("the log is damaged; the rest will be fetched from another node")]
     return "\n".join([*lines, stage.logged("caught up: this node's word counts again")])
@@ -257,6 +258,7 @@ def node_emptied(stage: Stage) -> str:
     nodes.wipe(number)
     assert deposit(nodes) == 200
     nodes.start(number)
+    nodes.until(lambda: not nodes.members[number].is_recovering)
     nodes.settle()
     return stage.logged("caught up: this node's word counts again")
 
@@ -296,9 +298,11 @@ def node_sync_failed(stage: Stage) -> str:
 def node_differs(stage: Stage) -> str:
     nodes = cluster(stage)
     number = nodes.follower()
-    # What bad memory does, or a handler that reads a clock: a state that does not follow from the log.
-    machine: Any = nodes.members[number].replica.machine
-    machine.balances._ledger.sums[0] ^= 1
+    # What a handler that reads a clock comes to: a state that does not follow from the log.
+    replica: Any = nodes.members[number].replica
+    replica.store.begin()
+    replica.machine.balances["ann"] += 1
+    replica.store.end()
     assert deposit(nodes) == 200
     nodes.until(lambda: nodes.failures)
     error = nodes.failures[number]
@@ -315,6 +319,7 @@ def clocks_apart(stage: Stage) -> str:
     wrong = nodes.follower()
     before = nodes.leader().replica.system.clock
     nodes.wall_offset_seconds[wrong] = 365 * 24 * 3600.0
+    nodes.run(0.3)
     nodes.leader().transfer(wrong, lambda _: None, lambda _: None)
     nodes.until(lambda: nodes.leads == wrong)
     assert deposit(nodes) == 200

@@ -23,12 +23,13 @@ import pytest
 
 import rsm
 from rsm.testing.disk import FaultDisk, Survival
+from tests import fault_cluster
 from tests.documents import ROOT, blocks
 from tests.fault_stage import DATA, LOG, Bank, Stage, foreign_log, on, said
 
 PAGE = ROOT / "docs" / "faults.md"
 
-SCENARIOS: dict[str, Callable[[Stage], str]] = {}
+SCENARIOS: dict[str, Callable[[Stage], str]] = dict(fault_cluster.SCENARIOS)
 
 
 def scenario(fault: Callable[[Stage], str]) -> Callable[[Stage], str]:

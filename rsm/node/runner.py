@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import random
 import resource
@@ -28,7 +29,7 @@ import msgspec
 
 from rsm.codec.chain import next_chain
 from rsm.errors import Busy, CallerError, DivergenceError, RsmError, UnknownFormat, WrongMachine
-from rsm.limits import EXPORT_PART_BYTES, FAREWELL_SECONDS_MAX, TICK_SECONDS_MAX
+from rsm.limits import COLLECTOR_OBJECTS, EXPORT_PART_BYTES, FAREWELL_SECONDS_MAX, TICK_SECONDS_MAX
 from rsm.machine.definition import Definition
 from rsm.machine.machine import StateMachine
 from rsm.node.addresses import split_address
@@ -141,6 +142,7 @@ class Runner:
                 await _listen("the web", node.web_listen, web.start)
             for name in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(name, self._stop)
+            _calm_collector()
             logger.info("serving", peers=node.peer_listen, clients=node.client_listen, web=node.web_listen or "")
             self._tick()
             return await self._ended
@@ -558,6 +560,15 @@ async def _listen(whom: str, address: str, start: Callable[[str, int], Any]) -> 
     except OSError as error:
         reason = os.strerror(error.errno).lower() if error.errno else str(error)
         raise CallerError(f"cannot listen for {whom} on {host}:{port}: {reason}") from error
+
+
+def _calm_collector() -> None:
+    """Spare the garbage collector what is there for good, and call it less often: a batch makes thousands of objects
+    that live for its length. It took 8 percent of a node's time, and half of that looking at modules.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECTOR_OBJECTS, 20, 50)
 
 
 def _allow_files() -> None:

@@ -37,8 +37,10 @@ def test_a_leader_is_cut_off(tmp_path: Path, mode: Mode) -> None:
         assert cluster.links is not None
         leader = cluster.leader()
         links = [link for link in permutations(cluster.nodes, 2) if leader in link]
+        since = time.monotonic_ns()
         cluster.links.set(mode, *links)
         load.wait_for_writes()
+        print(f"writes went on after {load.resumed_after(since, time.monotonic_ns()):.2f} s ({mode.value})")
         until(lambda: getattr(cluster.status(leader), "role", "leader") != "leader", "the old leader to step down")
         cluster.links.set(Mode.PASS, *links)
         cluster.caught_up(leader)

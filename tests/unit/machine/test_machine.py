@@ -174,6 +174,8 @@ def test_a_machine_inside_is_no_client() -> None:
         "snapshot": lambda: bank.snapshot(),
         "status": lambda: bank.status(),
         "close": lambda: bank.close(),
+        "reading": lambda: bank.reading("stale"),
+        "stats": lambda: bank.stats,
     }
     assert set(calls) == RESERVED == {name for name in vars(ClientSurface) if not name.startswith("_")}
     for name, call in calls.items():
