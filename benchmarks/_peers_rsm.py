@@ -60,7 +60,7 @@ class Nodes:
         ]
         for member in self.members:
             self._web_ports += free_ports(1)
-            self.children.append(self._start(member))
+            self.children.append(self._start(member, is_founding=True))
 
     @property
     def addresses(self) -> list[str]:
@@ -73,9 +73,10 @@ class Nodes:
 
     def restart(self, place: int) -> None:
         """Start the node at `place` again, which has ended; with what it has in its directory, if it has one."""
-        self.children[place] = self._start(self.members[place])
+        self.children[place] = self._start(self.members[place], is_founding=False)
 
-    def _start(self, member: MemberConfig) -> Child:
+    def _start(self, member: MemberConfig, *, is_founding: bool) -> Child:
+        found = ["--found"] if is_founding else []
         path = self._directory / f"node{member.id}.toml"
         node = NodeSection(
             id=member.id,
@@ -88,7 +89,7 @@ class Nodes:
         cluster = ClusterSection(members=tuple(self.members), id=self._cluster_id)
         log = LogSection(level="warning")
         write_config(str(path), NodeConfig(node=node, cluster=cluster, limits=self._limits, log=log))
-        return Child(f"node{member.id}", [*PROGRAM, "node", "--config", str(path)], self._directory)
+        return Child(f"node{member.id}", [*PROGRAM, "node", "--config", str(path), *found], self._directory)
 
     def page(self, place: int, path: str = "/") -> dict[str, Any]:
         """What the status port of the node at `place` says; empty where there is none yet."""

@@ -223,6 +223,9 @@ EXPORT_PART_BYTES: Final = 1024 * 1024
 
 # One frame of a client: a command of the largest size, or many small ones together, and its head.
 CLIENT_FRAME_BYTES_MAX: Final = 2 * 1024 * 1024
+# Values in one such frame, counting those inside others. Nothing is decoded of a frame with more: a byte can be an empty
+# array, which takes over seventy. 1,024 commands with a hundred values each have room.
+CLIENT_FRAME_ITEMS_MAX: Final = 128 * 1024
 # One frame to a client: a batch of results.
 ANSWER_FRAME_BYTES_MAX: Final = 40 * 1024 * 1024
 # The first frame of a connection, from somebody who has not said yet who he is.
@@ -255,6 +258,8 @@ REDIAL_SECONDS_MAX: Final = 2.0
 PEER_COMPRESS_BYTES_MIN: Final = 4 * 1024
 # Lines about refused connections that one port logs in a second; the others are counted, and the count is logged.
 REFUSALS_LOGGED_PER_SECOND: Final = 10
+# Lines that clients can cause by their requests, on one node in a second; the others are counted.
+LINES_LOGGED_PER_SECOND: Final = 10
 # What a stranger said of himself, in a line of the log or a refusal.
 REASON_CHARACTERS_MAX: Final = 300
 # The kernel asks after a silent connection this often.
@@ -328,10 +333,16 @@ REQUESTS_IN_FLIGHT_MAX: Final = 256
 REQUEST_BYTES_IN_FLIGHT_MAX: Final = 16 * 1024 * 1024
 # How long a read of "at least this index" waits for it to be applied; then the client asks again, or elsewhere.
 EARLY_READ_SECONDS_MAX: Final = 1.0
+# Such reads that wait on one node; further ones get Busy. Clients ask for what they have seen: few are early.
+EARLY_READS_MAX: Final = 4096
 # How often a server looks whether it was: a fraction of what a commit takes.
 EARLY_READ_LOOK_SECONDS: Final = 0.005
 # Streams open on one connection: each holds old values of the state while it lasts.
 STREAMS_PER_CONNECTION_MAX: Final = 16
+# Streams open on one node: each makes every write keep what it overwrites.
+STREAMS_MAX: Final = 64
+# A stream whose client asks for no further part for so long is ended; its client may have forgotten it.
+STREAM_IDLE_SECONDS_MAX: Final = 30.0
 # Bytes of items in one part of a stream, after which the part ends (it holds one item more at most).
 STREAM_PART_BYTES: Final = 256 * 1024
 # How long a long poll for events waits at the server: well below what makes middle boxes forget a connection.

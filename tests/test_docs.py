@@ -20,6 +20,7 @@ import pytest
 
 import rsm.errors
 from tests.document_reader import Reader
+from tests.document_reader import commands as console_commands
 from tests.documents import ROOT, Block, anchors, blocks, comment_above, documents, prose
 
 DOCUMENTS = documents()
@@ -47,6 +48,38 @@ def test_what_is_marked_to_run_runs(document: Path, tmp_path: Path) -> None:
         done = reader.read(document)
     marked = [block for block in blocks(document) if "run" in block.marks]
     assert done >= len(marked)
+
+
+@pytest.mark.parametrize(
+    ("marks", "text"),
+    [
+        (("run",), "$ python -c 'print(\"fine\")'\nwell\n"),
+        (("run",), "$ python -c 'print(\"fine\"); exit(1)'\nfine\n"),
+        (("run", "exit-1"), "$ python -c 'print(\"fine\")'\nfine\n"),
+        (("run", "background"), "$ python -c 'print(\"fine\")'\nfine\nwell\n"),
+        (("run",), "$ python -c 'print(\"fine\")' &\nfine\n^C\nstopped\n"),
+        (("run",), "$ make demo\n"),
+    ],
+    ids=["output", "code", "no code", "background", "last words", "program"],
+)
+def test_output_that_is_not_what_is_shown_is_found(marks: tuple[str, ...], text: str, tmp_path: Path) -> None:
+    """A planted wrong line, exit code or last line, or a program that is not ours, fails."""
+    block = Block("planted.md", 1, "console", marks, text)
+    with Reader(tmp_path) as reader, pytest.raises(AssertionError):
+        for line, output in console_commands(block):
+            reader.follow(block, line, output)
+
+
+def test_output_that_is_shown_is_accepted(tmp_path: Path) -> None:
+    """The same with right lines passes: in the foreground, in the background, interrupted, on ports that are free."""
+    waiting = 'import time; print("127.0.0.1:7100", flush=True); time.sleep(60)'
+    text = f"$ python -c 'print(\"fine\")'\nfine\n$ python -c '{waiting}' &\n127.0.0.1:7100\n^C\nKeyboardInterrupt\n"
+    block = Block("planted.md", 1, "console", ("run",), text)
+    with Reader(tmp_path) as reader:
+        for line, output in console_commands(block):
+            reader.follow(block, line, output)
+        assert "127.0.0.1:7100" not in reader.background[0].printed
+    assert reader.background[0].process.returncode is not None
 
 
 def commands(block: Block) -> list[list[str]]:

@@ -66,14 +66,24 @@ def test_the_bank_runs_from_asyncio(tmp_path: Path) -> None:
 
 
 def test_the_type_checker_accepts_the_bank_and_refuses_a_wrong_amount(tmp_path: Path) -> None:
-    """mypy --strict passes the example, and names the line of a deposit of "5", called or awaited."""
+    """mypy --strict passes the files of README and recipes, and names the line of a deposit of "5": called or awaited,
+    embedded or on a cluster.
+    """
     source = bank_source()
     (wrong_line,) = (number for number, line in enumerate(source.splitlines(), 1) if CORRECT in line)
     (await_line,) = (number for number, line in enumerate(ASYNC_VARIANT.splitlines(), 1) if ".send(" in line)
-    files = {
-        "bank.py": source,
+    shown = {
+        block.file_name: block.text
+        for page in ("README.md", "docs/recipes.md")
+        for block in blocks(ROOT / page)
+        if block.file_name
+    }
+    teller = shown["teller.py"]
+    (teller_line,) = (number for number, line in enumerate(teller.splitlines(), 1) if CORRECT in line)
+    files = shown | {
         "variant.py": ASYNC_VARIANT,
         "wrong.py": source.replace('bank.deposit("ann", 100)', 'bank.deposit("ann", "5")'),
+        "wrong_teller.py": teller.replace('bank.deposit("ann", 100)', 'bank.deposit("ann", "5")'),
         "wrong_variant.py": ASYNC_VARIANT.replace('send("ann", 5)', 'send("ann", "5")'),
     }
     for name, text in files.items():
@@ -84,6 +94,7 @@ def test_the_type_checker_accepts_the_bank_and_refuses_a_wrong_amount(tmp_path: 
     errors = re.findall(r"^(\S+):(\d+): error: (.*)$", checked.stdout, flags=re.MULTILINE)
     assert {(name, int(line)) for name, line, _ in errors} == {
         ("wrong.py", wrong_line),
+        ("wrong_teller.py", teller_line),
         ("wrong_variant.py", await_line),
     }, checked.stdout + checked.stderr
     assert all(re.search(r'"str".*expected "int".*\[arg-type\]', text) for _, _, text in errors), checked.stdout

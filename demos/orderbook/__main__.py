@@ -12,7 +12,7 @@ usage: python -m demos.orderbook COMMAND ...
 
 Commands:
   replay FILE   run a recorded market through a durable machine, message by message, and check it
-  show          a generated market: killed half-way, recovered, drawn in the terminal
+  show          a generated market on three nodes: leader killed, a follower emptied, drawn in the terminal
 
 python -m demos.orderbook COMMAND --help says more.
 """

@@ -25,7 +25,7 @@ from demos.orderbook.lives import ROOT, ServiceFailed, environment
 
 MACHINE: Final = "demos.orderbook.machine:OrderBook"
 # Log after which a node writes a snapshot: so little that who comes back empty needs one.
-SNAPSHOT_BYTES: Final = 500_000
+SNAPSHOT_BYTES: Final = 250_000
 # How often the nodes are asked.
 STATUS_SECONDS: Final = 0.2
 STOP_SECONDS_MAX: Final = 30.0

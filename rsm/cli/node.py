@@ -15,11 +15,17 @@ __all__ = ["node"]
 @click.command(cls=Command)
 @click.option("--machine", metavar="MODULE:CLASS", help="The class to run; may stand in the file instead.")
 @click.option("--config", "path", metavar="FILE", type=click.Path(), required=True, help="The node's configuration.")
-def node(machine: str | None, path: str) -> int:
+@click.option(
+    "--found", "is_founding", is_flag=True, help="With an empty directory: found the cluster, with the others."
+)
+def node(machine: str | None, path: str, is_founding: bool) -> int:
     """Run one member of a cluster until it is told to stop.
 
     SIGTERM and SIGINT end it in good order. What it does is logged on standard error. Exits with 1 if it found damage
     or a desync, with 2 if the configuration, a port or the directory is wrong.
+
+    Give --found once, when every member named in the file starts for the first time. Without it a node whose
+    directory is empty waits for the leader of its cluster, which fills it.
 
     \b
     Example: rsm node --machine bank:Bank --config node-1.toml
@@ -32,4 +38,4 @@ def node(machine: str | None, path: str) -> int:
     # Imported here: other commands need none of it.
     from rsm.node.runner import run_node
 
-    return run_node(machine_class, config)
+    return run_node(machine_class, config, is_founding=is_founding)

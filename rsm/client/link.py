@@ -21,12 +21,14 @@ from rsm.node.handshake import (
     WRONG_SCHEMA,
     ClientHello,
     ServerHello,
+    check_server,
     encode_client_hello,
     parse_refusal,
     parse_server_hello,
 )
 from rsm.node.log import describe
 from rsm.node.protocol import AnswerStatus
+from rsm.node.tls import ROLE_PEER
 from rsm.node.wire import FrameKind, encode_frame
 
 __all__ = ["Link", "Waiter", "dial"]
@@ -120,7 +122,9 @@ class Link(FrameProtocol):
             if kind == FrameKind.ANSWER and self.server is not None:
                 self._answered(payload)
             elif kind == FrameKind.HELLO and self.server is None:
-                self.server = hello = parse_server_hello(payload)
+                hello = parse_server_hello(payload)
+                check_server(hello, self.owner)
+                self.server = hello
                 self.establish(ANSWER_FRAME_BYTES_MAX)
                 if not self.greeted.done():
                     self.greeted.set_result(hello)
@@ -150,7 +154,8 @@ class Link(FrameProtocol):
 
     def _refused(self, reason: str) -> None:
         error: RsmError = Unreachable(f"{self.address}: refused: {reason}")
-        if reason.startswith(_NOT_OURS):
+        is_a_node = self.owner is None or self.owner.role == ROLE_PEER
+        if is_a_node and reason.startswith(_NOT_OURS):
             error = WrongMachine(f"{self.address}: {reason}")
         if not self.greeted.done():
             self.greeted.set_exception(error)

@@ -22,10 +22,18 @@ from rsm.limits import ANSWER_FRAME_BYTES_MAX, READ_BYTES, TOOL_ANSWER_SECONDS_M
 from rsm.node import protocol
 from rsm.node.addresses import split_address
 from rsm.node.frame_parser import FrameParser
-from rsm.node.handshake import ClientHello, ServerHello, encode_client_hello, parse_refusal, parse_server_hello
+from rsm.node.handshake import (
+    ClientHello,
+    Refused,
+    ServerHello,
+    check_server,
+    encode_client_hello,
+    parse_refusal,
+    parse_server_hello,
+)
 from rsm.node.protocol import AnswerStatus
 from rsm.node.status import NodeStatus, status_from
-from rsm.node.tls import TlsOptions
+from rsm.node.tls import Owner, TlsOptions, owner_of
 from rsm.node.wire import FrameKind, encode_frame
 from rsm.replica.answer import Answer, Status
 from rsm.replica.batch import join_item
@@ -73,6 +81,9 @@ class ToolConnection:
                 raise NotANode(f"{address}: not the client port of a node: it began with {kind.name}")
             try:
                 self.hello = parse_server_hello(payload)
+                check_server(self.hello, self._owner())
+            except Refused as error:
+                raise NotANode(f"{address}: {error}") from error
             except BadBytes as error:
                 raise NotANode(f"{address}: not the client port of a node: {error}") from error
         except BaseException:
@@ -117,6 +128,9 @@ class ToolConnection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _owner(self) -> Owner | None:
+        return owner_of(self._socket.getpeercert()) if isinstance(self._socket, ssl.SSLSocket) else None
 
     def _begin(self, encode: Callable[[int], bytes]) -> int:
         self._request_id += 1

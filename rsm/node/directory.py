@@ -25,6 +25,7 @@ import msgspec
 
 from rsm.codec.cbor import decode_canonical, encode
 from rsm.codec.record import RECORD_FORMAT, Entry, RecordKind, check_format, decode_record, encode_record
+from rsm.codec.shapes import make_known
 from rsm.errors import BadBytes, CallerError, CorruptFile, StorageError, WrongMachine
 from rsm.limits import CONTROL_BYTES_MAX, SEGMENT_BYTES
 from rsm.node.disk import Disk, Lock
@@ -59,6 +60,9 @@ class Identity(msgspec.Struct, frozen=True):
     cluster_id: bytes
     group_id: int
     machine: str
+
+
+make_known(Identity)
 
 
 def new_cluster_id() -> bytes:

@@ -15,10 +15,11 @@ MAGIC_BYTES: Final = MAGIC.to_bytes(2, "little")
 class FrameParser:
     """A stream of bytes, cut into frames. Holds at most one unfinished frame of `bytes_max` and what was fed last."""
 
-    def __init__(self, bytes_max: int, group_id: int | None = None) -> None:
+    def __init__(self, bytes_max: int, group_id: int | None = None, *, may_be_compressed: bool = True) -> None:
         # Both may change between two frames: a frame is asked for one at a time.
         self.bytes_max = bytes_max
         self.group_id = group_id
+        self._may_be_compressed = may_be_compressed
         self._data: bytes | bytearray = b""
         self._offset = 0
         self._head: FrameHead | None = None
@@ -49,7 +50,11 @@ class FrameParser:
                     self._keep_rest()
                     self._check_start()
                 return None
-            head = decode_head(bytes(data[start : start + HEAD_BYTES]), bytes_max=self.bytes_max)
+            head = decode_head(
+                bytes(data[start : start + HEAD_BYTES]),
+                bytes_max=self.bytes_max,
+                may_be_compressed=self._may_be_compressed,
+            )
             if self.group_id is not None and head.group_id != self.group_id:
                 raise BadBytes(f"a frame of group {head.group_id}; this is group {self.group_id}")
             start = self._offset = start + HEAD_BYTES

@@ -58,9 +58,11 @@ class FrameProtocol(asyncio.Protocol):
         tls: ssl.SSLContext | None = None,
         group_id: int | None = None,
         handshake_seconds: float = HANDSHAKE_SECONDS_MAX,
+        may_be_compressed: bool = True,
     ) -> None:
         """`limiter`: of the port; None when dialing: then nothing is logged, and `closed` gets the reason. `tls`: the
         context of this side. `group_id`: what the frames of the other side must say; None, anything.
+        `may_be_compressed`: whether its frames may be; a short one could then become a long one.
         """
         self.limiter = limiter
         self.server_side = server_side
@@ -71,7 +73,7 @@ class FrameProtocol(asyncio.Protocol):
         self.bytes_in = self.bytes_out = self.frames_in = self.frames_out = 0
         self._tls = None if tls is None else TlsSession(tls, server_side=server_side)
         self._handshake_seconds = handshake_seconds
-        self._parser = FrameParser(HELLO_BYTES_MAX, group_id)
+        self._parser = FrameParser(HELLO_BYTES_MAX, group_id, may_be_compressed=may_be_compressed)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None

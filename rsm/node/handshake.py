@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from rsm.codec import cbor
+from rsm.codec.shapes import make_known
 from rsm.errors import BadBytes
 from rsm.limits import HELLO_BYTES_MAX
 from rsm.node.tls import ROLE_ADMIN, ROLE_CLIENT, ROLE_PEER, Owner, node_name
@@ -30,10 +31,10 @@ __all__ = [
     "ServerHello",
     "check_client",
     "check_peer",
+    "check_server",
     "choose_protocol",
     "encode_client_hello",
     "encode_peer_hello",
-    "encode_refusal",
     "encode_server_hello",
     "parse_client_hello",
     "parse_peer_hello",
@@ -127,6 +128,7 @@ class ServerHello(msgspec.Struct, frozen=True):
         return str(self.leader[1]) if self.leader else ""
 
 
+make_known(PeerHello, ClientHello, ServerHello)
 H = TypeVar("H", PeerHello, ClientHello, ServerHello)
 
 
@@ -147,11 +149,6 @@ def encode_server_hello(hello: ServerHello) -> bytes:
     while len(data := cbor.encode(fields | {"members": members})) > HELLO_BYTES_MAX and members:
         members.pop()
     return data
-
-
-def encode_refusal(reason: str) -> bytes:
-    """The payload of a REFUSAL."""
-    return cbor.encode([reason])
 
 
 def parse_peer_hello(payload: bytes) -> PeerHello:
@@ -200,12 +197,7 @@ def check_peer(
 
     `owner`: of the other side's certificate, None without TLS. `expected_id`: whom we dialed, None if it dialed us.
     """
-    if owner is not None and (owner.role != ROLE_PEER or owner.name != node_name(theirs.node_id)):
-        raise Refused(
-            WRONG_ROLE,
-            f"node {theirs.node_id} needs a certificate of role {ROLE_PEER!r} and name {node_name(theirs.node_id)!r}; "
-            f"this one is of role {owner.role!r} and name {owner.name!r}",
-        )
+    _check_node(theirs.node_id, owner)
     if theirs.cluster_id and ours.cluster_id and theirs.cluster_id != ours.cluster_id:
         raise Refused(WRONG_CLUSTER, f"this is {ours.cluster_id.hex()}, the other side is of {theirs.cluster_id.hex()}")
     if theirs.group_id != ours.group_id:
@@ -244,6 +236,23 @@ def check_client(
     if owner is None:
         return theirs.principal, warning
     return (theirs.principal or owner.name) if owner.role == ROLE_ADMIN else owner.name, warning
+
+
+def check_server(theirs: ServerHello, owner: Owner | None) -> None:
+    """Whether the one who answers a client is the node that it says it is: `Refused` if not.
+
+    `owner`: of its certificate, None without TLS. Any certificate of the CA would do for TLS, a client's as well.
+    """
+    _check_node(theirs.node_id, owner)
+
+
+def _check_node(node_id: int, owner: Owner | None) -> None:
+    if owner is not None and (owner.role != ROLE_PEER or owner.name != node_name(node_id)):
+        raise Refused(
+            WRONG_ROLE,
+            f"node {node_id} needs a certificate of role {ROLE_PEER!r} and name {node_name(node_id)!r}; "
+            f"this one is of role {owner.role!r} and name {owner.name!r}",
+        )
 
 
 def _check_schema(ours: bytes, theirs: bytes, must_match: bool) -> str:

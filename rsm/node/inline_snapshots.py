@@ -30,6 +30,7 @@ class InlineSnapshots:
         self._counted_from = journal.stored_bytes - journal.bytes_after(replica.index)
         self._waiting: list[Future[int]] = []
         self.last_index = max(files.indexes(), default=0)
+        self.keep_from = 0
 
     @property
     def wants_hash_point(self) -> bool:
@@ -67,7 +68,7 @@ class InlineSnapshots:
                     writer.add(kind, payload)
             writer.commit()
         self.last_index = index
-        drop_older(self._files, self._journal, self._replica.confirmed_index)
+        drop_older(self._files, self._journal, self._replica.confirmed_index, self.keep_from)
 
     def refuse(self, error: BaseException) -> None:
         """No hash point could be logged: whoever waits gets the reason."""

@@ -80,7 +80,7 @@ class Leading:
         self._wants_hash_point: Callable[[], bool] = lambda: False
         self._unconfirmed: list[tuple[int, bytes]] = []
         self._confirmed_to = 0
-        self._told: set[tuple[int, int]] = set()
+        self._told: set[int] = set()  # whose state differs, and was reported
 
     def bind_snapshots(self, wants_hash_point: Callable[[], bool]) -> None:
         """Who may ask for a hash point."""
@@ -272,9 +272,10 @@ class Leading:
             if progress is None or progress.root_index not in roots:
                 continue
             if progress.root == roots[progress.root_index]:
+                self._told.discard(number)
                 reports[progress.root_index] = reports.get(progress.root_index, 0) + 1
-            elif (number, progress.root_index) not in self._told:
-                self._told.add((number, progress.root_index))
+            elif number not in self._told:
+                self._told.add(number)
                 logger.error(
                     "a node's state differs",
                     node=number,

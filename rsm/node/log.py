@@ -6,11 +6,12 @@ A library must not print by itself; applications see warnings and errors on stan
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 from rsm.errors import RsmError
+from rsm.limits import LINES_LOGGED_PER_SECOND
 
 
 def describe(error: BaseException) -> str:
@@ -38,3 +39,41 @@ PROCESSORS: list[Any] = [
 logger: Any = structlog.wrap_logger(
     logging.getLogger("rsm"), wrapper_class=structlog.stdlib.BoundLogger, processors=PROCESSORS
 )
+
+
+SECOND: Final = 1.0
+
+
+class Seldom:
+    """Keeps lines that others can cause from filling the log: in a second each kind is logged once, the rest is counted.
+
+    ::
+
+        passed_over = seldom.turn("query_failed", now)
+        if passed_over is not None:
+            logger.error("query_failed", passed_over=passed_over)
+
+    It needs no timer: what was passed over is told with the next line that is logged.
+    """
+
+    def __init__(self, lines_max: int = LINES_LOGGED_PER_SECOND) -> None:
+        """`lines_max`: in a second, of different kinds."""
+        self._lines_max = lines_max
+        self._kinds: set[str] = set()  # logged in the second that runs
+        self._until = 0.0
+        self._passed_over = 0
+
+    def turn(self, kind: str, now: float) -> int | None:
+        """None: pass this line over. Else log it, and say that so many others were passed over before it.
+
+        `now`: seconds of a clock that does not go back.
+        """
+        if now >= self._until:
+            self._kinds.clear()
+            self._until = now + SECOND
+        if kind in self._kinds or len(self._kinds) >= self._lines_max:
+            self._passed_over += 1
+            return None
+        self._kinds.add(kind)
+        passed_over, self._passed_over = self._passed_over, 0
+        return passed_over

@@ -12,18 +12,16 @@ judge. A full disk is not such a thing: the entries were never logged, and anoth
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import random
 from collections.abc import Callable
-from concurrent.futures import Future
 from itertools import count
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from rsm.codec.record import Entry
-from rsm.errors import BadBytes, Busy, CallerError, Closed, CorruptFile, NotLeader, RsmError, StorageError, WrongMachine
+from rsm.errors import BadBytes, Busy, CallerError, Closed, NotLeader, RsmError, StorageError
 from rsm.limits import (
     APPEND_BYTES_MAX,
     ELECTION_SECONDS_MAX,
@@ -34,18 +32,20 @@ from rsm.limits import (
     SEGMENT_BYTES,
     SEGMENT_BYTES_MIN,
     SNAPSHOT_LOG_BYTES,
-    SNAPSHOT_RETRY_SECONDS,
 )
 from rsm.machine.machine import StateMachine
+from rsm.node.addresses import split_address
 from rsm.node.disk import Disk
+from rsm.node.exchange import SnapshotExchange
 from rsm.node.inline_snapshots import InlineSnapshots
-from rsm.node.installing import SnapshotReceiver, SnapshotSender
+from rsm.node.installing import SnapshotReceiver
 from rsm.node.journal import Journal
 from rsm.node.leading import Leading
 from rsm.node.log import describe, logger
 from rsm.node.requests import Read, Request
 from rsm.node.salvage import Salvaged, salvage
 from rsm.node.snapshots import SnapshotFiles
+from rsm.node.snapshotter import Snapshots
 from rsm.raft.cluster import ClusterEngine
 from rsm.raft.configuration import Configuration
 from rsm.raft.configuration import Member as ClusterMember
@@ -53,7 +53,7 @@ from rsm.raft.engine import Ready
 from rsm.raft.messages import Message, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotResult, SnapshotWant
 from rsm.replica.replica import Replica
 
-__all__ = ["Member", "MemberOptions", "Snapshots"]
+__all__ = ["Member", "MemberOptions"]
 
 
 class MemberOptions(msgspec.Struct, frozen=True):
@@ -67,26 +67,6 @@ class MemberOptions(msgspec.Struct, frozen=True):
     durability: Literal["fsync", "os"] = "fsync"
     snapshot_log_bytes: int = SNAPSHOT_LOG_BYTES
     segment_bytes_min: int = SEGMENT_BYTES_MIN  # simulations have small logs
-
-
-class Snapshots(Protocol):
-    """Who takes snapshots: a `Snapshotter` with its thread, or `InlineSnapshots`."""
-
-    last_index: int
-
-    @property
-    def wants_hash_point(self) -> bool: ...
-    @property
-    def is_producing(self) -> bool: ...
-    @property
-    def rest_seconds(self) -> float: ...
-    def ask(self) -> Future[int]: ...
-    def at_hash_point(self) -> None: ...
-    def refuse(self, error: BaseException) -> None: ...
-    def rebind(self, replica: Replica) -> None: ...
-    def advance(self) -> None: ...
-    def stop(self) -> None: ...
-    def abandon(self, reason: BaseException) -> None: ...
 
 
 SnapshotsOf = Callable[[Replica, Journal, SnapshotFiles, int], Snapshots]
@@ -148,10 +128,16 @@ class Member:
         self._reads: list[tuple[int, int, Read]] = []  # a heap: the index that must be applied first
         self._barriers: dict[Read, None] = {}  # in order: a set would be iterated by memory address
         self._numbers = count()
-        self._senders: dict[int, SnapshotSender] = {}
-        self._offer_from: dict[int, float] = {}  # not before this, to a member that could not take the last one
-        self._receiver: SnapshotReceiver | None = None
-        self._snapshot_wanted: Future[int] | None = None  # there is none to offer yet
+        self.exchange = SnapshotExchange(
+            machine,
+            self.engine,
+            self.journal,
+            self.snapshot_files,
+            self.snapshots,
+            lambda: self.replica,
+            self._install,
+            lambda peer, message: self.outbox.append((peer, message)),
+        )
         self._changes: list[_Change] = []
         self._transfer: tuple[Callable[[int], None], Callable[[Exception], None]] | None = None
         self._disk_full_until: float | None = None
@@ -215,7 +201,7 @@ class Member:
     @property
     def is_installing(self) -> bool:
         """Whether a snapshot is on its way in."""
-        return self._receiver is not None
+        return self.exchange.is_receiving
 
     @property
     def needs_sync(self) -> bool:
@@ -233,11 +219,8 @@ class Member:
         wait = min(self.engine.next_tick(now), self.leading.next_wake(now))
         if self.snapshots.is_producing:
             wait = min(wait, self.snapshots.rest_seconds)
-        for sender in self._senders.values():
-            at = sender.next_at()
-            if at is not None:
-                wait = min(wait, max(0.0, at - now))
-        return wait
+        at = self.exchange.next_wake(now)
+        return wait if at is None else min(wait, at)
 
     # --- what happens ------------------------------------------------------------------------------------------------
 
@@ -262,15 +245,15 @@ class Member:
             return
         if isinstance(message, SnapshotOffer | SnapshotChunk):
             if not self.engine.is_leader:
-                self._receive_snapshot(sender, message)
+                self.exchange.receive(sender, message, now)
         elif isinstance(message, SnapshotWant | SnapshotAck | SnapshotResult) and self.engine.is_leader:
-            self._serve_snapshot(sender, message, now)
+            self.exchange.serve(sender, message, now)
 
     def disconnected(self, peer: int, now: float) -> None:
         """The connection to a node broke: what was on its way is lost."""
         self._now = now
         self.engine.disconnected(peer)
-        self._senders.pop(peer, None)
+        self.exchange.disconnected(peer)
 
     def connected(self, peer: int, now: float) -> None:
         """There is a new connection to a node."""
@@ -315,6 +298,9 @@ class Member:
         configuration = self.configuration
         known = configuration.get(member.id)
         try:
+            if action != "remove":
+                split_address(member.peer_address)
+                split_address(member.client_address)
             if action == "remove":
                 if known is None:
                     raise CallerError(f"node {member.id} is not a member")
@@ -361,9 +347,8 @@ class Member:
     def flush(self, now: float) -> None:
         """Do what is to be done. `next_wake` is 0 afterwards if there is more: heartbeats get their turn first."""
         self._now = now
-        self._has_more = False
         self._note_leadership()
-        self._advance_snapshots(now)
+        self._has_more = self.exchange.advance(now)
         self.leading.propose(now)
         ready = self.engine.ready()
         self._carry_out(ready)
@@ -395,7 +380,7 @@ class Member:
         if self._led_term:
             logger.info("no longer leading", node=self.node_id, term=self._led_term)
         self._led_term = 0
-        self._senders.clear()
+        self.exchange.stop_leading()
         self.leading.end()
         error = self.not_leader()
         changes, self._changes = self._changes, []
@@ -428,7 +413,7 @@ class Member:
                 heapq.heappush(self._reads, (index, next(self._numbers), read))
         self._run_reads()
         for peer in ready.snapshots:
-            self._offer_snapshot(peer)
+            self.exchange.offer(peer, self._now)
 
     def _append(self, entries: list[Entry]) -> bool:
         """Write entries behind the log; False if the disk is full, and then they never were in it."""
@@ -443,7 +428,8 @@ class Member:
         except StorageError as error:
             if not self.journal.is_usable:
                 raise
-            logger.error("the disk takes no entries; another node leads meanwhile", error=str(error))
+            if self._disk_full_until is None:  # else it was told, and is tried again with every message
+                logger.error("the disk takes no entries; another node leads meanwhile", error=str(error))
             first = self.journal.last_index + 1
             self.engine.refused(first)
             self.engine.durable(self.journal.durable_index)
@@ -518,127 +504,15 @@ class Member:
                     return  # another change is under way; the next tick tries again
                 return
 
-    # --- snapshots to others, and from others ------------------------------------------------------------------------
-
-    def _offer_snapshot(self, peer: int) -> None:
-        if peer in self._senders or self._now < self._offer_from.get(peer, 0.0):
-            return
-        confirmed = self.replica.confirmed_index
-        indexes = [index for index in self.snapshot_files.indexes() if index + 1 >= self.journal.first_index]
-        usable = [index for index in indexes if index <= confirmed] or indexes
-        if not usable:
-            if self._snapshot_wanted is None or self._snapshot_wanted.done():
-                self._snapshot_wanted = self.snapshots.ask()
-            return
-        index = usable[-1]
-        term = self.engine.replication.log.term_at(index)
-        if term is None:
-            return
-        try:
-            self._senders[peer] = SnapshotSender(self.snapshot_files, index, self.engine.term, term, self._now)
-        except (CorruptFile, StorageError) as error:
-            self._set_aside(index, error)
-
-    def _set_aside(self, index: int, error: RsmError) -> None:
-        logger.error("a snapshot cannot be sent", index=index, error=str(error))
-        with contextlib.suppress(StorageError):  # it may be gone by now: there is a newer one
-            self.snapshot_files.set_aside(index)
-
-    def _serve_snapshot(self, peer: int, message: SnapshotWant | SnapshotAck | SnapshotResult, now: float) -> None:
-        sender = self._senders.get(peer)
-        if sender is None or sender.index != message.index:
-            return
-        if isinstance(message, SnapshotWant):
-            sender.want(message, now)
-        elif isinstance(message, SnapshotAck):
-            sender.acknowledged(message, now)
-        else:
-            if not message.installed:
-                logger.error("a node did not install a snapshot", node=peer, index=message.index, reason=message.reason)
-                self._offer_from[peer] = now + SNAPSHOT_RETRY_SECONDS
-            del self._senders[peer]
-            self.engine.snapshot_ended(peer, message.index if message.installed else 0)
-
-    def _advance_snapshots(self, now: float) -> None:
-        for peer, sender in sorted(self._senders.items()):
-            try:
-                while (message := sender.advance(now)) is not None:
-                    self.outbox.append((peer, message))
-            except (CorruptFile, StorageError) as error:
-                del self._senders[peer]
-                self._set_aside(sender.index, error)
-                continue
-            if sender.is_stalled(now):
-                del self._senders[peer]
-        receiver = self._receiver
-        if receiver is not None:
-            if self.engine.leader not in (None, receiver.leader):
-                receiver.abort()  # the next leader begins anew, if a snapshot is needed at all
-                self._receiver = None
-            else:
-                self._advance_receiver(receiver)
-
-    def _receive_snapshot(self, leader: int, message: SnapshotOffer | SnapshotChunk) -> None:
-        receiver = self._receiver
-        try:
-            if isinstance(message, SnapshotChunk):
-                if receiver is not None and receiver.leader == leader:
-                    receiver.add(message)
-                    self.outbox.append((leader, receiver.acknowledgement(self.engine.term)))
-                return
-            if self._holds(message.index, message.index_term):
-                self._report_snapshot(leader, message.index, "")
-                return
-            if receiver is None or not receiver.is_for(leader, message):
-                if receiver is not None:
-                    receiver.abort()
-                self._receiver = None
-                logger.info("receiving a snapshot", node=self.node_id, index=message.index, leader=leader)
-                receiver = SnapshotReceiver(self._machine, self.replica, self.snapshot_files, leader, message)
-                self._receiver = receiver
-            self.outbox.append((leader, receiver.want(self.engine.term)))
-        except (BadBytes, WrongMachine, StorageError) as error:
-            self._give_up_snapshot(leader, message.index, error)
-
-    def _advance_receiver(self, receiver: SnapshotReceiver) -> None:
-        try:
-            self._has_more = receiver.advance() or self._has_more
-            if receiver.is_complete:
-                receiver.finish()
-                self._install(receiver)
-        except (BadBytes, WrongMachine, StorageError) as error:
-            if not self.journal.is_usable:
-                raise
-            self._give_up_snapshot(receiver.leader, receiver.offer.index, error)
-
     def _install(self, receiver: SnapshotReceiver) -> None:
-        """The file is durable: start the journal behind it, and let the fresh replica take over."""
-        manifest, self._receiver = receiver.manifest, None
-        if self._holds(manifest.index, manifest.term):
-            self._report_snapshot(receiver.leader, manifest.index, "")
-            return
+        """A snapshot is durable: start the journal behind it, and let its replica take over."""
+        manifest = receiver.manifest
         self.journal.reset(manifest.index, manifest.term, manifest.chain)
         self.replica = self.leading.replica = receiver.replica
         self.engine.installed(manifest.index, manifest.term, receiver.configuration)
         self.snapshots.rebind(self.replica)
-        logger.info("installed a snapshot", node=self.node_id, index=manifest.index)
-        self._report_snapshot(receiver.leader, manifest.index, "")
         self._applied()
         self._run_reads()
-
-    def _holds(self, index: int, term: int) -> bool:
-        """Whether a snapshot of this index brings nothing; the log may even go on behind it, and must be kept."""
-        return index <= self.replica.index or self.engine.holds(index, term)
-
-    def _give_up_snapshot(self, leader: int, index: int, error: RsmError) -> None:
-        logger.error("the snapshot cannot be installed", index=index, error=describe(error))
-        if self._receiver is not None:
-            self._receiver.abort()
-            self._receiver = None
-        self._report_snapshot(leader, index, str(error)[:500] or type(error).__name__)
-
-    def _report_snapshot(self, leader: int, index: int, reason: str) -> None:
-        self.outbox.append((leader, SnapshotResult(self.engine.term, index, not reason, reason)))
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
@@ -656,8 +530,7 @@ class Member:
         if self._transfer is not None:
             self._transfer[1](error)
         self._changes, self._transfer = [], None
-        if self._receiver is not None:
-            self._receiver.abort()
+        self.exchange.close()
         self.snapshots.abandon(error)
         for close in (self.journal.close, self._terms.close, self.directory.close):
             try:

@@ -48,6 +48,9 @@ class Port(Protocol):
     def greeted(self, hello: PeerHello) -> None:
         """A member has dialed us and may talk."""
 
+    def is_current(self, hello: PeerHello) -> bool:
+        """Whether this is the process that our own connection to the member leads to, as far as there is one."""
+
     def departed(self, connection: Incoming, hello: PeerHello) -> None:
         """Its connection is closed."""
 
@@ -118,7 +121,9 @@ class Incoming(_PeerConnection):
                 self.fault(str(error))
                 return
             self.messages_in += 1
-            self.port.on_message(self.hello.node_id, message)
+            # What an earlier process of this member said, on a slow way, is not the word of the one that we talk to.
+            if self.port.is_current(self.hello):
+                self.port.on_message(self.hello.node_id, message)
 
     def _greet(self, kind: FrameKind, payload: bytes) -> None:
         port = self.port

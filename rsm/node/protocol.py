@@ -4,6 +4,9 @@ A request is `[kind, request id, field, ...]`, an answer `[request id, status, f
 rising within a connection. A request is answered once; those that stream are answered by parts (`MORE`), one for each
 slice that the client has asked for, and an `OK` in the end.
 
+A client may be hostile, and one byte of CBOR can become a hundred bytes of objects: kind and id are read from their
+heads before anything is decoded, and a large frame is measured first (`rsm.codec.skim`).
+
 Commands are the hot path and have their own way through this module: the server decodes a frame once, and finds the
 bytes of its items behind the heads, which therefore must be in their shortest form; answers are joined from parts.
 Everything else goes through one table of typed records.
@@ -20,20 +23,22 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from rsm import errors
-from rsm.codec import cbor
-from rsm.errors import BadBytes, Busy, RsmError, UnknownFormat
+from rsm.codec import cbor, skim
+from rsm.codec.shapes import make_known
+from rsm.errors import BadBytes, Busy, CallerError, LimitExceeded, RsmError, UnknownFormat
 from rsm.limits import (
     ANSWER_FRAME_BYTES_MAX,
     BATCH_COMMANDS_MAX,
     BATCH_DEPTH_MAX,
     CLIENT_FRAME_BYTES_MAX,
+    CLIENT_FRAME_ITEMS_MAX,
+    COMMAND_BYTES_MAX,
     ERROR_TEXT_CHARACTERS_MAX,
     EVENTS_PER_ANSWER_MAX,
     EVENTS_WAIT_SECONDS_MAX,
     KEY_LENGTH_MAX,
     SESSION_TTL_SECONDS_MAX,
 )
-from rsm.node.log import describe
 from rsm.replica.answer import Answer
 from rsm.replica.batch import encode_head, encode_uint
 
@@ -223,9 +228,12 @@ _KINDS: Final[dict[int, type[Request]]] = {
     RequestKind.TRANSFER: Transfer,
     RequestKind.EXPORT: Export,
 }
+make_known(*_KINDS.values())
 _NUMBER_OF: Final = {kind: number for number, kind in _KINDS.items()}
 _COMMANDS: Final = int(RequestKind.COMMANDS)
 ID_MAX: Final = 2**63 - 1
+# A command, and what its item adds: session, numbers and heads, and an idempotency key in four bytes a character.
+ITEM_BYTES_MAX: Final = COMMAND_BYTES_MAX + 64 + 4 * KEY_LENGTH_MAX
 
 # --- requests ---------------------------------------------------------------------------------------------------------
 
@@ -241,19 +249,35 @@ def encode_commands(request_id: int, count: int, items: bytes) -> bytes:
     return b"".join((b"\x83\x01", encode_uint(request_id), encode_head(4, count), items))
 
 
-def request_id_of(fields: Any) -> tuple[int, int]:
-    """Kind and id of a decoded request; `BadBytes` if it has none, so that it cannot even be refused."""
-    if type(fields) is not list or len(fields) < 2 or type(fields[0]) is not int or type(fields[1]) is not int:
+def _kind_and_id(payload: bytes) -> tuple[int, int]:
+    """What a request says first; `BadBytes` if it has no id, so that it cannot even be refused."""
+    array, count, offset = skim.read_head(payload, 0)
+    if array != skim.ARRAY or count < 2:
         raise BadBytes("a request must be [kind, request id, ...]")
-    if not 0 <= fields[1] <= ID_MAX:
-        raise BadBytes(f"request id {fields[1]} is out of range")
-    return fields[0], fields[1]
+    first, kind, offset = skim.read_head(payload, offset)
+    second, request_id, _ = skim.read_head(payload, offset)
+    if first != skim.UNSIGNED or second != skim.UNSIGNED or request_id > ID_MAX:
+        raise BadBytes("kind and id of a request must be integers, and no others than requests have")
+    return kind, request_id
 
 
-def decode_request(payload: bytes) -> tuple[int, Commands | Request | RsmError]:
-    """Id and contents of a request, or the error to answer it with; `BadBytes` for what is none at all."""
+def decode_request(
+    payload: bytes, refuse: Callable[[int], CallerError | None] | None = None
+) -> tuple[int, Commands | Request | RsmError]:
+    """Id and contents of a request, or the error to answer it with; `BadBytes` for what is none at all.
+
+    `refuse` is asked first: why a request of this kind is not to be answered, whatever it says.
+    """
+    kind, request_id = _kind_and_id(payload)
+    refusal = None if refuse is None else refuse(kind)
+    if refusal is not None:
+        return request_id, refusal
+    if len(payload) > CLIENT_FRAME_ITEMS_MAX:  # else there are no more items than bytes
+        try:
+            skim.skip_item(payload, 0, items_max=CLIENT_FRAME_ITEMS_MAX)
+        except LimitExceeded as error:
+            return request_id, LimitExceeded(f"a request of {len(payload)} bytes: {error}")
     fields = cbor.decode(payload, bytes_max=CLIENT_FRAME_BYTES_MAX, depth_max=BATCH_DEPTH_MAX)
-    kind, request_id = request_id_of(fields)
     if kind == _COMMANDS:
         return request_id, _decode_commands(payload, request_id, fields)
     record = _KINDS.get(kind)
@@ -272,7 +296,18 @@ def _decode_commands(payload: bytes, request_id: int, fields: list[Any]) -> Comm
     head = b"".join((b"\x83\x01", encode_uint(request_id), encode_head(4, len(items))))
     if not payload.startswith(head):
         return BadBytes("the heads of a request of commands must have their shortest form")
-    return Commands(payload[len(head) :], items)
+    encoded = payload[len(head) :]
+    if len(encoded) > COMMAND_BYTES_MAX and (size := _largest_item(encoded, len(items))) > ITEM_BYTES_MAX:
+        return LimitExceeded(f"a command of {size} bytes exceeds the bound of {COMMAND_BYTES_MAX}")
+    return Commands(encoded, items)
+
+
+def _largest_item(encoded: bytes, count: int) -> int:
+    largest = start = 0
+    for _ in range(count):
+        end, _ = skim.skip_item(encoded, start, items_max=CLIENT_FRAME_ITEMS_MAX)
+        largest, start = max(largest, end - start), end
+    return largest
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
@@ -354,7 +389,9 @@ def encode_failure(request_id: int, error: BaseException) -> bytes:
         return encode_answer(request_id, AnswerStatus.BUSY, text, max(1, int(error.retry_seconds * 1000)))
     name = type(error).__name__
     if not isinstance(error, RsmError) or name not in _CLASSES:
-        return encode_answer(request_id, AnswerStatus.ERROR, "RsmError", _wire_text(describe(error)))
+        # What is not ours may say anything in its text: a path, a key, a part of the state.
+        text = text if isinstance(error, RsmError) else "internal error, see the node's log"
+        return encode_answer(request_id, AnswerStatus.ERROR, "RsmError", text)
     extras = [_wire_text(extra) if isinstance(extra, str) else extra for extra in _EXTRAS.get(name, _nothing)(error)]
     return encode_answer(request_id, AnswerStatus.ERROR, name, text, *extras)
 

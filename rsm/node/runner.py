@@ -28,7 +28,7 @@ from typing import Any, Final
 import msgspec
 
 from rsm.codec.chain import next_chain
-from rsm.errors import Busy, CallerError, DivergenceError, RsmError, UnknownFormat, WrongMachine
+from rsm.errors import Busy, CallerError, Closed, DivergenceError, RsmError, UnknownFormat, WrongMachine
 from rsm.limits import COLLECTOR_OBJECTS, EXPORT_PART_BYTES, FAREWELL_SECONDS_MAX, TICK_SECONDS_MAX
 from rsm.machine.definition import Definition
 from rsm.machine.machine import StateMachine
@@ -39,12 +39,12 @@ from rsm.node.disk import Disk, OsDisk
 from rsm.node.handshake import PeerHello
 from rsm.node.journal import Journal
 from rsm.node.log import describe, logger
-from rsm.node.member import Member, MemberOptions, Snapshots
+from rsm.node.member import Member, MemberOptions
 from rsm.node.requests import Read, Request, SystemRequest
 from rsm.node.server import ClientServer
 from rsm.node.service import Reply, schema_digest
 from rsm.node.snapshots import SnapshotFiles
-from rsm.node.snapshotter import Snapshotter
+from rsm.node.snapshotter import Snapshots, Snapshotter
 from rsm.node.status import MemberStatus, NodeStatus, PeerStatus, Role
 from rsm.node.telemetry import Metrics, configure_logging
 from rsm.node.transport import PeerTransport
@@ -81,9 +81,13 @@ def cluster_id_of(config: NodeConfig) -> bytes:
 class Runner:
     """One node in this process; the `Service` of its client server. `run` returns when it has ended."""
 
-    def __init__(self, machine: type[StateMachine], config: NodeConfig, disk: Disk | None = None) -> None:
+    def __init__(
+        self, machine: type[StateMachine], config: NodeConfig, disk: Disk | None = None, *, is_founding: bool = False
+    ) -> None:
         self._machine = machine
         self._config = config
+        self._is_founding = is_founding
+        self._is_closing = False
         self._disk = OsDisk() if disk is None else disk
         self._loop = asyncio.get_running_loop()
         self._chance = random.SystemRandom()
@@ -132,6 +136,8 @@ class Runner:
             on_disconnected=self._disconnected,
             is_member=self._is_member,
             random=self._chance,
+            # Until versions can be raised while a cluster runs, all its nodes run the same class.
+            schema_must_match=True,
         )
         self._server = ClientServer(self, tls=None if config.tls is None else config.tls.server_context())
         web = WebServer(self.node_status, self.metrics)
@@ -155,11 +161,15 @@ class Runner:
         config = self._config
         node, limits = config.node, config.limits
         if not is_prepared(self._disk, node.directory):
-            # Not among the founders: a leader will add it, and tells it the rest.
-            is_founder = any(member.id == node.id for member in config.cluster.members)
+            # Only who is told to founds a cluster. To anybody else an empty directory means that a leader will tell it
+            # the rest: it may have been a founder once, and lost its disk, and the cluster may have others by now.
+            is_founder = self._is_founding and any(member.id == node.id for member in config.cluster.members)
             configuration = founders(config) if is_founder else Configuration()
             prepare(self._disk, node.directory, self._machine, configuration, cluster_id_of(config))
-            logger.info("made a directory", path=node.directory, is_founder=is_founder)
+            if is_founder:
+                logger.info("founding a cluster with the others", path=node.directory)
+            else:
+                logger.info("an empty directory: waiting for the leader of its cluster", path=node.directory)
         options = MemberOptions(
             node_id=node.id,
             path=node.directory,
@@ -195,6 +205,7 @@ class Runner:
             self._loop.call_soon_threadsafe(self._kick)
 
     async def _close(self, web: WebServer) -> None:
+        self._is_closing = True
         await self._server.close()
         await web.close()
         await self._transport.close()
@@ -238,7 +249,7 @@ class Runner:
             self._loop.call_soon(self._flush)
 
     def _guarded(self, call: Callable[..., None], *arguments: Any) -> None:
-        if self._failure is not None:
+        if self._failure is not None or self._is_closing:
             return
         try:
             call(*arguments)
@@ -380,13 +391,19 @@ class Runner:
         found = member.replica.sessions.get(session)
         return None if found is None else found.principal
 
+    def _check_works(self) -> None:
+        if self._failure is not None:
+            raise Closed(f"the node has stopped: {describe(self._failure)}")
+
     def submit(self, request: Request) -> None:
         """Put commands into the log."""
+        self._check_works()
         self.member.submit(request)
         self._kick()
 
     def read(self, read: Read) -> None:
         """Have the state looked at."""
+        self._check_works()
         self.member.read(read)
         if read.consistency == "linearizable":
             self._kick()
@@ -423,6 +440,8 @@ class Runner:
 
     def snapshot(self, reply: Reply) -> None:
         """Write a snapshot -> index"""
+        if not self.member.is_leader:
+            raise self.member.not_leader()  # only a leader can make the hash point that it takes
         wanted: Future[int] = self.member.snapshots.ask()
 
         def tell(future: Future[int]) -> None:
@@ -579,10 +598,11 @@ def _allow_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def run_node(machine: type[StateMachine], config: NodeConfig) -> int:
+def run_node(machine: type[StateMachine], config: NodeConfig, *, is_founding: bool = False) -> int:
     """Run one node in this process until it is told to stop (SIGTERM, SIGINT) or something fails; the exit code.
 
-    `CallerError` and its kin for what a new start would not mend: a port in use, another machine's directory.
+    With `is_founding`, an empty directory becomes that of a founder of a new cluster. `CallerError` and its kin for
+    what a new start would not mend: a port in use, another machine's directory.
     """
     configure_logging(config.node.id, config.log.format, config.log.level)
     _allow_files()
@@ -594,7 +614,7 @@ def run_node(machine: type[StateMachine], config: NodeConfig) -> int:
         factory = asyncio.new_event_loop
 
     async def main() -> int:
-        return await Runner(machine, config).run()
+        return await Runner(machine, config, is_founding=is_founding).run()
 
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main())

@@ -41,6 +41,7 @@ from rsm.codec.record import (
     decode_payload,
     encode_record,
 )
+from rsm.codec.shapes import make_known
 from rsm.errors import BadBytes, CorruptFile, UnknownFormat
 from rsm.limits import CONTROL_BYTES_MAX, ENTRY_BYTES_MAX, READ_BYTES, SECTOR_BYTES
 from rsm.node.disk import Disk, File
@@ -77,6 +78,9 @@ class SegmentHead(msgspec.Struct, frozen=True):
     previous_term: int
     previous_chain: bytes
     reset: bool
+
+
+make_known(SegmentHead)
 
 
 class TornTail(msgspec.Struct, frozen=True):

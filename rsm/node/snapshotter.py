@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from rsm.codec.record import RecordKind
 from rsm.errors import Closed, StorageError
@@ -49,15 +49,39 @@ class Written(NamedTuple):
     error: BaseException | None
 
 
-def drop_older(files: SnapshotFiles, journal: Journal, confirmed_index: int) -> None:
+def drop_older(files: SnapshotFiles, journal: Journal, confirmed_index: int, keep_from: int) -> None:
     """Drop what a new snapshot makes superfluous: old ones, and the log before the oldest that stays.
 
-    The last confirmed snapshot stays, and whatever is newer.
+    The last confirmed snapshot stays, and whatever is newer; so does one that is on its way to another node, at
+    `keep_from` (0 for none), with the log behind it that this node will need next.
     """
     indexes = files.indexes()
-    confirmed = max((index for index in indexes if index <= confirmed_index), default=0)
-    files.remove_older(max(SNAPSHOTS_KEPT, sum(index >= confirmed for index in indexes)))
+    oldest = max((index for index in indexes if index <= confirmed_index), default=0)
+    if keep_from:
+        oldest = min(oldest, keep_from)
+    files.remove_older(max(SNAPSHOTS_KEPT, sum(index >= oldest for index in indexes)))
     journal.compact_to(files.indexes()[0])
+
+
+class Snapshots(Protocol):
+    """Who takes snapshots: a `Snapshotter` with its thread, or `InlineSnapshots`."""
+
+    last_index: int
+    keep_from: int
+
+    @property
+    def wants_hash_point(self) -> bool: ...
+    @property
+    def is_producing(self) -> bool: ...
+    @property
+    def rest_seconds(self) -> float: ...
+    def ask(self) -> Future[int]: ...
+    def at_hash_point(self) -> None: ...
+    def refuse(self, error: BaseException) -> None: ...
+    def rebind(self, replica: Replica) -> None: ...
+    def advance(self) -> None: ...
+    def stop(self) -> None: ...
+    def abandon(self, reason: BaseException) -> None: ...
 
 
 class Snapshotter:
@@ -94,6 +118,7 @@ class Snapshotter:
         self._is_abandoned = False
         self._rest_until = 0.0
         self.last_index = max(files.indexes(), default=0)
+        self.keep_from = 0  # the oldest snapshot that is on its way to another node
 
     def request(self) -> int:
         """From any thread: have a snapshot taken and wait for it; returns its index."""
@@ -225,7 +250,7 @@ class Snapshotter:
         if error is None:
             self.last_index = result.at_index
             try:
-                drop_older(self._files, self._journal, self._replica.confirmed_index)
+                drop_older(self._files, self._journal, self._replica.confirmed_index, self.keep_from)
             except StorageError as failure:
                 error = failure
         # Also after a failure: the next try comes when the log has grown again, not at every hash point.

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from rsm.codec.shapes import make_known
 from rsm.errors import BadBytes
 
 __all__ = [
@@ -106,6 +107,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
         return self.role == "leader" and len(connected & set(self.voters)) > len(self.voters) // 2
 
 
+make_known(NodeStatus)
 # Asked for on the node's own event loop; must not block.
 StatusSource = Callable[[], NodeStatus]
 

@@ -161,6 +161,13 @@ class PeerTransport:
         if link is not None:
             link.wake.set()
 
+    def is_current(self, hello: PeerHello) -> bool:
+        """Whether this is the process that our own connection to the member leads to, as far as there is one."""
+        link = self._links.get(hello.node_id)
+        if link is None or link.connection is None or link.connection.hello is None:
+            return True
+        return link.connection.hello.instance == hello.instance
+
     def departed(self, connection: Incoming, hello: PeerHello) -> None:
         """A member's connection is closed."""
         link = self._links.get(hello.node_id)

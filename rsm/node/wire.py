@@ -87,7 +87,7 @@ def encode_frame(kind: FrameKind, payload: bytes, *, group_id: int = 0, compress
     return _HEAD.pack(MAGIC, PROTOCOL_MAX, kind, flags, 0, group_id, len(stored), len(payload), checksum) + stored
 
 
-def decode_head(data: bytes | memoryview, *, bytes_max: int) -> FrameHead:
+def decode_head(data: bytes | memoryview, *, bytes_max: int, may_be_compressed: bool = True) -> FrameHead:
     """The head in the first `HEAD_BYTES` bytes; `BadBytes` for what no peer of ours sends, `UnknownFormat`."""
     if len(data) < HEAD_BYTES:
         raise BadBytes("the frame's head is short")
@@ -98,6 +98,8 @@ def decode_head(data: bytes | memoryview, *, bytes_max: int) -> FrameHead:
         raise UnknownFormat(f"protocol {protocol}; this release speaks {PROTOCOL_MIN} to {PROTOCOL_MAX}")
     if kind not in _KINDS or flags & ~FLAG_LZ4 or reserved:
         raise UnknownFormat(f"a frame of kind {kind}, flags {flags:#x}: not known to this release")
+    if flags & FLAG_LZ4 and not may_be_compressed:
+        raise BadBytes("a compressed frame, where none may be")
     if max(stored, raw) > bytes_max:
         raise BadBytes(f"a frame of {max(stored, raw)} bytes exceeds the bound of {bytes_max}")
     if not flags and stored != raw:

@@ -12,6 +12,7 @@ import msgspec
 
 from rsm.codec import cbor
 from rsm.codec.record import check_format
+from rsm.codec.shapes import make_known
 from rsm.errors import BadBytes, CallerError
 from rsm.limits import CONTROL_BYTES_MAX, MEMBERS_MAX
 
@@ -32,6 +33,9 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
     client_address: str
     is_voter: bool = True
     is_joining: bool = False
+
+
+make_known(Member)
 
 
 class Configuration(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ import msgspec
 
 from rsm.codec import cbor
 from rsm.codec.record import Entry, RecordKind
+from rsm.codec.shapes import make_known
 from rsm.errors import BadBytes, UnknownFormat
 from rsm.limits import PEER_MESSAGE_BYTES_MAX
 
@@ -158,6 +159,7 @@ _KINDS: Final[tuple[type[Message], ...]] = (
     SnapshotAck,
     SnapshotResult,
 )
+make_known(*_KINDS)
 # Numbers are part of the protocol: never reused.
 _NUMBER_OF: Final = {kind: number for number, kind in enumerate(_KINDS, 1)}
 _APPEND: Final = _NUMBER_OF[AppendEntries]

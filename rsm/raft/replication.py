@@ -146,7 +146,9 @@ class Replication:
         self.stop_leading()
 
     def propose(self, payload: bytes, kind: RecordKind) -> Entry:
-        """Append an entry of this term."""
+        """Append an entry of this term; `BadBytes` for a configuration that nobody could read."""
+        if kind == RecordKind.CONFIGURATION:
+            decode_configuration(payload)
         entry = Entry(self.log.last_index + 1, self.term, kind, payload)
         self.log.append([entry])
         self._note_configurations([entry])
@@ -329,6 +331,9 @@ class Replication:
             return
         new = self._new_entries(message)
         if new:
+            for entry in new:
+                if entry.kind == RecordKind.CONFIGURATION:
+                    decode_configuration(entry.payload)  # before it is in the log, which could not be opened again
             log.append(new)
             self._note_configurations(new)
         self._verified_index = max(self._verified_index, message.previous_index + len(message.entries))

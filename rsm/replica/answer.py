@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from rsm import errors
+from rsm.codec.shapes import make_known
 
 
 class Status(enum.IntEnum):
@@ -36,6 +37,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     body: bytes
 
 
+make_known(Answer)
 decode: Final[Callable[[bytes], Any]] = msgspec.msgpack.Decoder().decode
 decode_refusal: Final = msgspec.msgpack.Decoder(tuple[str, int]).decode
 

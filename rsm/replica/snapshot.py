@@ -16,6 +16,7 @@ import msgspec
 from rsm.codec import cbor
 from rsm.codec.chain import CHAIN_BYTES
 from rsm.codec.record import RecordKind, check_format
+from rsm.codec.shapes import make_known
 from rsm.errors import BadBytes, WrongMachine
 from rsm.limits import BUCKETS, MANIFEST_BYTES_MAX, SNAPSHOT_CHUNK_BYTES, SNAPSHOT_RECORD_BYTES_MAX
 from rsm.replica.compatibility import check_schema
@@ -49,6 +50,9 @@ class Manifest(NamedTuple):
     def encode(self) -> bytes:
         """Canonical CBOR."""
         return cbor.encode({"format": SNAPSHOT_FORMAT, **self._asdict()})
+
+
+make_known(Manifest)
 
 
 def decode_manifest(payload: bytes) -> Manifest:

@@ -84,4 +84,5 @@ class BoardModel:
 
     def key(self, call: Any) -> Hashable:
         """The keys of registers, counters and lists differ in their first letter."""
-        return call[1]
+        key: str = call[1]
+        return key

@@ -65,7 +65,7 @@ def main(faults: str, words: list[str]) -> int:
 
     FaultyFile.faults = faults
     disk_module.OsFile = FaultyFile  # type: ignore[misc]  # what OsDisk.open makes
-    runner.OsDisk = FaultyDisk  # type: ignore[misc]  # what the runner stores on
+    runner.OsDisk = FaultyDisk  # type: ignore[attr-defined]  # what the runner stores on
     shifted_clock(faults)
     sys.argv[0] = "rsm"
     return program(words)

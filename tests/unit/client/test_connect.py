@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 import rsm
 from rsm.limits import COMMANDS_IN_FLIGHT_MAX, EVENTS_KEPT
@@ -510,6 +512,30 @@ def test_a_client_with_a_certificate_is_who_it_says(tmp_path: Any) -> None:
         with pytest.raises(rsm.Unreachable, match=nodes.addresses[0]):
             rsm.connect(Everything, nodes.addresses, tls=tls, timeout_seconds=0.5)
     nodes.close()
+
+
+def for_any_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Certificates as another tool may make them: ours say that a client's is for clients, and TLS looks at that."""
+    both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
+    monkeypatch.setattr(x509, "ExtendedKeyUsage", lambda _: both)
+
+
+@pytest.mark.parametrize("owner", ["ann", "node-2"])
+def test_who_poses_as_a_node_gets_no_commands(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, owner: str) -> None:
+    """A port that shows the certificate of a client or of another node is passed over."""
+    for_any_use(monkeypatch)
+    ca, *owners = init_certificates(str(tmp_path), nodes=2, clients=["ann"])
+    options = {made.name: TlsOptions(ca.certificate, made.certificate, made.key) for made in owners}
+    posing, honest = (Nodes(1, tls=options[name].server_context()) for name in (owner, "node-1"))
+    with pytest.raises(rsm.Unreachable, match=f"wrong role: .*{owner}"):
+        rsm.connect(Everything, posing.addresses, tls=options["ann"], timeout_seconds=0.5)
+    addresses = posing.addresses + honest.addresses
+    with rsm.connect(Everything, addresses, tls=options["ann"], timeout_seconds=5) as client:
+        assert client.put("a", 1) is None
+    assert posing.services[0].requests == 0
+    assert words(honest)["a"] == 1
+    posing.close()
+    honest.close()
 
 
 def test_idempotency_keys_and_outcomes_work_over_the_wire(nodes: Nodes, client: Any) -> None:

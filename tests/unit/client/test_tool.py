@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from rsm.client.survey import survey
 from rsm.client.tool import Access, NotANode, ToolConnection, ask_leader, run_command
@@ -144,6 +146,26 @@ def test_tls(tmp_path: Path) -> None:
             ToolConnection(address, Access((address,)), seconds=2)
         found = survey(Access((address,), files("theirs", "ann")))
         assert [one.is_foreign for one in found.asked] == [True]
+
+
+def for_any_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Certificates as another tool may make them: ours say that a client's is for clients, and TLS looks at that."""
+    both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
+    monkeypatch.setattr(x509, "ExtendedKeyUsage", lambda _: both)
+
+
+@pytest.mark.parametrize("owner", ["ann", "root", "node-2"])
+def test_who_poses_as_a_node_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: str) -> None:
+    """A port that shows the certificate of a client, an administrator or another node is no node 1."""
+    for_any_use(monkeypatch)
+    init_certificates(str(tmp_path), nodes=2, clients=["ann"], admins=["root"])
+
+    def files(name: str) -> TlsOptions:
+        return TlsOptions(*(str(tmp_path / file) for file in ("ca.crt", f"{name}.crt", f"{name}.key")))
+
+    context = files(owner).server_context()
+    with Nodes(1, tls=lambda _: context) as posing, pytest.raises(NotANode, match=f"wrong role: .*{owner}"):
+        ToolConnection(posing.addresses[0], Access((posing.addresses[0],), files("ann")))
 
 
 def test_plaintext_where_tls_is_wanted(nodes: Nodes, tmp_path: Path) -> None:

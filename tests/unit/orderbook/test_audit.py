@@ -14,8 +14,9 @@ import rsm
 from demos.orderbook.audit import Audit, CheckFailed, Replay, Story
 from demos.orderbook.cluster import Document, NodeLine
 from demos.orderbook.cluster_board import ClusterBoard
-from demos.orderbook.cluster_trial import FIRMS, NUMBERS_APART, STAGES, ClusterTrial, Events
+from demos.orderbook.cluster_trial import STAGES, ClusterTrial
 from demos.orderbook.flowgen import Flow
+from demos.orderbook.news import FIRMS, NUMBERS_APART, Events
 from demos.orderbook.records import Report, Traded
 from demos.orderbook.survey import Survey
 
@@ -129,7 +130,7 @@ def test_roots(nodes: list[NodeLine], desync: list[str], words: str, tmp_path: P
     """Three nodes at one index must say one root, and none may have found a difference."""
     board = ClusterBoard(Console(file=io.StringIO()), "", "", STAGES)
     trial = ClusterTrial(1, 5_000, 1_000, tmp_path, tmp_path, board)
-    trial._document = Document(nodes, desync)
+    trial.news.document = Document(nodes, desync)
     if words:
         assert words in fails(trial._same_roots)
     else:
