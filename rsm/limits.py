@@ -223,9 +223,10 @@ EXPORT_PART_BYTES: Final = 1024 * 1024
 
 # One frame of a client: a command of the largest size, or many small ones together, and its head.
 CLIENT_FRAME_BYTES_MAX: Final = 2 * 1024 * 1024
-# Values in one such frame, counting those inside others. Nothing is decoded of a frame with more: a byte can be an empty
-# array, which takes over seventy. 1,024 commands with a hundred values each have room.
-CLIENT_FRAME_ITEMS_MAX: Final = 128 * 1024
+# Values in one such frame, counting those inside others. Nothing is decoded of a frame with more: a byte can be an
+# empty array, which takes over seventy. 1,024 commands with sixty values each have room. A frame of fewer bytes than
+# this, as our clients send them (CLIENT_BYTES_PER_FRAME), need not be counted.
+CLIENT_FRAME_ITEMS_MAX: Final = 65 * 1024
 # One frame to a client: a batch of results.
 ANSWER_FRAME_BYTES_MAX: Final = 40 * 1024 * 1024
 # The first frame of a connection, from somebody who has not said yet who he is.

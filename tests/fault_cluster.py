@@ -313,6 +313,31 @@ def node_differs(stage: Stage) -> str:
     return f"{line}\n{type(error).__name__}: {error}"
 
 
+class LaterBank(Bank, name="bank", version=1):
+    """The bank of a later release."""
+
+    @rsm.command(version=1)
+    def empty(self, ctx: rsm.Context, who: str) -> int:
+        return int(self.balances.pop(who, 0))
+
+
+@scenario
+def mixed_classes(stage: Stage) -> str:
+    nodes = cluster(stage)
+    number = nodes.follower()
+    nodes.kill(number)
+    nodes.machine = LaterBank
+    nodes.start(number)
+    nodes.settle()
+    nodes.leader().transfer(number, lambda _: None, lambda _: None)
+    nodes.until(lambda: len(nodes.failures) == 2)
+    (text,) = {f"{type(error).__name__}: {error}" for error in nodes.failures.values()}
+    nodes.start()
+    nodes.settle()
+    assert deposit(nodes) == 200
+    return text
+
+
 @scenario
 def clocks_apart(stage: Stage) -> str:
     nodes = cluster(stage)

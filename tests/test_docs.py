@@ -65,8 +65,11 @@ def test_what_is_marked_to_run_runs(document: Path, tmp_path: Path) -> None:
 def test_output_that_is_not_what_is_shown_is_found(marks: tuple[str, ...], text: str, tmp_path: Path) -> None:
     """A planted wrong line, exit code or last line, or a program that is not ours, fails."""
     block = Block("planted.md", 1, "console", marks, text)
-    with Reader(tmp_path) as reader, pytest.raises(AssertionError):
-        for line, output in console_commands(block):
+    *before, (line, output) = console_commands(block)
+    with Reader(tmp_path) as reader:
+        for one in before:
+            reader.follow(block, *one)
+        with pytest.raises(AssertionError):
             reader.follow(block, line, output)
 
 

@@ -99,7 +99,7 @@ def up(
             check_same(path, found, machine_class, nodes, source, with_tls, base_port, snapshot_bytes)
         else:
             found = make(directory, machine, machine_class, nodes or 3, source, with_tls, base_port, snapshot_bytes)
-        check_ports(found)
+        check_ports(found.nodes)
         point_to(path)
         return Running(directory, machine, found).run()
     finally:

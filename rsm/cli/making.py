@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import socket
+from collections.abc import Sequence
 from typing import Final
 
 from rsm.cli.local import CLUSTER_FILE, LocalCluster, LocalNode, save_local
@@ -98,6 +99,7 @@ def _make(
     snapshot_bytes: int | None,
 ) -> LocalCluster:
     nodes = choose_addresses(number, base_port)
+    check_ports(nodes)
     configuration = Configuration(tuple(Member(node.id, node.peer, node.client) for node in nodes))
     cluster_id = new_cluster_id()
     for node in nodes:
@@ -171,9 +173,9 @@ def free_ports(number: int) -> list[int]:
     raise CallerError(f"there are no {wanted} free ports from {PORTS[0]} to {PORTS[-1]}: choose a --base-port")
 
 
-def check_ports(found: LocalCluster) -> None:
+def check_ports(nodes: Sequence[LocalNode]) -> None:
     """`CallerError` if somebody listens where a node is to listen; better one line now than one from each node."""
-    for node in found.nodes:
+    for node in nodes:
         for address in (node.peer, node.client, node.web):
             with socket.socket() as one:
                 # As servers do: a port whose last connections are just ending is free.

@@ -27,9 +27,11 @@ from rsm.client.pending import PendingValue
 from rsm.client.replies import EVENTS_ANSWER, EventsReply, First, InPassing, Noting, Reopening, Told
 from rsm.client.runtime import Reply
 from rsm.client.sending import ClientSession, Sender, expired
+from rsm.codec import skim
 from rsm.errors import Busy, CallerError, Closed, RsmError, WrongMachine
 from rsm.limits import (
     CLIENT_CALLS_MAX,
+    CLIENT_FRAME_ITEMS_MAX,
     EVENTS_PER_ANSWER_MAX,
     EVENTS_WAIT_SECONDS_MAX,
     LOG_TIME_SECONDS_MAX,
@@ -46,6 +48,8 @@ __all__ = ["RemoteRuntime"]
 T = TypeVar("T")
 # What a thread waits for the loop beyond a call's own deadline; only a loop that is stuck needs it.
 GRACE_SECONDS = 5.0
+# What a frame has besides the three parts of a command's call: its own head, the item's, their numbers and a key.
+ITEMS_AROUND_CALL = 16
 
 
 class RemoteRuntime:
@@ -166,6 +170,9 @@ class RemoteRuntime:
         if session is None or session.is_closed:
             self._check_open()
             raise expired("a command")
+        if len(submission.call) > CLIENT_FRAME_ITEMS_MAX:
+            # The server would refuse it, and with it all that was sent behind it.
+            skim.skip_item(b"\x83" + submission.call, 0, items_max=CLIENT_FRAME_ITEMS_MAX - ITEMS_AROUND_CALL)
         self._admission.push(session, submission)
         if session.is_closed:
             # Whoever closed it may have looked at the queue before this came: look again.

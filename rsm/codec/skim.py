@@ -19,6 +19,8 @@ TEXT: Final = 3
 ARRAY: Final = 4
 MAP: Final = 5
 TAG: Final = 6
+# A tag is decoded by Python's own code, at the cost of so many other items.
+TAG_WEIGHT: Final = 8
 
 
 def read_head(data: bytes, offset: int) -> tuple[int, int, int]:
@@ -38,26 +40,35 @@ def read_head(data: bytes, offset: int) -> tuple[int, int, int]:
 
 
 def skip_item(data: bytes, offset: int, *, items_max: int) -> tuple[int, int]:
-    """Where the item at `offset` ends, and how many items it is, those inside it included.
+    """Where the item at `offset` ends, and how many items it is, those inside it included. A tag counts for
+    `TAG_WEIGHT`.
 
     `BadBytes` if it does not end within `data`, `LimitExceeded` beyond `items_max` items, as soon as that is certain.
     What it says of bytes that are no CBOR for other reasons is for the decoder to refuse.
     """
     left = items = 1
     while left:
-        major, argument, offset = read_head(data, offset)
         left -= 1
-        if major == BYTES or major == TEXT:
+        if offset < len(data) and data[offset] & 31 < 24:  # most heads are one byte
+            major, argument = data[offset] >> 5, data[offset] & 31
+            offset += 1
+        else:
+            major, argument, offset = read_head(data, offset)
+        if major == UNSIGNED:
+            continue
+        if major in (BYTES, TEXT):
             offset += argument
             continue
         if major == ARRAY:
-            inside = argument
+            inside = weight = argument
         elif major == MAP:
-            inside = 2 * argument
+            inside = weight = 2 * argument
+        elif major == TAG:
+            inside, weight = 1, TAG_WEIGHT
         else:
-            inside = 1 if major == TAG else 0
+            continue
         left += inside
-        items += inside
+        items += weight
         if items > items_max:
             raise LimitExceeded(f"more than {items_max} values, counting those inside others")
     if offset > len(data):

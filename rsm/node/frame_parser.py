@@ -24,11 +24,6 @@ class FrameParser:
         self._offset = 0
         self._head: FrameHead | None = None
 
-    @property
-    def buffered_bytes(self) -> int:
-        """Bytes that were fed and not given out yet."""
-        return len(self._data) - self._offset
-
     def feed(self, data: bytes) -> None:
         """Take in what the socket gave."""
         if self._offset == len(self._data):

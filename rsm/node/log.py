@@ -45,7 +45,7 @@ SECOND: Final = 1.0
 
 
 class Seldom:
-    """Keeps lines that others can cause from filling the log: in a second each kind is logged once, the rest is counted.
+    """Keeps lines that others cause from filling the log: in a second each kind is logged once, the rest is counted.
 
     ::
 

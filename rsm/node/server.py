@@ -16,7 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from itertools import count
 from typing import Any, Final
 
 from rsm.errors import BadBytes, Busy, CallerError, RsmError
@@ -24,6 +27,7 @@ from rsm.limits import (
     CLIENT_FRAME_BYTES_MAX,
     EARLY_READ_LOOK_SECONDS,
     EARLY_READ_SECONDS_MAX,
+    EARLY_READS_MAX,
     PRINCIPAL_LENGTH_MAX,
     REQUEST_BYTES_IN_FLIGHT_MAX,
     REQUESTS_IN_FLIGHT_MAX,
@@ -41,8 +45,8 @@ from rsm.node.handshake import (
     encode_server_hello,
     parse_client_hello,
 )
-from rsm.node.log import logger
-from rsm.node.protocol import Consistency
+from rsm.node.log import Seldom, logger
+from rsm.node.protocol import Consistency, RequestKind
 from rsm.node.service import Service, schema_digest
 from rsm.node.serving import (
     CommandsReply,
@@ -51,10 +55,11 @@ from rsm.node.serving import (
     Replying,
     Streaming,
     answer_query,
+    check_node_streams,
     check_streams,
     item_parts,
 )
-from rsm.node.tls import ROLE_ADMIN, ROLE_OBSERVER
+from rsm.node.tls import ROLE_ADMIN, ROLE_CLIENT, ROLE_OBSERVER, ROLE_PEER
 from rsm.node.wire import FrameKind, encode_frame
 from rsm.replica.answer import Answer, Status
 from rsm.replica.replica import Replica
@@ -67,6 +72,9 @@ _CONSISTENCIES: Final[dict[Consistency, requests.Consistency]] = {
     Consistency.AT_LEAST: "at_least",
     Consistency.STALE: "stale",
 }
+# What a role does not have the right to: kinds of requests by what they do.
+_WRITES: Final = frozenset({RequestKind.COMMANDS, RequestKind.OPEN_SESSION, RequestKind.CLOSE_SESSION})
+_ADMINISTERS: Final = frozenset({RequestKind.SNAPSHOT, RequestKind.CHANGE, RequestKind.TRANSFER, RequestKind.EXPORT})
 EXPIRED: Final = Answer(Status.SESSION_EXPIRED, b"")
 
 
@@ -83,7 +91,12 @@ class ClientServer:
         self.requests = 0
         self.schema = schema_digest(service.definition)
         self._listener: asyncio.Server | None = None
-        self._early: dict[QueryRead, float] = {}  # reads of what is not applied here yet, and until when they wait
+        self.seldom = Seldom()
+        self.streams: set[Streaming] = set()
+        # A heap of reads of what is not applied here yet: index, when they came, until when they wait.
+        self._early: list[tuple[int, int, float, QueryRead]] = []
+        self._early_numbers = count()
+        self._early_sweep_at = 0.0
         self._polls: dict[EventPoll, None] = {}
         self._is_watching = False
 
@@ -110,23 +123,27 @@ class ClientServer:
         if read.consistency != "at_least" or read.index <= self.service.replica.index:
             self.service.read(read)
             return
+        if len(self._early) >= EARLY_READS_MAX:
+            raise Busy(f"{EARLY_READS_MAX} reads wait for an index that is not applied here", retry_seconds=0.05)
         loop = asyncio.get_running_loop()
         if not self._early:
             loop.call_later(EARLY_READ_LOOK_SECONDS, self._look_at_early)
-        self._early[read] = loop.time() + EARLY_READ_SECONDS_MAX
+        heappush(self._early, (read.index, next(self._early_numbers), loop.time() + EARLY_READ_SECONDS_MAX, read))
 
     def _look_at_early(self) -> None:
         loop = asyncio.get_running_loop()
-        early, self._early = self._early, {}
-        index, now = self.service.replica.index, loop.time()
-        for read, until in early.items():
-            if read.index <= index:
-                read.hand_to(self.service.read)
-            elif until <= now:
-                read.fail(Busy(f"index {read.index} was asked for, {index} is applied here", retry_seconds=0.05))
-            else:
-                self._early[read] = until
-        if self._early:
+        early, index, now = self._early, self.service.replica.index, loop.time()
+        while early and early[0][0] <= index:
+            heappop(early)[3].hand_to(self.service.read)
+        if now >= self._early_sweep_at:
+            # All of them are looked at only so often: there may be thousands.
+            self._early_sweep_at = now + EARLY_READ_SECONDS_MAX / 10
+            late = [entry for entry in early if entry[2] <= now]
+            early[:] = [entry for entry in early if entry[2] > now]
+            heapify(early)
+            for asked, _, _, read in late:
+                read.fail(Busy(f"index {asked} was asked for, {index} is applied here", retry_seconds=0.05))
+        if early:
             loop.call_later(EARLY_READ_LOOK_SECONDS, self._look_at_early)
 
     # --- long polls ---------------------------------------------------------------------------------------------------
@@ -153,12 +170,14 @@ class _Connection(FrameProtocol):
     """One client."""
 
     def __init__(self, server: ClientServer) -> None:
-        super().__init__(server.limiter, server_side=True, tls=server.tls)
+        super().__init__(server.limiter, server_side=True, tls=server.tls, may_be_compressed=False)
         self.server = server
         self.service = server.service
         self.principal = ""
-        self.is_admin = True
-        self.may_write = True
+        self.seldom = server.seldom
+        self.node_streams = server.streams
+        # Nobody has a right before the hello.
+        self.may_read = self.may_write = self.is_admin = False
         self.streams: dict[int, Streaming] = {}
         self.polls: dict[int, EventPoll] = {}
         self._requests = 0
@@ -175,7 +194,7 @@ class _Connection(FrameProtocol):
             self.fault(f"a frame of kind {kind.name} where a request was due")
             return
         try:
-            request_id, request = protocol.decode_request(payload)
+            request_id, request = protocol.decode_request(payload, self._refuse)
         except BadBytes as error:
             self.fault(str(error))
             return
@@ -190,8 +209,23 @@ class _Connection(FrameProtocol):
                 _HANDLERS[type(request)](self, request, reply)
         except Exception as error:
             if not isinstance(error, RsmError):
-                logger.exception("a request failed", remote=self.remote, request=type(request).__name__)
+                self._log_failure(type(request).__name__)
             reply.fail(error)
+
+    def _log_failure(self, request: str) -> None:
+        passed_over = self.seldom.turn(f"request {request}", time.monotonic())
+        if passed_over is not None:
+            logger.exception("a request failed", remote=self.remote, request=request, passed_over=passed_over)
+
+    def _refuse(self, kind: int) -> CallerError | None:
+        """Why the connection's owner may not ask for this kind of thing, if so."""
+        if kind in _ADMINISTERS and not self.is_admin:
+            return CallerError(f"this takes a certificate of the role {ROLE_ADMIN!r}")
+        if kind in _WRITES and not self.may_write:
+            return CallerError(f"certificates of the roles {ROLE_OBSERVER!r} and {ROLE_PEER!r} write nothing here")
+        if kind != RequestKind.STATUS and not self.may_read:
+            return CallerError(f"with a certificate of the role {ROLE_PEER!r} there is nothing here but the status")
+        return None
 
     def _shake_hands(self, kind: FrameKind, payload: bytes) -> None:
         service = self.service
@@ -213,9 +247,11 @@ class _Connection(FrameProtocol):
             return
         if warning:
             logger.info("client of another version", remote=self.remote, warning=warning)
-        if self.owner is not None:
-            self.is_admin = self.owner.role == ROLE_ADMIN
-            self.may_write = self.owner.role != ROLE_OBSERVER
+        # Without TLS anybody may do anything, which is why it is for loopback.
+        role = ROLE_ADMIN if self.owner is None else self.owner.role
+        self.is_admin = role == ROLE_ADMIN
+        self.may_write = role in (ROLE_ADMIN, ROLE_CLIENT)
+        self.may_read = self.may_write or role == ROLE_OBSERVER
         answer = ServerHello(
             protocol=choose_protocol(hello.protocol),
             cluster_id=service.cluster_id,
@@ -274,45 +310,64 @@ class _Connection(FrameProtocol):
     # --- requests -----------------------------------------------------------------------------------------------------
 
     def _submit(self, commands: protocol.Commands, reply: Replying) -> None:
-        self._check_writer()
         decoded = commands.decoded
-        owned = 0
+        owner: Any = None
         for item in decoded:
             if type(item) is not list or not 6 <= len(item) <= 7:
                 raise BadBytes(
                     "a command must be [session, sequence, lowest, name, version, values], and perhaps a key"
                 )
             session, name = item[0], item[3]
-            if session != owned:
-                if owned:
-                    raise BadBytes("the commands of a request must be of one session")
-                if not self._owns(session):
-                    CommandsReply(reply, commands, self.principal).complete(0, [EXPIRED] * len(decoded))
-                    return
-                owned = session
+            if type(session) is not int or session <= 0:
+                raise BadBytes(f"{session!r:.80} is not the number of a session")
+            if owner is None:
+                owner = session
+            elif session != owner:
+                raise BadBytes("the commands of a request must be of one session")
             if type(name) is not str or (name.startswith("rsm.") and name not in SESSION_COMMANDS):
                 raise BadBytes(f"{name!r:.80} is not a command that a client may send")
-        self.server.commands += len(decoded)
-        self.service.submit(CommandsReply(reply, commands, self.principal))
+        request = CommandsReply(reply, commands, self.principal)
 
-    def _owns(self, session: Any) -> bool:
-        """Whether this is a session of the connection's principal; False if there is no such session (any more)."""
-        if type(session) is not int or session <= 0:
-            raise BadBytes(f"{session!r:.80} is not the number of a session")
+        def submit() -> None:
+            self.server.commands += len(decoded)
+            self.service.submit(request)
+
+        self._in_session(owner, reply, submit, lambda: request.complete(0, [EXPIRED] * len(decoded)))
+
+    def _in_session(
+        self, session: int, reply: Replying, known: Callable[[], None], unknown: Callable[[], None]
+    ) -> None:
+        """Do what belongs to a session of the connection's principal, or what is due if there is none (any more).
+
+        A leader that was deposed and has not heard of it knows nothing of the sessions that its successor opens: that
+        there is none is said only behind a barrier.
+        """
+        if self._owns(session):
+            known()
+            return
+
+        def look(_: Replica) -> None:
+            if self._owns(session):
+                known()
+            else:
+                unknown()
+
+        self.service.read(QueryRead(reply, "linearizable", 0, look, "session"))
+
+    def _owns(self, session: int) -> bool:
         principal = self.service.principal_of(session)
         if principal is not None and principal != self.principal:
             raise CallerError(f"session {session} belongs to somebody else")
         return principal is not None
 
     def _open_session(self, request: protocol.OpenSession, reply: Replying) -> None:
-        self._check_writer()
         self.service.open_session(self.principal, request.ttl_nanoseconds, reply)
 
     def _close_session(self, request: protocol.CloseSession, reply: Replying) -> None:
-        if self._owns(request.number):
+        def close() -> None:
             self.service.close_session(request.number, reply)
-        else:
-            reply.complete(0)
+
+        self._in_session(request.number, reply, close, lambda: reply.complete(0))
 
     def _query(self, request: protocol.Query, reply: Replying) -> None:
         def look(replica: Replica) -> None:
@@ -323,16 +378,18 @@ class _Connection(FrameProtocol):
     def _stream(self, request: protocol.Stream, reply: Replying) -> None:
         def look(replica: Replica) -> None:
             check_streams(self, reply.request_id)
+            check_node_streams(self)
             parts = item_parts(replica.index, replica.stream(request.name, request.values))
             reply.done()  # from here on it is no request that waits: its client may take its time
             Streaming(self, reply.request_id, parts, request.name).produce()
 
         check_streams(self, reply.request_id)
+        check_node_streams(self)
         self.server.read(QueryRead(reply, _CONSISTENCIES[request.consistency], request.index, look, request.name))
 
     def _export(self, request: protocol.Export, reply: Replying) -> None:
-        self._check_admin()
         check_streams(self, reply.request_id)
+        check_node_streams(self)
         parts = self.service.export(request.first, request.last)
         reply.done()
         Streaming(self, reply.request_id, (([head, entries], False) for head, entries in parts), "export").produce()
@@ -366,24 +423,13 @@ class _Connection(FrameProtocol):
         reply.complete(self.service.status())
 
     def _snapshot(self, _: protocol.Snapshot, reply: Replying) -> None:
-        self._check_admin()
         self.service.snapshot(reply)
 
     def _change(self, request: protocol.Change, reply: Replying) -> None:
-        self._check_admin()
         self.service.change(request.action, request.node_id, request.peer_address, request.client_address, reply)
 
     def _transfer(self, request: protocol.Transfer, reply: Replying) -> None:
-        self._check_admin()
         self.service.transfer(request.node_id, reply)
-
-    def _check_writer(self) -> None:
-        if not self.may_write:
-            raise CallerError(f"a certificate of the role {ROLE_OBSERVER!r} reads, and writes nothing")
-
-    def _check_admin(self) -> None:
-        if not self.is_admin:
-            raise CallerError(f"this takes a certificate of the role {ROLE_ADMIN!r}")
 
 
 _HANDLERS: Final[dict[type[protocol.Request], Callable[[_Connection, Any, Replying], None]]] = {

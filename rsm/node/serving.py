@@ -7,6 +7,7 @@ closed, goes nowhere. A handler's own exception becomes `HandlerFailed` for its 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final, Protocol
@@ -16,11 +17,13 @@ from rsm.limits import (
     ANSWER_FRAME_BYTES_MAX,
     EVENT_BYTES_KEPT,
     QUERY_SLICE_ITEMS,
+    STREAM_IDLE_SECONDS_MAX,
     STREAM_PART_BYTES,
+    STREAMS_MAX,
     STREAMS_PER_CONNECTION_MAX,
 )
 from rsm.node import protocol
-from rsm.node.log import logger
+from rsm.node.log import Seldom, logger
 from rsm.node.protocol import AnswerStatus
 from rsm.node.requests import Consistency, Read, Request
 from rsm.replica.answer import Answer
@@ -34,6 +37,7 @@ __all__ = [
     "Replying",
     "Streaming",
     "answer_query",
+    "check_node_streams",
     "check_streams",
     "item_parts",
 ]
@@ -48,7 +52,9 @@ class Connection(Protocol):
     """What these need of the connection that they belong to."""
 
     is_open: bool
+    seldom: Seldom
     streams: dict[int, Streaming]
+    node_streams: set[Streaming]  # those of all connections
     polls: dict[int, EventPoll]
 
     def begin(self, size: int) -> None:
@@ -142,7 +148,7 @@ class QueryRead(Read):
         try:
             self._look(replica)
         except Exception as error:
-            self._reply.fail(told(error, self._what))
+            self._reply.fail(told(error, self._what, self._reply.connection.seldom))
 
     def hand_to(self, read: Callable[[Read], None]) -> None:
         """Have a node run it; what the node raises is the answer."""
@@ -156,11 +162,13 @@ class QueryRead(Read):
         self._reply.fail(error)
 
 
-def told(error: Exception, what: str) -> RsmError:
+def told(error: Exception, what: str, seldom: Seldom) -> RsmError:
     """What a client is told of an exception in a query: ours as they are, a handler's without its text."""
     if isinstance(error, RsmError):
         return error
-    logger.exception("query_failed", name=what, exc_info=error)
+    passed_over = seldom.turn(f"query_failed {what}", time.monotonic())
+    if passed_over is not None:
+        logger.exception("query_failed", name=what, exc_info=error, passed_over=passed_over)
     return HandlerFailed(f"query {what}: its handler raised {type(error).__name__}; the traceback is in the local log")
 
 
@@ -173,7 +181,11 @@ def answer_query(reply: Replying, replica: Replica, name: str, values: list[Any]
 
 
 class Streaming:
-    """A stream that gives one part for each credit. `parts`: (the fields of a part, whether it is the last)."""
+    """A stream that gives one part for each credit. `parts`: (the fields of a part, whether it is the last).
+
+    It holds a view of the state, which every write then has to look after: a client that asks for nothing more, and one
+    that forgot to cancel, must not keep it for ever.
+    """
 
     def __init__(
         self, connection: Connection, request_id: int, parts: Iterator[tuple[list[Any], bool]], what: str
@@ -182,16 +194,21 @@ class Streaming:
         self._request_id = request_id
         self._parts = parts
         self._what = what
+        self._timer: asyncio.TimerHandle | None = None
         connection.streams[request_id] = self
+        connection.node_streams.add(self)
 
     def produce(self) -> None:
         """One more part, or the end."""
+        self._stop_timer()
         part: tuple[list[Any], bool] | None
         try:
             part = next(self._parts, None)
         except Exception as error:
             self.close()
-            self._connection.answer(protocol.encode_failure(self._request_id, told(error, self._what)))
+            self._connection.answer(
+                protocol.encode_failure(self._request_id, told(error, self._what, self._connection.seldom))
+            )
             return
         if part is not None:
             self._connection.answer(
@@ -200,10 +217,26 @@ class Streaming:
         if part is None or part[1]:
             self.close()
             self._connection.answer(protocol.encode_answer(self._request_id, AnswerStatus.OK))
+        else:
+            self._timer = asyncio.get_running_loop().call_later(STREAM_IDLE_SECONDS_MAX, self._forsaken)
+
+    def _forsaken(self) -> None:
+        self.close()
+        error = LimitExceeded(
+            f"{self._what}: no part was asked for within {STREAM_IDLE_SECONDS_MAX:g} s; begin it again"
+        )
+        self._connection.answer(protocol.encode_failure(self._request_id, error))
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def close(self) -> None:
         """Let go of what the stream holds."""
+        self._stop_timer()
         self._connection.streams.pop(self._request_id, None)
+        self._connection.node_streams.discard(self)
         close = getattr(self._parts, "close", None)
         if close is not None:
             close()
@@ -215,6 +248,12 @@ def check_streams(connection: Connection, request_id: int) -> None:
         raise BadBytes(f"request id {request_id} is in use")
     if len(connection.streams) + len(connection.polls) >= STREAMS_PER_CONNECTION_MAX:
         raise Busy(f"{STREAMS_PER_CONNECTION_MAX} streams are open on this connection", retry_seconds=0.1)
+
+
+def check_node_streams(connection: Connection) -> None:
+    """Whether one more stream may be opened on this node: `Busy` if not."""
+    if len(connection.node_streams) >= STREAMS_MAX:
+        raise Busy(f"{STREAMS_MAX} streams are open on this node", retry_seconds=0.1)
 
 
 def item_parts(index: int, items: Iterator[bytes]) -> Iterator[tuple[list[Any], bool]]:
@@ -253,7 +292,7 @@ class EventPoll:
             found = self._connection.replica().ring.after(self._request.after, self._request.limit)
         except Exception as error:
             self.close()
-            self._reply.fail(told(error, "events"))
+            self._reply.fail(told(error, "events", self._connection.seldom))
             return
         if found or not self._request.wait_milliseconds:
             self._answer(found)

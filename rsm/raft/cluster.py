@@ -67,7 +67,6 @@ class _Ballot:
         return strong > len(self._voters) // 2 or len(self._granted) == len(self._voters) > 0
 
 
-
 class ClusterEngine:
     """The engine of one member. `journal` is read, never written; `configurations` are those in it, with indexes."""
 

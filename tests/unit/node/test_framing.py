@@ -84,6 +84,11 @@ def parse(parser: FrameParser, pieces: list[bytes]) -> list[tuple[FrameKind, byt
     return frames
 
 
+def buffered(parser: FrameParser) -> int:
+    """Bytes that were fed and not given out yet."""
+    return len(parser._data) - parser._offset
+
+
 FRAMES = st.lists(
     st.tuples(st.sampled_from(FrameKind), st.binary(max_size=300) | st.binary(max_size=3).map(lambda part: part * 999)),
     max_size=8,
@@ -100,7 +105,7 @@ def test_any_split_gives_the_same_frames(
     pieces = [stream[start:end] for start, end in itertools.pairwise(places)]
     parser = FrameParser(4096)
     assert parse(parser, pieces) == frames
-    assert parser.buffered_bytes == 0
+    assert buffered(parser) == 0
 
 
 @given(FRAMES, st.binary(min_size=1, max_size=64), st.integers(0, 10_000), st.integers(1, 200))
@@ -118,7 +123,7 @@ def test_damage_is_found_or_harmless(
             parser.feed(bytes(stream[offset : offset + step]))
             while (frame := parser.next_frame()) is not None:
                 found.append(frame)
-            assert parser.buffered_bytes <= 4096 + HEAD_BYTES + step
+            assert buffered(parser) <= 4096 + HEAD_BYTES + step
     whole = 0
     for number, (_, payload) in enumerate(frames):
         whole += HEAD_BYTES + len(payload)
@@ -139,7 +144,7 @@ def test_the_parser_keeps_no_more_than_the_unfinished_frame() -> None:
     stream = b"".join(encode_frame(FrameKind.MESSAGE, bytes(1000)) for _ in range(200))
     parser = FrameParser(1 << 20)
     assert len(parse(parser, [stream + stream[:1]])) == 200
-    assert parser.buffered_bytes == 1
+    assert buffered(parser) == 1
     assert len(parser._data) == 1
 
 
@@ -332,7 +337,7 @@ def test_a_pause_holds_frames_back(loop: Loop) -> None:
                 await until(lambda number=number: len(server.frames) == number + 1)  # type: ignore[misc]  # bound above
                 await asyncio.sleep(0.01)
                 assert len(server.frames) == number + 1
-                assert server._parser.buffered_bytes < 1_000_000
+                assert buffered(server._parser) < 1_000_000
                 server.resume_reading()
             server.on_frame = lambda kind, payload: None
             server.resume_reading()
@@ -364,7 +369,7 @@ def test_a_pause_holds_from_the_first_byte(loop: Loop) -> None:
                 writer.write(frame)
             await asyncio.sleep(0.2)
             assert made[0].frames == []
-            assert made[0]._parser.buffered_bytes <= 1 << 20
+            assert buffered(made[0]._parser) <= 1 << 20
             made[0].resume_reading()
             await until(lambda: len(made[0].frames) == 4000)
         server.close()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,21 +12,20 @@ import pytest
 import rsm
 from rsm.codec import cbor
 from rsm.limits import (
-    ANSWER_FRAME_BYTES_MAX,
     CLIENT_FRAME_BYTES_MAX,
     PRINCIPAL_LENGTH_MAX,
     REQUESTS_IN_FLIGHT_MAX,
     STREAMS_PER_CONNECTION_MAX,
 )
 from rsm.node import protocol
-from rsm.node.frame_parser import FrameParser
-from rsm.node.handshake import ClientHello, ServerHello, encode_client_hello, parse_refusal, parse_server_hello
+from rsm.node.handshake import ServerHello, parse_refusal, parse_server_hello
 from rsm.node.protocol import AnswerStatus, Consistency
 from rsm.node.wire import FrameKind, encode_frame
 from rsm.replica.answer import Answer, Status, decode
 from rsm.replica.batch import encode_call, join_item
 from tests.client_service import Nodes
 from tests.machines import SECOND, Everything
+from tests.raw_client import Raw, fill, greeted, push, until
 
 OK, MORE, BUSY, ERROR, REDIRECT = (
     AnswerStatus.OK,
@@ -36,60 +34,6 @@ OK, MORE, BUSY, ERROR, REDIRECT = (
     AnswerStatus.ERROR,
     AnswerStatus.REDIRECT,
 )
-
-
-class Raw:
-    """A connection that sends what it is told to."""
-
-    def __init__(self, address: str, **hello: Any) -> None:
-        host, _, port = address.rpartition(":")
-        self.socket = socket.create_connection((host, int(port)), timeout=5)
-        self.parser = FrameParser(ANSWER_FRAME_BYTES_MAX)
-        self.ids = 0
-        self.send(FrameKind.HELLO, encode_client_hello(ClientHello(**hello)))
-
-    def send(self, kind: FrameKind, payload: bytes) -> None:
-        """One frame."""
-        self.socket.sendall(encode_frame(kind, payload))
-
-    def frame(self) -> tuple[FrameKind, bytes] | None:
-        """The next frame; None when the server has closed."""
-        while (frame := self.parser.next_frame()) is None:
-            try:
-                data = self.socket.recv(65536)
-            except ConnectionResetError:
-                return None
-            if not data:
-                return None
-            self.parser.feed(data)
-        return frame
-
-    def answer(self) -> tuple[int, AnswerStatus, list[Any]]:
-        """The next answer."""
-        frame = self.frame()
-        assert frame is not None, "the server has closed the connection"
-        assert frame[0] == FrameKind.ANSWER
-        return protocol.decode_answer(frame[1])
-
-    def request(self, request: protocol.Request, request_id: int | None = None) -> int:
-        """Send a request; its id."""
-        self.ids += 1
-        request_id = self.ids if request_id is None else request_id
-        self.send(FrameKind.REQUEST, protocol.encode_request(request_id, request))
-        return request_id
-
-    def ask(self, request: protocol.Request) -> list[Any]:
-        """A request's answer, which must be OK."""
-        request_id = self.request(request)
-        found, status, fields = self.answer()
-        assert (found, status) == (request_id, OK), fields
-        return fields
-
-    def commands(self, items: list[bytes]) -> tuple[int, AnswerStatus, list[Any]]:
-        """Send encoded items in one request; the answer."""
-        self.ids += 1
-        self.send(FrameKind.REQUEST, protocol.encode_commands(self.ids, len(items), b"".join(items)))
-        return self.answer()
 
 
 @pytest.fixture
@@ -106,28 +50,6 @@ def raw(nodes: Nodes) -> Iterator[Raw]:
     connection = greeted(nodes)
     yield connection
     connection.socket.close()
-
-
-def greeted(nodes: Nodes, **hello: Any) -> Raw:
-    """A connection whose hello was accepted."""
-    connection = Raw(nodes.addresses[0], **hello)
-    frame = connection.frame()
-    assert frame is not None
-    assert frame[0] == FrameKind.HELLO
-    return connection
-
-
-def push(session: int, sequence: int, *, lowest: int = 1) -> bytes:
-    """A command, encoded."""
-    return join_item(session, sequence, lowest, encode_call("push", 1, [sequence, "x"]))
-
-
-def until(condition: Callable[[], bool], seconds: float = 5) -> None:
-    """Wait for a condition, bounded."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.005)
 
 
 def test_the_hello_says_who_leads_and_who_belongs(nodes: Nodes) -> None:
@@ -295,18 +217,6 @@ def test_other_requests_are_answered(raw: Raw, nodes: Nodes) -> None:
     assert [part[1][0][0] for part in parts] == [1, 2]
     raw.request(protocol.Export(50, 0))
     assert raw.answer()[2][0] == "CallerError"
-
-
-def fill(raw: Raw, count: int) -> None:
-    """Put words into the state."""
-    [_, number] = raw.ask(protocol.OpenSession(60 * SECOND))
-    for start in range(0, count, 500):
-        raw.commands(
-            [
-                join_item(number, n + 1, n + 1, encode_call("put", 1, [f"k{n:05}", n]))
-                for n in range(start, min(count, start + 500))
-            ]
-        )
 
 
 def test_a_stream_gives_a_part_for_each_credit(raw: Raw) -> None:
