@@ -178,8 +178,9 @@ APPEND_MESSAGE_BYTES_MAX: Final = 1024 * 1024
 FOLLOWER_BYTES_IN_FLIGHT_MAX: Final = 16 * 1024 * 1024
 # The end of the log that a member keeps in memory, to send and apply it without reading it back.
 RECENT_ENTRIES_BYTES: Final = 32 * 1024 * 1024
-# Bytes of entries handed to apply at once, so that heartbeats get their turn.
-APPLY_BYTES: Final = 1024 * 1024
+# Bytes of entries handed to apply at once, at least one entry: a thousand small commands take 25 ms, and heartbeats must
+# get their turn long before an election time-out.
+APPLY_BYTES: Final = 64 * 1024
 # How often a leader says that it is there. Raft wants it well below the election time-out.
 HEARTBEAT_SECONDS: Final = 0.1
 # A follower that hears nothing for a random time from this on holds an election (PySyncObj: 0.4 to 1.4 seconds).
