@@ -52,6 +52,8 @@ SCRUB_LEAVES_MIN: Final = 256
 SESSION_ANSWER_BYTES_MAX: Final = 1024 * 1024
 # Sessions alive at once; an evicted or refused client must open a new one (etcd bounds leases by memory only).
 SESSIONS_MAX: Final = 100_000
+# Those of one principal that has a name: one client that opens sessions and forgets them must not keep out the others.
+SESSIONS_PER_PRINCIPAL_MAX: Final = SESSIONS_MAX // 10
 # Longest time to live. Shorter than KEY_WINDOW_SECONDS, so that no late copy outlives the key that would stop it.
 SESSION_TTL_SECONDS_MAX: Final = 12 * 3600
 # How long, in log time, an idempotency key keeps its first answer (Stripe keeps keys for 24 hours).
@@ -178,8 +180,8 @@ APPEND_MESSAGE_BYTES_MAX: Final = 1024 * 1024
 FOLLOWER_BYTES_IN_FLIGHT_MAX: Final = 16 * 1024 * 1024
 # The end of the log that a member keeps in memory, to send and apply it without reading it back.
 RECENT_ENTRIES_BYTES: Final = 32 * 1024 * 1024
-# Bytes of entries handed to apply at once, at least one entry: a thousand small commands take 25 ms, and heartbeats must
-# get their turn long before an election time-out.
+# Bytes of entries handed to apply at once, at least one entry: a thousand small commands take 25 ms, and heartbeats
+# must get their turn long before an election time-out.
 APPLY_BYTES: Final = 64 * 1024
 # How often a leader says that it is there. Raft wants it well below the election time-out.
 HEARTBEAT_SECONDS: Final = 0.1

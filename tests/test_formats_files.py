@@ -201,7 +201,7 @@ def test_the_system_state_lies_where_the_page_says(world: World) -> None:
     assert list(timers.values()) == [["ring", 1, pack(["never"])]] * 2
     assert snapshot.values("rsm.timer_due") == {timer: due for due, timer in timers}
     (read,) = snapshot.values("rsm.cursors").items()
-    assert read[0] == "reader"
+    assert read[0] == ("", "reader")
     assert 0 < read[1] <= scalars["event_count"]
     events = snapshot.leaves["rsm.events"][0]
     assert all(len(event) == 5 for event in events)

@@ -251,7 +251,7 @@ class Proxy:
         if cursor is not None:
             check_name("a cursor", "cursor", cursor)
         pending: PendingValue[int] = PendingValue("events")
-        self._runtime.cursor_later(cursor, skip_gap, pending)
+        self._runtime.cursor_later(self._session, cursor, skip_gap, pending)
         return pending
 
     def _events_after(self, number: int, *, wait: bool) -> PendingValue[list[tuple[int, RawEvent]]]:

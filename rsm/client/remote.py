@@ -290,7 +290,7 @@ class RemoteRuntime:
         timeout_seconds = None if wait else self._wait_seconds
         self._begin(request, EVENTS_ANSWER, EventsReply(reply), "events", timeout_seconds=timeout_seconds)
 
-    def cursor_later(self, name: str | None, skip_gap: bool, reply: Reply[int]) -> None:
+    def cursor_later(self, _: int, name: str | None, skip_gap: bool, reply: Reply[int]) -> None:
         """The number of the last event that a named cursor has handled; for no name, the last one that is gone."""
         request = protocol.Cursor(name, skip_gap)
         self._begin(request, tuple[int], First(reply), "events", timeout_seconds=self._wait_seconds)

@@ -62,8 +62,10 @@ class Runtime(Protocol):
         none).
         """
 
-    def cursor_later(self, name: str | None, skip_gap: bool, reply: Reply[int]) -> None:
-        """The number of the last event that a named cursor has handled; for no name, the last one that is gone."""
+    def cursor_later(self, session: int, name: str | None, skip_gap: bool, reply: Reply[int]) -> None:
+        """The number of the last event that a cursor of the session's principal has handled; for no name, the last one
+        that is gone.
+        """
 
     def snapshot(self) -> int:
         """Write a snapshot; its index."""

@@ -180,6 +180,8 @@ def _connect(address: str, tls: TlsOptions | None, seconds: float) -> socket.soc
         connected = socket.create_connection((host, port), timeout=seconds)
     except OSError as error:
         raise _unreachable(address, error) from error
+    except ValueError as error:  # a host name that none can be
+        raise Unreachable(f"{address}: cannot be reached: {error}") from error
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if context is None:
         return connected

@@ -87,7 +87,8 @@ class ClientSurface:
         self._client_only("pipeline")
 
     def events(self, cursor: str | None = None, *, follow: bool = False, skip_gap: bool = False) -> Iterator[Event]:
-        """Events in log order, each at least once; a named cursor remembers, in the log, how far it was read.
+        """Events in log order, each at least once; a named cursor of the principal remembers, in the log, how far it
+        has read.
 
         `follow` waits for more, until the machine closes (`Closed`). `EventsGap` when the cursor is older than the
         oldest event kept: read the state, then go on with `skip_gap`, which begins at the oldest event there is.

@@ -193,6 +193,8 @@ def _check(path: str, config: NodeConfig) -> None:
             split_address(text)
             if key in ("node.peer_listen", "node.client_listen"):
                 check_listen(text, config.tls, node.insecure)
+            elif key == "node.web_listen":
+                check_listen(text, None, node.insecure)  # there is no TLS on it
         except CallerError as error:
             raise CallerError(f"{path}: {key}: {error}") from error
     ids = [member.id for member in cluster.members]

@@ -26,7 +26,7 @@ from itertools import islice
 from typing import Any, Literal, get_args
 
 from rsm.codec.record import Entry
-from rsm.errors import CallerError, Closed, RsmError, StorageError
+from rsm.errors import CallerError, Closed, RsmError, SessionExpired, StorageError
 from rsm.limits import (
     BATCH_COMMANDS_MAX,
     FULL_DISK_RETRY_SECONDS,
@@ -219,22 +219,29 @@ class Embedded:
         except Exception as error:
             reply.fail(error)
 
-    def cursor_later(self, name: str | None, skip_gap: bool, reply: Any) -> None:
+    def cursor_later(self, session: int, name: str | None, skip_gap: bool, reply: Any) -> None:
         """`cursor`, told to `reply`."""
         try:
-            reply.finish(self.cursor(name, skip_gap=skip_gap))
+            reply.finish(self.cursor(session, name, skip_gap=skip_gap))
         except Exception as error:
             reply.fail(error)
 
-    def cursor(self, name: str | None, *, skip_gap: bool = False) -> int:
-        """The number of the last event that a named cursor has handled; for no name, the last one that is gone.
+    def cursor(self, session: int, name: str | None, *, skip_gap: bool = False) -> int:
+        """The number of the last event that a cursor of the session's principal has handled; for no name, the last one
+        that is gone.
 
         With `skip_gap`, a cursor that points before the oldest event kept is moved there.
         """
         with self._reading():
             gone = self.replica.ring.oldest - 1
-            handled = gone if name is None else self.replica.system.cursors.get(name, 0)
+            handled = gone if name is None else self._handled(session, name)
             return max(handled, gone) if skip_gap else handled
+
+    def _handled(self, session: int, name: str) -> int:
+        found = self.replica.sessions.get(session)
+        if found is None:
+            raise SessionExpired("events: the session has ended")
+        return self.replica.system.cursors.get((found.principal, name), 0)
 
     def when_events(self, notify: Callable[[], None]) -> None:
         """Call `notify` once, from the runner's thread, when there are new events or the machine stops."""

@@ -41,7 +41,7 @@ from rsm.node.inline_snapshots import InlineSnapshots
 from rsm.node.installing import SnapshotReceiver
 from rsm.node.journal import Journal
 from rsm.node.leading import Leading
-from rsm.node.log import describe, logger
+from rsm.node.log import Seldom, describe, logger
 from rsm.node.requests import Read, Request
 from rsm.node.salvage import Salvaged, salvage
 from rsm.node.snapshots import SnapshotFiles
@@ -128,6 +128,7 @@ class Member:
         self._reads: list[tuple[int, int, Read]] = []  # a heap: the index that must be applied first
         self._barriers: dict[Read, None] = {}  # in order: a set would be iterated by memory address
         self._numbers = count()
+        self._seldom = Seldom()
         self.exchange = SnapshotExchange(
             machine,
             self.engine,
@@ -450,13 +451,17 @@ class Member:
                     request.fail(Closed("the node has stopped"))
             raise
         for failure in applied.failures:
-            logger.error(
-                "handler_failed",
-                index=failure.index,
-                position=failure.position,
-                name=failure.name,
-                traceback=failure.traceback,
-            )
+            # A client may send commands that fail as fast as it likes.
+            passed_over = self._seldom.turn(f"command {failure.name}", self._now)
+            if passed_over is not None:
+                logger.error(
+                    "handler_failed",
+                    index=failure.index,
+                    position=failure.position,
+                    name=failure.name,
+                    passed_over=passed_over,
+                    traceback=failure.traceback,
+                )
         if applied.root is not None:
             self.snapshots.at_hash_point()
         is_quiet = proposed is not None and proposed.is_quiet

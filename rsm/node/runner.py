@@ -393,7 +393,7 @@ class Runner:
 
     def _check_works(self) -> None:
         if self._failure is not None:
-            raise Closed(f"the node has stopped: {describe(self._failure)}")
+            raise Closed("the node has stopped: see its log")
 
     def submit(self, request: Request) -> None:
         """Put commands into the log."""
@@ -449,7 +449,7 @@ class Runner:
             if error is None:
                 reply.complete(future.result())
             else:
-                reply.fail(error if isinstance(error, Exception) else CallerError(describe(error)))
+                reply.fail(error if isinstance(error, Exception) else CallerError("internal error, see the node's log"))
 
         def done(future: Future[int]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has closed, and everybody was told

@@ -414,7 +414,7 @@ class _Connection(FrameProtocol):
     def _cursor(self, request: protocol.Cursor, reply: Replying) -> None:
         def look(replica: Replica) -> None:
             gone = replica.ring.oldest - 1
-            handled = gone if request.name is None else replica.system.cursors.get(request.name, 0)
+            handled = gone if request.name is None else replica.system.cursors.get((self.principal, request.name), 0)
             reply.complete(max(handled, gone) if request.skip_gap else handled)
 
         self.service.read(QueryRead(reply, "linearizable", 0, look, "cursor"))

@@ -190,10 +190,11 @@ class PeerTransport:
             callback(peer)
 
     def _beat(self) -> None:
+        # First of all: whatever goes wrong with one connection, the others must be heard of.
+        self._beat_timer = asyncio.get_running_loop().call_later(PEER_BEAT_SECONDS, self._beat)
         outgoing = [link.connection for link in self._links.values() if link.connection is not None]
         for connection in [*self.incoming.values(), *outgoing]:
             connection.beat()
-        self._beat_timer = asyncio.get_running_loop().call_later(PEER_BEAT_SECONDS, self._beat)
 
 
 class _Link:
@@ -261,7 +262,11 @@ class _Link:
         attempts = 0
         while not self._is_stopped:
             self.wake.clear()
-            reason = await self._dial()
+            unforeseen: Exception | None = None
+            try:
+                reason = await self._dial()
+            except Exception as error:  # a member that is dialed no more would be lost without a word
+                reason, unforeseen = describe(error), error
             self.stats.bytes_out += 0 if self._dialed is None else self._dialed.bytes_out
             self._dialed = None
             if self._is_stopped:
@@ -271,10 +276,17 @@ class _Link:
                 attempts = 0
                 self.connection = None
                 logger.warning("peer disconnected", node=self.peer, address=self.stats.address, reason=reason)
-                self.transport.tell(self.transport.on_disconnected, self.peer)
+                # Not from here: an exception of the owner's would end the dialing.
+                asyncio.get_running_loop().call_soon(self.transport.tell, self.transport.on_disconnected, self.peer)
             elif reason != self._trouble:
                 self._trouble = reason
-                logger.warning("peer not connected", node=self.peer, address=self.stats.address, reason=reason)
+                logger.warning(
+                    "peer not connected",
+                    node=self.peer,
+                    address=self.stats.address,
+                    reason=reason,
+                    exc_info=unforeseen,
+                )
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.transport.pause(attempts)):
                     await self.wake.wait()
@@ -290,8 +302,8 @@ class _Link:
             return f"no answer within {DIAL_SECONDS_MAX:g} seconds"
         except OSError as error:
             return _os_reason(error)
-        except CallerError as error:
-            return str(error)
+        except (CallerError, ValueError) as error:  # among others, a host name that none can be
+            return describe(error)
         return shorten(await self._dialed.ended)
 
 

@@ -14,6 +14,7 @@ than running the commands.
 
 from __future__ import annotations
 
+from collections import Counter
 from heapq import heapify, heappop, heappush
 from typing import Any
 
@@ -111,6 +112,7 @@ class SessionTable(dict[int, Session]):
     def __init__(self) -> None:
         super().__init__()
         self._record: Any = None  # containers get a recorder; sessions are never rolled back and ignore it
+        self._counts: Counter[str] = Counter()  # sessions of each principal
         self._due: list[tuple[int, int]] = []  # a heap of (no later than this session expires, number)
         schema = f"{ALGORITHM}; int -> SessionRecord/1"
         self._ledger = SessionLedger("rsm.sessions", "sessions", schema, int, SessionRecord, self)
@@ -118,19 +120,35 @@ class SessionTable(dict[int, Session]):
     def open(self, number: int, principal: str, ttl: int, now: int) -> None:
         """Begin a session."""
         self._ledger.touch(number)
-        self[number] = Session(number, principal, ttl, now)
-        self._watch(self[number])
+        self._add(Session(number, principal, ttl, now))
 
     def end(self, number: int) -> None:
         """Forget a session."""
         self._ledger.touch(number)
-        del self[number]
+        self._remove(number)
+
+    def of_principal(self, principal: str) -> int:
+        """How many sessions a principal has."""
+        return self._counts[principal]
 
     def touch(self, session: Session, index: int, now: int) -> None:
         """Tell that a session is about to change in the batch at `index`; once a batch and session is enough."""
         self._ledger.touch(session.number)
         session.touched_at = index
         session.last_active = now
+
+    def _add(self, session: Session) -> None:
+        self._remove(session.number)
+        self[session.number] = session
+        self._counts[session.principal] += 1
+        self._watch(session)
+
+    def _remove(self, number: int) -> None:
+        session = self.pop(number, None)
+        if session is not None:
+            self._counts[session.principal] -= 1
+            if not self._counts[session.principal]:
+                del self._counts[session.principal]
 
     def _watch(self, session: Session) -> None:
         if session.ttl:
@@ -159,15 +177,15 @@ class SessionTable(dict[int, Session]):
 
     def _restore(self, leaf_key: Any, old: Any) -> None:
         if old is ABSENT:
-            self.pop(leaf_key, None)
+            self._remove(leaf_key)
             self._due = [pair for pair in self._due if pair[1] != leaf_key]
             heapify(self._due)
         else:
-            self[leaf_key] = Session.restored(leaf_key, old)
-            self._watch(self[leaf_key])
+            self._add(Session.restored(leaf_key, old))
 
     def _empty(self) -> None:
         self.clear()
+        self._counts.clear()
         self._due.clear()
 
 

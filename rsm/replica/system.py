@@ -51,4 +51,4 @@ class System(StateMachine, name="rsm", version=1, prefix="rsm."):
     timer_due: Map[int, int]
     keys: Map[tuple[str, str], KeyRecord]
     key_order: Queue[tuple[str, str]]
-    cursors: Map[str, int]
+    cursors: Map[tuple[str, str], int]  # principal and name: nobody moves the cursor of another

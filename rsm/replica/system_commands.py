@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rsm.limits import CURSORS_MAX, KEY_LENGTH_MAX, PRINCIPAL_LENGTH_MAX, SESSION_TTL_SECONDS_MAX, SESSIONS_MAX
+from rsm.limits import (
+    CURSORS_MAX,
+    KEY_LENGTH_MAX,
+    PRINCIPAL_LENGTH_MAX,
+    SESSION_TTL_SECONDS_MAX,
+    SESSIONS_MAX,
+    SESSIONS_PER_PRINCIPAL_MAX,
+)
 from rsm.replica import batch, keys
 from rsm.replica.answer import Answer, Status
 from rsm.replica.compatibility import check_schema
@@ -56,6 +63,9 @@ def open_session(replica: Replica, values: Any) -> Answer:
         return BAD_VALUES
     if len(replica.sessions) >= SESSIONS_MAX:
         return Answer(Status.REJECTED, encode((f"there are {SESSIONS_MAX} sessions already", -1)))
+    if values[0] and replica.sessions.of_principal(values[0]) >= SESSIONS_PER_PRINCIPAL_MAX:
+        reason = f"there are {SESSIONS_PER_PRINCIPAL_MAX} sessions of this principal already"
+        return Answer(Status.REJECTED, encode((reason, -1)))
     replica.system.session_ids += 1
     number = replica.system.session_ids
     replica.sessions.open(number, values[0], values[1], replica.system.clock)
@@ -108,16 +118,19 @@ def keep_alive(_: Replica, __: Session, ___: Any) -> Answer:
     return NOTHING
 
 
-def cursor(replica: Replica, _: Session, values: Any) -> Answer:
-    """[name, event number]: a consumer has handled events up to this number. Cursors only move forward."""
+def cursor(replica: Replica, session: Session, values: Any) -> Answer:
+    """[name, event number]: a consumer of this principal has handled events up to this number. Cursors only move
+    forward.
+    """
     if not fits(values, str, int) or not 0 < len(values[0]) <= KEY_LENGTH_MAX:
         return BAD_VALUES
     if values[1] > replica.system.event_count:  # a cursor in the future would skip events unseen
         return BAD_VALUES
-    if values[0] not in replica.system.cursors and len(replica.system.cursors) >= CURSORS_MAX:
+    cursors, key = replica.system.cursors, (session.principal, values[0])
+    if key not in cursors and len(cursors) >= CURSORS_MAX:
         return Answer(Status.REJECTED, encode((f"there are {CURSORS_MAX} cursors already", -1)))
-    if values[1] > replica.system.cursors.get(values[0], 0):
-        replica.system.cursors[values[0]] = values[1]
+    if values[1] > cursors.get(key, 0):
+        cursors[key] = values[1]
     return NOTHING
 
 

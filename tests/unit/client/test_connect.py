@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 import rsm
-from rsm.limits import COMMANDS_IN_FLIGHT_MAX, EVENTS_KEPT
+from rsm.limits import CLIENT_FRAME_ITEMS_MAX, COMMANDS_IN_FLIGHT_MAX, EVENTS_KEPT
 from rsm.node.certificates import init_certificates
 from rsm.node.tls import TlsOptions
 from rsm.replica.batch import CLOSE_SESSION
@@ -317,6 +317,20 @@ def test_a_stream_that_is_cut_says_so(nodes: Nodes, client: Any) -> None:
     assert len(list(client.all_words())) == 3000
 
 
+def test_a_stream_that_was_left_lying_says_so(nodes: Nodes, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server ends it to let go of the state; its reader gets what was on its way, then the reason, and no end."""
+    monkeypatch.setattr("rsm.node.serving.STREAM_IDLE_SECONDS_MAX", 0.2)
+    for one in [client.put.send(f"k{n:05}", n) for n in range(3000)]:
+        one.result(5)
+    items = client.all_words()
+    found = [next(items)]
+    time.sleep(0.6)
+    with pytest.raises(rsm.LimitExceeded, match=r"all_words: no part was asked for within 0\.2 s; begin it again"):
+        found.extend(items)
+    assert 256 <= len(found) < 3000
+    assert len(list(client.all_words())) == 3000
+
+
 def test_events_are_read_followed_and_remembered(nodes: Nodes, client: Any) -> None:
     """Events cross the wire with their identity; a cursor lies in the log; a gap comes as `EventsGap`."""
     client.tell("a", 3)
@@ -477,6 +491,24 @@ def test_large_commands_are_bounded_by_their_bytes(nodes: Nodes, monkeypatch: py
 
     asyncio.run(fill())
     client.close()
+
+
+class Adding(rsm.StateMachine, name="adding", version=1):
+    """Takes as many values as it is given."""
+
+    @rsm.command()
+    def add(self, ctx: rsm.Context, values: list[int]) -> int:
+        return len(values)
+
+
+def test_a_command_of_too_many_values_is_told_before_it_is_sent() -> None:
+    """The server would refuse its frame, and the session with all that was sent behind it would be lost."""
+    nodes = Nodes(1, Adding)
+    with rsm.connect(Adding, nodes.addresses, timeout_seconds=5) as client:
+        with pytest.raises(rsm.LimitExceeded, match="values"):
+            client.add(list(range(CLIENT_FRAME_ITEMS_MAX)))
+        assert client.add(list(range(CLIENT_FRAME_ITEMS_MAX - 32))) == CLIENT_FRAME_ITEMS_MAX - 32
+    nodes.close()
 
 
 def test_a_leader_that_falls_silent_is_left(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:

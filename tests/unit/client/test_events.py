@@ -176,3 +176,19 @@ def test_timers_survive_a_restart_and_those_that_came_due_meanwhile_fire(tmp_pat
         assert rung[1] == "soon"
         assert machine.status().timers == 1
         assert [event.value[1] for event in machine.events() if event.value[0] == "ring"] == ["soon"]
+
+
+def test_a_cursor_is_its_principal_s(tmp_path: Path) -> None:
+    """Two consumers that chose one name do not move each other's cursor, as they do not share keys."""
+    with rsm.open(Everything, str(tmp_path / "m"), principal="ann") as ann:
+        bob = ann.session(principal="bob")
+        ann.tell("a", 3)
+        assert len(list(ann.events("mine"))) == 3
+        assert len(list(bob.events("mine"))) == 3
+        assert list(ann.session(principal="ann").events("mine")) == []
+        bob.tell("b", 2)
+        assert len(list(bob.events("mine"))) == 2
+        bob.close()
+        with pytest.raises(rsm.SessionExpired):
+            list(bob.events("mine"))
+        assert [event.value[0] for event in ann.events("mine")] == ["b", "b", "ended"]

@@ -119,6 +119,8 @@ def test_strangers_and_silence() -> None:
         ToolConnection(address, Access((address,)))
     with strangers(b"") as address, pytest.raises(Unreachable, match="does not answer"):
         ToolConnection(address, Access((address,)), seconds=0.2)
+    with pytest.raises(Unreachable, match="cannot be reached"):
+        ToolConnection(f"{'x' * 64}:1", Access(()))
     with pytest.raises(CallerError, match="is not an address"):
         ToolConnection("nowhere", Access(()))
 

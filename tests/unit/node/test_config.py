@@ -96,6 +96,7 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
         ('"127.0.0.1:7001"\n', '"127.0.0.1"\n', ["node.peer_listen: '127.0.0.1' is not an address", "HOST:PORT"]),
         ('peer = "127.0.0.1:7002"', 'peer = "x:70000"', ["cluster.members[1].peer: 'x:70000' is not an address"]),
         ('"127.0.0.1:7001"\n', '"0.0.0.0:7001"\n', ["node.peer_listen: 0.0.0.0:7001", "insecure"]),
+        ("id = 1\n", 'id = 1\nweb_listen = "0.0.0.0:80"\n', ["node.web_listen: 0.0.0.0:80 can be reached", "insecure"]),
         ("[cluster]", "[limits]\ndurability = 'none'\n[cluster]", ["limits.durability: invalid enum value 'none'"]),
         ("[cluster]", "[limits]\nheartbeat_seconds = 0.6\n[cluster]", ["heartbeat_seconds (0.6) must be below"]),
         ("[cluster]", "[tls]\nca = 'x'\n[cluster]", ["[tls] 'certificate' is missing"]),
@@ -150,6 +151,12 @@ def test_insecure_must_be_said(tmp_path: Path) -> None:
     tls = "[tls]\nca = 'a'\ncertificate = 'b'\nkey = 'c'\n[cluster]"
     config = load_config(write(tmp_path, open_text.replace("[cluster]", tls)))
     assert config.tls is not None
+    # The web port has no TLS, whatever the others have.
+    with_web = GOOD.replace("[cluster]", tls).replace("id = 1\n", 'id = 1\nweb_listen = "0.0.0.0:9001"\n')
+    with pytest.raises(CallerError, match="web_listen"):
+        load_config(write(tmp_path, with_web))
+    allowed = with_web.replace("id = 1\n", "id = 1\ninsecure = true\n")
+    assert load_config(write(tmp_path, allowed)).node.web_listen == "0.0.0.0:9001"
     assert config.tls.key == str(tmp_path / "c")
 
 

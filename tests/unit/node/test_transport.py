@@ -226,6 +226,90 @@ def test_peers_are_dropped_and_moved(loop: Loop) -> None:
     run(loop, main)
 
 
+@pytest.mark.parametrize("host", ["x" * 64 + ".example", "a..b", "10.0.0.1.%"])
+def test_a_name_that_no_host_has_is_told_and_dialed_again(host: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The link says once what is wrong with it, and goes on; the other links do not notice."""
+
+    async def main() -> None:
+        async with pair() as (first, second):
+            first.knows(n2=second.address, n3=f"{host}:1")
+            task = first.transport._links[3].task
+            await until(lambda: any("peer not connected" in message for message in caplog.messages))
+            await asyncio.sleep(0.15)
+            assert not task.done()
+            await talk(first, second, 1)
+
+    run(asyncio.new_event_loop, main)
+    assert sum("peer not connected" in message for message in caplog.messages) == 1
+
+
+def test_whatever_goes_wrong_with_a_link_it_is_dialed_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What nobody has foreseen is logged with its traceback once, and the member is reached when it is over."""
+
+    async def main() -> None:
+        first, second = Node(1), Node(2)
+        split, failures = transport_module.split_address, iter(range(3))
+
+        def broken(address: str) -> tuple[str, int]:
+            if address == second.address and next(failures, None) is not None:
+                raise ZeroDivisionError("not foreseen")
+            return split(address)
+
+        monkeypatch.setattr(transport_module, "split_address", broken)
+        async with started(first, second):
+            first.knows(n2=second.address)
+            second.knows(n1=first.address)
+            await until(lambda: first.links and second.links)
+            await talk(first, second, 1)
+
+    run(asyncio.new_event_loop, main)
+    told = [message for message in caplog.messages if "peer not connected" in message]
+    assert len(told) == 1
+    assert "Traceback" in told[0]
+
+
+def test_an_owner_that_raises_is_dialed_for_again() -> None:
+    """An exception of the owner's goes to the loop's handler, and the link heals all the same."""
+    problems: list[Any] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context["exception"]))
+        async with pair() as (first, second):
+            first.transport.on_disconnected = lambda peer: 1 // 0
+            for connection in list(second.transport.incoming.values()):
+                connection.close("cut by the test", at_once=True)
+            await until(lambda: first.links == [("up", 2), ("up", 2)])
+
+    run(asyncio.new_event_loop, main)
+    assert [type(problem) for problem in problems] == [ZeroDivisionError]
+
+
+def test_a_beat_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signs of life go on whatever happens to one connection: without them the others would all be given up."""
+    monkeypatch.setattr(transport_module, "PEER_BEAT_SECONDS", 0.02)
+    beats: list[int] = []
+
+    class Broken:
+        def beat(self) -> None:
+            beats.append(1)
+            raise ZeroDivisionError("not foreseen")
+
+        def close(self, reason: str) -> None:
+            pass
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        node = Node(1)
+        async with started(node):
+            node.transport.incoming[2] = cast(Any, Broken())
+            await until(lambda: len(beats) >= 3)
+            del node.transport.incoming[2]
+
+    run(asyncio.new_event_loop, main)
+
+
 async def offend(node: Node, payload: bytes, kind: FrameKind = FrameKind.HELLO) -> str:
     """Say this to a node's port, and return the reason of its refusal."""
     async with raw(node.transport.port) as (reader, writer):

@@ -15,7 +15,7 @@ from rsm.replica.answer import Status, decode
 from rsm.replica.batch import CURSOR, FLAG_HASH_POINT, PIPELINE, decode_batch, join_batch
 from rsm.replica.replica import Replica
 from rsm.replica.snapshot import parts, restore
-from tests.machines import Log
+from tests.machines import SECOND, Log
 
 
 class Tag(msgspec.Struct):
@@ -121,3 +121,27 @@ def test_a_long_queue_is_written_in_pieces() -> None:
     restore(restored, records)
     assert restored.root() == log.replica.root()
     assert len(restored.machine.lines["jobs"]) == count  # type: ignore[attr-defined]  # the machine is a Shouting
+
+
+def test_one_principal_cannot_take_all_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sessions are bounded on their own, and are counted as they end, and in a restored replica, too."""
+    monkeypatch.setattr(system_commands, "SESSIONS_PER_PRINCIPAL_MAX", 2)
+    log = Log(Shouting)
+    first, second = log.open("ann"), log.open("ann", ttl_seconds=60)
+    full = log.lead("rsm.open_session", "ann", 0)
+    assert full.status == Status.REJECTED
+    assert "of this principal" in decode(full.body)[0]
+    log.open("bob")
+    for _ in range(4):
+        log.open("")  # who has no name is no principal
+    log.entry([], FLAG_HASH_POINT)
+    restored = Replica(Shouting)
+    restore(restored, list(parts(log.replica, bytes(16))))
+    assert [restored.sessions.of_principal(name) for name in ("ann", "bob", "", "eve")] == [2, 1, 4, 0]
+    assert log.lead("rsm.close_session", first).status == Status.OK
+    assert log.open("ann")
+    log.now += 100 * SECOND
+    log.entry([])
+    assert second not in log.replica.sessions
+    assert log.open("ann")
+    assert log.lead("rsm.open_session", "ann", 0).status == Status.REJECTED

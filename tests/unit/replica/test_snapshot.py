@@ -51,7 +51,7 @@ def test_a_restored_replica_is_the_same_in_every_respect() -> None:
     assert restored.schema == log.replica.schema
     assert list(restored.ring) == list(log.replica.ring)
     assert (restored.index, restored.term) == (log.replica.index, 1)
-    assert dict(restored.system.cursors.items()) == {"consumer": 3}
+    assert dict(restored.system.cursors.items()) == {("ann", "consumer"): 3}
     restored.store.verify()
     for session in (1, 2):
         assert restored.sessions[session].record() == log.replica.sessions[session].record()
