@@ -21,7 +21,7 @@ import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -46,6 +46,7 @@ from rsm.node.service import Reply, schema_digest
 from rsm.node.snapshots import SnapshotFiles
 from rsm.node.snapshotter import Snapshots, Snapshotter
 from rsm.node.status import MemberStatus, NodeStatus, PeerStatus, Role
+from rsm.node.syncer import Syncer
 from rsm.node.telemetry import Metrics, configure_logging
 from rsm.node.transport import PeerTransport
 from rsm.node.web import WebServer
@@ -91,7 +92,7 @@ class Runner:
         self._disk = OsDisk() if disk is None else disk
         self._loop = asyncio.get_running_loop()
         self._chance = random.SystemRandom()
-        self._syncs = ThreadPoolExecutor(1, thread_name_prefix="rsm-sync")
+        self._syncer = Syncer(self._sync, self._synced)
         self._is_syncing = False
         self._is_flush_due = False
         self._is_tick_due = False
@@ -209,7 +210,7 @@ class Runner:
         await self._server.close()
         await web.close()
         await self._transport.close()
-        await asyncio.to_thread(self._syncs.shutdown)
+        await asyncio.to_thread(self._syncer.stop)
         self.member.close()
 
     def _stop(self) -> None:
@@ -271,7 +272,7 @@ class Runner:
             self._transport.flush()
         if member.needs_sync and not self._is_syncing:
             self._is_syncing = True
-            loop.run_in_executor(self._syncs, self._sync).add_done_callback(self._synced)
+            self._syncer.ask()
         if member.configuration != self._dialed:
             self._dialed = member.configuration
             self._transport.set_peers(self._peer_addresses())
@@ -301,18 +302,15 @@ class Runner:
         self._guarded(lambda: self.member.tick(self._loop.time()))
         self._kick()
 
-    def _sync(self) -> float:
-        began = time.perf_counter()
+    def _sync(self) -> None:
         self.member.journal.sync()
-        return time.perf_counter() - began
 
-    def _synced(self, future: asyncio.Future[float]) -> None:
+    def _synced(self, seconds: float, error: BaseException | None) -> None:
         self._is_syncing = False
-        error = future.exception()
         if error is not None:
             self._fail(error)
             return
-        self.metrics.fsync_seconds.observe(future.result())
+        self.metrics.fsync_seconds.observe(seconds)
         self._guarded(lambda: self.member.synced(self._loop.time()))
         self._kick()
 
