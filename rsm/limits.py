@@ -197,6 +197,11 @@ READS_WAITING_MAX: Final = 65_536
 CLUSTER_COMMANDS_IN_FLIGHT_MAX: Final = 65_536
 # The same in bytes.
 CLUSTER_BYTES_IN_FLIGHT_MAX: Final = 64 * 1024 * 1024
+# Confirmed roots that one batch records: more than one is rare.
+CONFIRMATIONS_PER_BATCH_MAX: Final = 8
+# After a commit, idle followers hear of it after this long, so that their reads are fresh; under load the next entries
+# tell them.
+COMMIT_NOTICE_SECONDS: Final = 0.005
 # Batches that a leader has on their way to a quorum; while they are, the next one collects.
 BATCHES_IN_FLIGHT_MAX: Final = 4
 # A leader whose wall clock is further than this from the median of its quorum does not believe it.

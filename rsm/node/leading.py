@@ -22,6 +22,7 @@ from rsm.limits import (
     BATCHES_IN_FLIGHT_MAX,
     CLUSTER_BYTES_IN_FLIGHT_MAX,
     CLUSTER_COMMANDS_IN_FLIGHT_MAX,
+    CONFIRMATIONS_PER_BATCH_MAX,
     IDLE_HASH_SECONDS,
     TICK_SECONDS_MIN,
 )
@@ -42,9 +43,6 @@ from rsm.replica.batch import (
 from rsm.replica.replica import Replica
 
 __all__ = ["Leading", "Proposed"]
-
-# Confirmations in one batch: more than one is rare.
-CONFIRMATIONS_MAX = 8
 
 
 class Proposed(NamedTuple):
@@ -102,11 +100,6 @@ class Leading:
             self._queue.append(request)
             self._queued_commands += len(request.decoded)
             self._queued_bytes += len(request.items)
-
-    @property
-    def has_waiting(self) -> bool:
-        """Whether commands wait for a batch."""
-        return bool(self._queue)
 
     @property
     def is_ready(self) -> bool:
@@ -200,7 +193,7 @@ class Leading:
         if self._wants_hash_point() or (self._hash_by is not None and self._hash_by <= now):
             flags |= FLAG_HASH_POINT
         commands = sum(len(request.decoded) for request in requests)
-        confirmations = self._unconfirmed[: max(0, min(CONFIRMATIONS_MAX, BATCH_COMMANDS_MAX - commands))]
+        confirmations = self._unconfirmed[: max(0, min(CONFIRMATIONS_PER_BATCH_MAX, BATCH_COMMANDS_MAX - commands))]
         del self._unconfirmed[: len(confirmations)]
         version, stamp = self.replica.definition.version, self._clock.at(now)
         runs = [join_item(0, 0, 0, encode_call(CONFIRMED, 1, list(root))) for root in confirmations]

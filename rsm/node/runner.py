@@ -45,7 +45,8 @@ from rsm.node.server import ClientServer
 from rsm.node.service import Reply, schema_digest
 from rsm.node.snapshots import SnapshotFiles
 from rsm.node.snapshotter import Snapshots, Snapshotter
-from rsm.node.status import MemberStatus, NodeStatus, PeerStatus, Role
+from rsm.node.standing import leader_of, status_of
+from rsm.node.status import NodeStatus
 from rsm.node.syncer import Syncer
 from rsm.node.telemetry import Metrics, configure_logging
 from rsm.node.transport import PeerTransport
@@ -370,8 +371,7 @@ class Runner:
     @property
     def leader(self) -> tuple[int, str] | None:
         """The leader's number and client address, if they are known."""
-        number = self.member.leader_id
-        known = None if number is None else self.member.configuration.get(number)
+        known = leader_of(self.member)
         return None if known is None else (known.id, known.client_address)
 
     @property
@@ -493,81 +493,22 @@ class Runner:
         fields: dict[str, Any] = msgspec.to_builtins(self.node_status(), builtin_types=(bytes,))
         return fields
 
-    def _role(self, member: Member) -> Role:
-        if self._failure is not None:
-            return "stopped"
-        if member.is_leader:
-            return "leader"
-        if member.is_recovering:
-            return "recovering"
-        known = member.configuration.get(member.node_id)
-        if known is None or not known.is_voter:
-            return "learner"
-        return "candidate" if member.engine.is_candidate else "follower"
-
     def node_status(self) -> NodeStatus:
-        """Everything that it says of itself."""
-        member = self.member
-        replica, journal, configuration = member.replica, member.journal, member.configuration
-        root_index = max(replica.roots, default=0)
-        leader = self.leader
-        self._count(member)
-        confirmed = replica.confirmed_index
-        return NodeStatus(
-            node_id=member.node_id,
-            cluster_id=self.cluster_id.hex(),
-            role=self._role(member),
-            term=member.term,
-            leader_id=member.leader_id,
-            leader_address="" if leader is None else leader[1],
-            commit_index=member.commit_index,
-            applied_index=replica.index,
-            first_index=journal.first_index,
-            last_index=journal.last_index,
-            durable_index=journal.durable_index,
-            ready_index=member.engine.replication.learned_index,
-            root_index=root_index,
-            root=replica.roots.get(root_index, b"").hex(),
-            machine=replica.definition.name,
-            version=replica.definition.version,
-            members=tuple(
-                MemberStatus(one.id, one.peer_address, one.client_address, one.is_voter)
-                for one in configuration.members
-            ),
-            peers=self._peer_status(member, configuration),
-            log_bytes=journal.stored_bytes,
-            snapshot_index=member.snapshots.last_index,
-            sessions=len(replica.sessions),
-            log_time=replica.system.clock,
-            timers=len(replica.system.timers),
-            clients=self._server.limiter.established,
-            uptime_seconds=int(time.monotonic() - self._started),
-            unchecked=() if confirmed else ("no root has been confirmed by a quorum since this node started",),
-            failure="" if self._failure is None else describe(self._failure),
-            schema=replica.schema or {},
-            streaming_queries=tuple(
-                sorted(name for name, query in replica.definition.queries.items() if query.is_stream)
-            ),
-        )
-
-    def _count(self, member: Member) -> None:
-        """Bring the metrics up to date that nobody counts as they happen; whoever scrapes asks for the status."""
-        metrics, links = self.metrics, self._transport.stats.values()
+        """Everything that it says of itself; the metrics that nobody counts as they happen are brought up to date."""
+        member, transport, server = self.member, self._transport, self._server
+        metrics, links = self.metrics, transport.stats.values()
         metrics.elections_total = member.elections
         metrics.busy_total = member.leading.refusals
         metrics.bytes_in_total = sum(link.bytes_in for link in links)
         metrics.bytes_out_total = sum(link.bytes_out for link in links)
-        metrics.refused_connections_total = self._transport.limiter.refused + self._server.limiter.refused
-
-    def _peer_status(self, member: Member, configuration: Configuration) -> tuple[PeerStatus, ...]:
-        peers = []
-        for one in configuration.members:
-            if one.id != member.node_id:
-                progress = member.engine.progress(one.id)
-                match = 0 if progress is None else progress.match_index
-                lag = max(0, member.commit_index - match) if member.is_leader else 0
-                peers.append(PeerStatus(one.id, self._transport.is_connected(one.id), match, lag))
-        return tuple(peers)
+        metrics.refused_connections_total = transport.limiter.refused + server.limiter.refused
+        return status_of(
+            member,
+            is_connected=transport.is_connected,
+            clients=server.limiter.established,
+            uptime_seconds=int(time.monotonic() - self._started),
+            failure=self._failure,
+        )
 
 
 async def _listen(whom: str, address: str, start: Callable[[str, int], Any]) -> None:

@@ -42,7 +42,7 @@ from rsm.raft.messages import (
     TimeoutNow,
     VoteReply,
 )
-from rsm.raft.progress import Progress
+from rsm.raft.progress import Progress, Stage
 from rsm.raft.replication import Replication
 
 __all__ = ["ClusterEngine"]
@@ -440,7 +440,7 @@ class ClusterEngine:
             self._follow_voters()
         messages, replication.outbox = replication.outbox, []
         has_recovered, replication.has_recovered = replication.has_recovered, False
-        waiting = [number for number, one in sorted(replication.progress.items()) if one.stage.value == "snapshot"]
+        waiting = [number for number, one in sorted(replication.progress.items()) if one.stage is Stage.SNAPSHOT]
         return Ready(
             persist,
             replication.take_committed(),

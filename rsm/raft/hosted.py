@@ -2,7 +2,7 @@
 
 Kept of PySyncObj 0.3.17: its tick, its election time-out and candidacy, its term, vote and role, and the fall-back of a
 leader that hears from no majority. Replaced: its journal (a stub that stays empty), how it sends, receives, counts,
-applies, compacts and changes members, which is ours in `rsm.raft.replication` and `rsm.raft.member_engine`. A subclass
+applies, compacts and changes members, which is ours in `rsm.raft.replication` and `rsm.raft.cluster`. A subclass
 can replace what Python's name mangling calls `_SyncObj__...`, and reads the same names; `tests/unit/raft` holds this
 surface against the installed version, which is pinned exactly.
 

@@ -18,21 +18,17 @@ is elected holds all of that once its own first entry is durable.
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any
 
 from rsm.codec.record import Entry, RecordKind
 from rsm.errors import CallerError, DivergenceError
-from rsm.limits import APPEND_MESSAGE_BYTES_MAX, APPLY_BYTES
+from rsm.limits import APPEND_MESSAGE_BYTES_MAX, APPLY_BYTES, COMMIT_NOTICE_SECONDS
 from rsm.raft.configuration import Configuration, decode_configuration
 from rsm.raft.log import RaftLog
 from rsm.raft.messages import AppendEntries, AppendReply, Message
 from rsm.raft.progress import Progress, Stage
 
 __all__ = ["Replication"]
-
-# After a commit, idle followers hear of it after this long, so that their reads are fresh; under load the next entries
-# tell them.
-COMMIT_NOTICE_SECONDS: Final = 0.005
 
 
 class Replication:
