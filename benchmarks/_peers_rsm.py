@@ -136,13 +136,13 @@ class Rsm(Contender):
 
     is_durable = True
 
-    def __init__(self, directory: Path, *, clients: int, day_commands: int) -> None:
+    def __init__(self, directory: Path, limits: LimitsSection, *, clients: int, day_commands: int) -> None:
         super().__init__("rsm")
         self.what = "rsm, every entry synced, sessions and roots on, over TCP"
         self._directory = directory / "rsm"
         self._directory.mkdir()
         self._sizes = clients, day_commands
-        self.cluster = Nodes("demos.orderbook.machine:OrderBook", self._directory)
+        self.cluster = Nodes("demos.orderbook.machine:OrderBook", self._directory, limits)
         self.nodes = self.cluster.children
 
     def prepare(self) -> None:

@@ -22,6 +22,8 @@ from _peers_pysyncobj import PySyncObj
 from _peers_rsm import Rsm
 from _processes import ending_by_signal
 
+from rsm.node.config import LimitsSection
+
 SOAK_SAMPLES = 120
 SOAK_SAMPLE_SECONDS_MIN = 0.2
 # Columns of the table, and what stands in them.
@@ -48,6 +50,7 @@ class Scale:
         self.idle_seconds = 0.5 if quick else 3.0
         self.clients = 2
         self.day_commands = 10_000 if quick else 100_000
+        self.snapshot_log_bytes = LimitsSection().snapshot_log_bytes
         self.may_install = True  # etcd, into a directory that is gone afterwards
 
 
@@ -55,7 +58,7 @@ def contenders(directory: Path, scale: Any) -> list[tuple[str, Callable[[], Cont
     """Who takes part, by name, and how to start it."""
     sizes = {"clients": scale.clients, "day_commands": scale.day_commands}
     return [
-        ("rsm", lambda: Rsm(directory, **sizes)),
+        ("rsm", lambda: Rsm(directory, LimitsSection(snapshot_log_bytes=scale.snapshot_log_bytes), **sizes)),
         ("pysyncobj_memory", lambda: PySyncObj("book", directory, journal=False, **sizes)),
         ("pysyncobj_journal", lambda: PySyncObj("book", directory, journal=True, **sizes)),
         ("pysyncobj_counter", lambda: PySyncObj("counter", directory, journal=False, **sizes)),
@@ -66,6 +69,7 @@ def contenders(directory: Path, scale: Any) -> list[tuple[str, Callable[[], Cont
 def measure(options: Options, scale: Any = None) -> dict[str, Any]:
     """The whole benchmark."""
     scale = scale or Scale(options.quick)
+    scale.snapshot_log_bytes = getattr(options, "snapshot_log_bytes", scale.snapshot_log_bytes)
     with scratch(options) as directory, ending_by_signal():
         found = document("cluster", options, directory, "fsync")
         found |= {"clients": scale.clients, "contenders": [], "skipped": []}
@@ -181,6 +185,13 @@ def _memory(row: dict[str, Any]) -> list[tuple[int, int]]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What this benchmark has beside the others' options."""
     parser.add_argument("--soak", type=float, default=0.0, metavar="SECONDS", help="then half load, for so long")
+    parser.add_argument(
+        "--snapshot-log-bytes",
+        type=int,
+        default=LimitsSection().snapshot_log_bytes,
+        metavar="BYTES",
+        help="log that rsm keeps before it takes a snapshot; less makes a soak see many",
+    )
 
 
 if __name__ == "__main__":
