@@ -45,6 +45,34 @@ ROOTS_KEPT: Final = 64
 # Leaves recomputed at every hash point: about a tenth of a millisecond. A state of n leaves is scrubbed within
 # n / SCRUB_LEAVES_MIN (rounded up) + 1 hash points: the scrub period.
 SCRUB_LEAVES_MIN: Final = 256
+# Roots that a replica keeps on disk, 64 bytes each, for whoever compares logs later: those of a million entries.
+ROOT_BOOK_RECORDS_MAX: Final = 16_384
+# How long, in log time, voters have to say what their root at a disputed index was.
+ATTEST_SECONDS: Final = 5
+# How long, in log time, they have to run the log again where no majority had one root.
+REEXECUTE_SECONDS: Final = 60
+# Disputed hash points that are remembered, in memory and in snapshots; about a kilobyte each.
+CASES_KEPT: Final = 16
+# Text with which a voter says that it does not trust its own state.
+FAULT_LENGTH_MAX: Final = 500
+# Digest of a machine's code in hexadecimal: SHA-256, or shorter.
+CODE_DIGEST_LENGTH_MAX: Final = 64
+# Roots that a node's status shows, the newest ones.
+ROOTS_SHOWN: Final = 16
+# Modules of one package that the digest of a machine's code reads.
+CODE_MODULES_MAX: Final = 1000
+# A node repeats its word so often, in seconds, until it is in the log.
+ATTEST_RETRY_SECONDS: Final = 1.0
+# A node that a confirmed root contradicts waits so long for the verdict before it quarantines itself all the same.
+SUSPECT_SECONDS_MAX: Final = 10.0
+# A restarted node holds reads back so long for a first root to be compared; then it serves, and says `unchecked`.
+UNCHECKED_SECONDS_MAX: Final = 3.0
+# Log that a node runs again between two looks at its messages: some ten milliseconds.
+REEXECUTION_SLICE_BYTES: Final = 32 * 1024
+# Directories of evidence that a node keeps; the first ones stay, since they show how it began.
+EVIDENCE_KEPT: Final = 8
+# Bytes of traced writes that go into evidence; what is behind them is cut off.
+TRACE_BYTES_MAX: Final = 16 * 1024 * 1024
 
 # --- sessions, keys, timers, events ---------------------------------------------------------------------------------
 
@@ -197,8 +225,8 @@ READS_WAITING_MAX: Final = 65_536
 CLUSTER_COMMANDS_IN_FLIGHT_MAX: Final = 65_536
 # The same in bytes.
 CLUSTER_BYTES_IN_FLIGHT_MAX: Final = 64 * 1024 * 1024
-# Confirmed roots that one batch records: more than one is rare.
-CONFIRMATIONS_PER_BATCH_MAX: Final = 8
+# The leader's own statements about roots that one batch records: more than one is rare.
+STATEMENTS_PER_BATCH_MAX: Final = 8
 # After a commit, idle followers hear of it after this long, so that their reads are fresh; under load the next entries
 # tell them.
 COMMIT_NOTICE_SECONDS: Final = 0.005
@@ -391,8 +419,61 @@ LOG_TIME_SECONDS_MAX: Final = 600.0
 # Addresses that a client keeps: those that it was given and those of the members.
 CLIENT_ADDRESSES_MAX: Final = 256
 
+# --- the detector -----------------------------------------------------------------------------------------------------
+
+# What a node writes of a bundle between two heartbeats: some milliseconds of a disk's time.
+BUNDLE_STEP_BYTES: Final = 1024 * 1024
+# Paths that a comparison of two states names; the rest is counted. A report is for eyes.
+DIFFERENT_PATHS_MAX: Final = 100
+# Differing leaves of two snapshots that are held in memory to find these paths; behind them only buckets are named.
+DIFFERENT_LEAVES_MAX: Final = 65_536
+# Logs in one comparison: each holds files open.
+COMPARED_LOGS_MAX: Final = 64
+# Segments that a comparison holds open, of all logs together, so that it can read what compaction removes meanwhile.
+COMPARED_FILES_MAX: Final = 256
+# Traces in one record of a bundle, in bytes: a reader holds one record at a time.
+TRACE_RECORD_BYTES: Final = 256 * 1024
+# The head of a bundle: some roots, versions, a verdict with what each member said.
+BUNDLE_HEAD_BYTES_MAX: Final = 4 * 1024 * 1024
+
+# --- strict mode ------------------------------------------------------------------------------------------------------
+
+# Objects that one look at modules and helper objects takes in: about ten milliseconds of looking.
+STRICT_OBJECTS_MAX: Final = 20_000
+# Elements of one list, dict or set that are looked at one by one: longer ones are tables, of which the length is.
+STRICT_VALUES_MAX: Final = 1_000
+# Modules of the user's that are looked into: a machine is made of a few.
+STRICT_MODULES_MAX: Final = 100
+# How often each command is looked at without counting the cost: what it changes outside state it changes soon.
+STRICT_EACH_COMMAND_RUNS: Final = 16
+# Objects that a command pays for after that: two looks at a thousand objects happen at every tenth command.
+STRICT_OBJECTS_CREDIT_PER_COMMAND: Final = 200
+# Leaves that an entry pays for: below 500 the second replica is restored before every entry, at a cost of some ms.
+STRICT_RESTORE_CREDIT_PER_ENTRY: Final = 2_500
+# What a restore costs however small the state, in leaves: every container's buckets are gone through.
+STRICT_RESTORE_LEAVES_FIXED: Final = 2_000
+# Different findings that one block keeps; each is kept once, so more are a program and not a slip.
+STRICT_FINDINGS_MAX: Final = 100
+# Differing paths that one finding names: the first say where to look.
+STRICT_PATHS_MAX: Final = 5
+# Entries between two restores in a simulation, where each of the nodes runs every entry.
+STRICT_SIMULATION_ENTRIES: Final = 8
+
 # --- the command line -----------------------------------------------------------------------------------------------
 
 # Different commands that `log info` counts one by one. No machine has as many; a log of nonsense may, and the count
 # must not grow with it.
 CLI_COMMANDS_COUNTED_MAX: Final = 10_000
+
+# --- the linter ------------------------------------------------------------------------------------------------------
+
+# Files that one run of `rsm lint` reads; a package of machines has tens.
+LINT_FILES_MAX: Final = 4096
+# Bytes of one source file. The largest module that people write by hand has a few hundred KiB.
+LINT_FILE_BYTES_MAX: Final = 1024 * 1024
+# Bytes of all of them together: their trees take some hundred times as much for a while.
+LINT_BYTES_MAX: Final = 32 * 1024 * 1024
+# Nesting of a syntax tree: the linter descends by two calls a level, and Python allows a thousand.
+LINT_DEPTH_MAX: Final = 160
+# Functions followed from the handlers; what is beyond is reported as unchecked.
+LINT_FUNCTIONS_MAX: Final = 20_000

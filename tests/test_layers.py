@@ -24,6 +24,7 @@ LAYERS = {
     "node": 6,
     "client": 7,
     "desync": 7,
+    "lint": 7,
     "testing": 8,
     "cli": 9,
     "__main__": 10,

@@ -6,7 +6,9 @@
     log/<first index>.log       segments (rsm.node.journal)
     snapshots/<index>.snapshot  snapshots (rsm.node.snapshots)
     recovering                  there while a cluster's node lacks part of what it may have acknowledged
+    roots                       every state root that the replica computed (rsm.node.root_book)
     damaged/                    what a cluster's node set aside, to fetch it from another one
+    evidence/                   what a cluster's node kept of a state that differed (rsm.node.bundles)
 
 The identity is written last when a directory is made, so a directory that has one has everything; a crash before that
 leaves a directory that is made again. It is never made again over a log that holds entries: an identity that was lost
@@ -31,6 +33,7 @@ from rsm.limits import CONTROL_BYTES_MAX, SEGMENT_BYTES
 from rsm.node.disk import Disk, Lock
 from rsm.node.files import located, new_file
 from rsm.node.journal import Journal
+from rsm.node.root_book import RootBook
 from rsm.node.scan import scan
 from rsm.node.segment import TornTail, is_segment_name
 from rsm.node.snapshots import SnapshotFiles
@@ -50,6 +53,8 @@ _OWN_NAMES = frozenset(
         "recovering",
         "recovering.tmp",
         "damaged",
+        "evidence",
+        "roots",
     }
 )
 
@@ -230,6 +235,10 @@ class MachineDirectory:
     def open_snapshots(self) -> SnapshotFiles:
         """Open the snapshots, removing what crashed writers left."""
         return SnapshotFiles(self._disk, self.snapshots_path, group_id=self.identity.group_id)
+
+    def open_roots(self) -> RootBook:
+        """Open the book of roots; it is made when the first one is noted."""
+        return RootBook(self._disk, self.path, group_id=self.identity.group_id)
 
     def _write_identity(self) -> None:
         path = os.path.join(self.path, "identity")

@@ -45,6 +45,7 @@ from rsm.node.disk import Disk, OsDisk
 from rsm.node.journal import Journal
 from rsm.node.log import describe, logger
 from rsm.node.recovery import recover
+from rsm.node.root_book import RootBook
 from rsm.node.snapshotter import Snapshotter
 from rsm.node.submissions import Submission, Submissions, join_items
 from rsm.raft.engine import Ready
@@ -105,6 +106,7 @@ class Embedded:
     _engine: SoloEngine
     _clock: LogClock
     _snapshotter: Snapshotter
+    _book: RootBook
     timeout_seconds: float | None = None  # a disk answers, or fails
 
     def __init__(
@@ -378,6 +380,9 @@ class Embedded:
         segment_bytes = max(SEGMENT_BYTES_MIN, min(SEGMENT_BYTES, self._snapshot_log_bytes))
         recovered = recover(machine, path, disk, lambda: self._closing, segment_bytes=segment_bytes)
         self.replica, self.journal, self.directory = recovered.replica, recovered.journal, recovered.directory
+        self._book = self.directory.open_roots()
+        for index, root in sorted(self.replica.roots.items()):
+            self._book.note(index, root)
         self._engine = SoloEngine(recovered.term, self.journal.last_index)
         self._clock = LogClock(self.replica.system.clock)
         self._snapshotter = Snapshotter(
@@ -505,6 +510,7 @@ class Embedded:
         if applied.root is not None:
             self._hash_by = None
             self._unconfirmed.append((applied.index, applied.root))
+            self._book.note(applied.index, applied.root)
             self._snapshotter.at_hash_point()
         elif taken:
             self._begin_hash_interval()
@@ -547,7 +553,7 @@ class Embedded:
     def _release(self) -> None:
         """Close files and let go of the lock, whatever state the rest is in."""
         self._snapshotter.abandon(self._closed())
-        for close in (self.journal.close, self.directory.close):
+        for close in (self._book.close, self.journal.close, self.directory.close):
             try:
                 close()
             except BaseException as error:  # whatever it is, the rest is closed too

@@ -95,7 +95,7 @@ class SnapshotExchange:
         """A member needs what the log no longer holds."""
         if peer in self._senders or now < self._offer_from.get(peer, 0.0):
             return
-        confirmed = self._replica().confirmed_index
+        confirmed = self._replica().compared_index
         indexes = [index for index in self._files.indexes() if index + 1 >= self._journal.first_index]
         if not indexes and (self._wanted is None or self._wanted.done()):
             self._wanted = self._snapshots.ask()

@@ -3,8 +3,9 @@
 Leading begins in earnest when the leader's first entry is applied: only then does it know every session, whether the
 machine was activated, and which commands it need not take again. Until then commands wait.
 
-A *confirmation* is an `rsm.confirmed` in the log: a quorum reported the same root at a hash point. A different report
-is a divergence of that member; it is told to the local log, once for each root.
+Besides, it states what it finds when it compares the roots that members report: `rsm.confirmed` where a quorum has one
+root at a hash point, `rsm.dispute` where two have different ones, `rsm.attest` for what members then say, and
+`rsm.returned` when one that differed has the confirmed root again.
 """
 
 from __future__ import annotations
@@ -22,19 +23,23 @@ from rsm.limits import (
     BATCHES_IN_FLIGHT_MAX,
     CLUSTER_BYTES_IN_FLIGHT_MAX,
     CLUSTER_COMMANDS_IN_FLIGHT_MAX,
-    CONFIRMATIONS_PER_BATCH_MAX,
     IDLE_HASH_SECONDS,
+    STATEMENTS_PER_BATCH_MAX,
     TICK_SECONDS_MIN,
 )
 from rsm.node.clock import SECOND, LeaderClock
-from rsm.node.log import logger
+from rsm.node.comparison import Comparison
 from rsm.node.requests import Request, SystemRequest
 from rsm.raft.cluster import ClusterEngine
+from rsm.replica.agreement import Word
 from rsm.replica.batch import (
     ACTIVATE,
+    ATTEST,
     CLOSE_SESSION,
     CONFIRMED,
+    DISPUTE,
     FLAG_HASH_POINT,
+    RETURNED,
     Batch,
     encode_call,
     join_item,
@@ -53,7 +58,7 @@ class Proposed(NamedTuple):
     requests: list[Request]
     ahead: int  # the leader's own items before theirs
     at: float
-    is_quiet: bool  # it changes nothing: confirmations at most, and nothing was due
+    is_quiet: bool  # it changes nothing: statements at most, and nothing was due
 
 
 class Leading:
@@ -76,9 +81,10 @@ class Leading:
         self._hash_by: float | None = None
         self._tick_from = 0.0
         self._wants_hash_point: Callable[[], bool] = lambda: False
-        self._unconfirmed: list[tuple[int, bytes]] = []
-        self._confirmed_to = 0
-        self._told: set[int] = set()  # whose state differs, and was reported
+        self._statements: list[tuple[str, list[Any]]] = []  # the leader's own items, to go with the next batch
+        self._stated: set[tuple[Any, ...]] = set()  # those that are on their way, so that none is made twice
+        self.comparison = Comparison(node_id)
+        self.barred = ""  # why this node may not serve, though it may lead: it hands leadership over
 
     def bind_snapshots(self, wants_hash_point: Callable[[], bool]) -> None:
         """Who may ask for a hash point."""
@@ -88,7 +94,7 @@ class Leading:
 
     def submit(self, request: Request) -> None:
         """Queue commands; they are told `NotLeader` or `Busy` if they cannot be taken."""
-        if not self._engine.is_leader or self._engine.is_transferring:
+        if self.barred or not self._engine.is_leader or self._engine.is_transferring:
             request.fail(self.not_leader())
         elif (
             self._queued_commands + len(request.decoded) > CLUSTER_COMMANDS_IN_FLIGHT_MAX
@@ -109,6 +115,8 @@ class Leading:
     def not_leader(self) -> NotLeader:
         """Where to go instead."""
         leader = self._engine.leader
+        if leader == self._node_id and self.barred:
+            return NotLeader(f"node {leader} leads, and hands over: {self.barred}")
         if leader is None or leader == self._node_id:
             return NotLeader("no leader is known: an election may be under way")
         member = self._engine.configuration.get(leader)
@@ -124,8 +132,9 @@ class Leading:
         self._clock = LeaderClock(self.replica.system.clock, own, others, now)
         self._is_ready = False
         self._hash_by = now + IDLE_HASH_SECONDS
-        self._unconfirmed = []
-        self._confirmed_to = self.replica.confirmed_index
+        self._statements.clear()
+        self._stated.clear()
+        self.comparison.begin(self.replica.confirmed_index)
 
     def end(self) -> None:
         """Another node leads, or none: whoever waits asks there, and what was proposed may come true or not."""
@@ -174,7 +183,7 @@ class Leading:
 
     def _take(self) -> list[Request]:
         taken: list[Request] = []
-        count = len(self._unconfirmed)
+        count = min(len(self._statements), STATEMENTS_PER_BATCH_MAX)
         size = 0
         while self._queue:
             request = self._queue[0]
@@ -193,12 +202,13 @@ class Leading:
         if self._wants_hash_point() or (self._hash_by is not None and self._hash_by <= now):
             flags |= FLAG_HASH_POINT
         commands = sum(len(request.decoded) for request in requests)
-        confirmations = self._unconfirmed[: max(0, min(CONFIRMATIONS_PER_BATCH_MAX, BATCH_COMMANDS_MAX - commands))]
-        del self._unconfirmed[: len(confirmations)]
+        count = max(0, min(STATEMENTS_PER_BATCH_MAX, BATCH_COMMANDS_MAX - commands))
+        statements = self._statements[:count]
+        del self._statements[:count]
         version, stamp = self.replica.definition.version, self._clock.at(now)
-        runs = [join_item(0, 0, 0, encode_call(CONFIRMED, 1, list(root))) for root in confirmations]
+        runs = [join_item(0, 0, 0, encode_call(name, 1, values)) for name, values in statements]
         runs += [request.items for request in requests]
-        decoded: list[Any] = [[0, 0, 0, CONFIRMED, 1, list(root)] for root in confirmations]
+        decoded: list[Any] = [[0, 0, 0, name, 1, values] for name, values in statements]
         for request in requests:
             decoded += request.decoded
         payload = join_runs(version, stamp, flags, len(decoded), runs)
@@ -206,13 +216,13 @@ class Leading:
         batch = Batch(version, stamp, flags, decoded)
         due = self.replica.next_due()
         is_quiet = not requests and (due is None or due > stamp)
-        self.proposed[entry.index] = Proposed(entry.term, batch, requests, len(confirmations), now, is_quiet)
+        self.proposed[entry.index] = Proposed(entry.term, batch, requests, len(statements), now, is_quiet)
         self.commands += commands
 
     def _tend(self, now: float) -> None:
         """Nobody asks for anything: let time pass in the log where something is due, close an open hash interval."""
         due = self.replica.next_due()
-        if self._unconfirmed or self._wants_hash_point():
+        if self._statements or self._wants_hash_point():
             self._propose([], 0, now)
         elif self._hash_by is not None and self._hash_by <= now:
             self._propose([], FLAG_HASH_POINT, now)
@@ -253,37 +263,38 @@ class Leading:
         elif not is_quiet and self._hash_by is None:
             self._hash_by = now + IDLE_HASH_SECONDS
 
+    # --- what it states about roots -----------------------------------------------------------------------------------
+
     def compare_roots(self) -> None:
-        """Compare what members reported with our own roots; confirm the newest that a quorum has."""
+        """Compare what members reported with our own roots, and state what follows."""
         if self._clock is None:
             return
-        engine, roots = self._engine, self.replica.roots
-        voters = engine.configuration.voters
-        reports: dict[int, int] = {}
-        for number in voters:
-            progress = engine.progress(number)
-            if progress is None or progress.root_index not in roots:
-                continue
-            if progress.root == roots[progress.root_index]:
-                self._told.discard(number)
-                reports[progress.root_index] = reports.get(progress.root_index, 0) + 1
-            elif number not in self._told:
-                self._told.add(number)
-                logger.error(
-                    "a node's state differs",
-                    node=number,
-                    index=progress.root_index,
-                    its_root=progress.root.hex(),
-                    our_root=roots[progress.root_index].hex(),
-                )
-        if len(voters) == 1 and roots:
-            reports[max(roots)] = 1
-        own = int(self._node_id in voters)
-        if len(voters) > 1:
-            quorum = [index for index, count in reports.items() if count + own >= engine.configuration.quorum]
-        else:
-            quorum = list(reports)
-        newest = max(quorum, default=0)
-        if newest > self._confirmed_to:
-            self._confirmed_to = newest
-            self._unconfirmed.append((newest, roots[newest]))
+        found = self.comparison.compare(self._engine, self.replica)
+        if found.confirmed is not None:
+            self._state(CONFIRMED, *found.confirmed)
+        if found.disputed is not None:
+            self._state(DISPUTE, found.disputed, list(self._engine.configuration.voters))
+        for node, index in found.returned:
+            self._state(RETURNED, node, index)
+
+    def take_word(self, node: int, index: int, word: Word) -> None:
+        """What a member says of itself, to be logged once. A fault, or a root that is not ours, leads to a dispute."""
+        if not self._is_ready:
+            return
+        case = self.replica.agreement.cases.get(index)
+        attest: list[Any] = [index, node, word.root, word.rerun, word.version, word.schema, word.code, word.fault]
+        if case is None:
+            if word.fault or (word.root and word.root != self.replica.roots.get(index, word.root)):
+                self._state(DISPUTE, index, list(self._engine.configuration.voters))
+                self._state(ATTEST, *attest)
+        elif node in case.voters and ((known := case.words.get(node)) is None or (word.rerun and not known.rerun)):
+            self._state(ATTEST, *attest)
+        elif node in case.out and word.root in (b"", case.root) and not word.fault:
+            self._hash_by = 0.0  # it is well again, as it says: the next hash point proves it
+
+    def _state(self, name: str, *values: Any) -> None:
+        key = (name, *(tuple(value) if type(value) is list else value for value in values))
+        if name == CONFIRMED or key not in self._stated:
+            if name != CONFIRMED:  # of which there is no end, and none is found twice
+                self._stated.add(key)
+            self._statements.append((name, list(values)))

@@ -35,6 +35,7 @@ from rsm.limits import (
 )
 from rsm.machine.machine import StateMachine
 from rsm.node.addresses import split_address
+from rsm.node.agreeing import Agreeing
 from rsm.node.disk import Disk
 from rsm.node.exchange import SnapshotExchange
 from rsm.node.inline_snapshots import InlineSnapshots
@@ -50,7 +51,7 @@ from rsm.raft.cluster import ClusterEngine
 from rsm.raft.configuration import Configuration
 from rsm.raft.configuration import Member as ClusterMember
 from rsm.raft.engine import Ready
-from rsm.raft.messages import Message, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotResult, SnapshotWant
+from rsm.raft.messages import Attest, Message, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotResult, SnapshotWant
 from rsm.replica.replica import Replica
 
 __all__ = ["Member", "MemberOptions"]
@@ -88,6 +89,7 @@ class Member:
         machine: type[StateMachine],
         options: MemberOptions,
         opened: Salvaged,
+        disk: Disk,
         *,
         now: float,
         wall_clock: Callable[[], int],
@@ -96,7 +98,9 @@ class Member:
     ) -> None:
         self.node_id = options.node_id
         self.directory, self.journal = opened.directory, opened.journal
+        self.roots = opened.directory.open_roots()
         self.replica = opened.replica
+        self.replica.is_lone = False
         self.snapshot_files = opened.snapshots
         self.outbox: list[tuple[int, Message]] = []
         self.events_waiting: list[Callable[[], None]] = []  # called once when there are new events
@@ -139,6 +143,20 @@ class Member:
             self._install,
             lambda peer, message: self.outbox.append((peer, message)),
         )
+        self.agreeing = Agreeing(
+            machine,
+            self.engine,
+            self.directory,
+            disk,
+            self.journal,
+            self.snapshot_files,
+            self.snapshots,
+            self.leading,
+            lambda: self.replica,
+            self._swap,
+            lambda peer, message: self.outbox.append((peer, message)),
+            now=now,
+        )
         self._changes: list[_Change] = []
         self._transfer: tuple[Callable[[int], None], Callable[[Exception], None]] | None = None
         self._disk_full_until: float | None = None
@@ -160,7 +178,9 @@ class Member:
         """Open a prepared directory. `DirectoryInUse`, `WrongMachine`, `CorruptFile` (its identity), `StorageError`."""
         segment_bytes = max(options.segment_bytes_min, min(SEGMENT_BYTES, options.snapshot_log_bytes))
         opened = salvage(machine, options.path, disk, segment_bytes=segment_bytes)
-        return cls(machine, options, opened, now=now, wall_clock=wall_clock, chance=chance, snapshots_of=snapshots_of)
+        return cls(
+            machine, options, opened, disk, now=now, wall_clock=wall_clock, chance=chance, snapshots_of=snapshots_of
+        )
 
     # --- where it stands ---------------------------------------------------------------------------------------------
 
@@ -220,8 +240,9 @@ class Member:
         wait = min(self.engine.next_tick(now), self.leading.next_wake(now))
         if self.snapshots.is_producing:
             wait = min(wait, self.snapshots.rest_seconds)
-        at = self.exchange.next_wake(now)
-        return wait if at is None else min(wait, at)
+        for at in (self.exchange.next_wake(now), self.agreeing.next_wake(now)):
+            wait = wait if at is None else min(wait, at)
+        return wait
 
     # --- what happens ------------------------------------------------------------------------------------------------
 
@@ -249,6 +270,8 @@ class Member:
                 self.exchange.receive(sender, message, now)
         elif isinstance(message, SnapshotWant | SnapshotAck | SnapshotResult) and self.engine.is_leader:
             self.exchange.serve(sender, message, now)
+        elif isinstance(message, Attest) and self.engine.is_leader:
+            self.agreeing.receive(sender, message)
 
     def disconnected(self, peer: int, now: float) -> None:
         """The connection to a node broke: what was on its way is lost."""
@@ -350,6 +373,7 @@ class Member:
         self._now = now
         self._note_leadership()
         self._has_more = self.exchange.advance(now)
+        self._has_more = self.agreeing.advance(now) or self._has_more
         self.leading.propose(now)
         ready = self.engine.ready()
         self._carry_out(ready)
@@ -443,6 +467,10 @@ class Member:
 
     def _apply(self, entry: Entry) -> None:
         proposed = self.leading.take(entry)
+        if not self.agreeing.is_applying:  # committed all the same: whoever waits is told so by another node
+            for request in () if proposed is None else proposed.requests:
+                request.fail(self.not_leader())
+            return
         try:
             applied = self.replica.apply(entry, None if proposed is None else proposed.batch)
         except BaseException:
@@ -463,6 +491,7 @@ class Member:
                     traceback=failure.traceback,
                 )
         if applied.root is not None:
+            self.roots.note(entry.index, applied.root)
             self.snapshots.at_hash_point()
         is_quiet = proposed is not None and proposed.is_quiet
         self.leading.applied(entry.index, applied.root, is_quiet=is_quiet, now=self._now)
@@ -476,7 +505,9 @@ class Member:
 
     def _applied(self) -> None:
         replica = self.replica
-        root_index = max(replica.roots, default=0)
+        self.agreeing.applied(self._now)
+        # A node in doubt of its state says so itself; its roots count again when it is well.
+        root_index = max(replica.roots, default=0) if self.agreeing.standing == "well" else 0
         self.engine.report(replica.index, root_index, replica.roots.get(root_index, b""))
         waiting, self.events_waiting = self.events_waiting, []
         for notify in waiting:
@@ -490,7 +521,12 @@ class Member:
 
     def _run_reads(self) -> None:
         while self._reads and self._reads[0][0] <= self.replica.index:
-            heapq.heappop(self._reads)[2].run(self.replica)
+            if self.agreeing.standing != "well":
+                heapq.heappop(self._reads)[2].fail(NotLeader(self.agreeing.unservable(self._now)))
+            elif self.agreeing.unservable(self._now):
+                return  # for a moment only
+            else:
+                heapq.heappop(self._reads)[2].run(self.replica)
 
     def _promote(self) -> None:
         """Give the vote to a member that joins and has caught up."""
@@ -513,9 +549,16 @@ class Member:
         """A snapshot is durable: start the journal behind it, and let its replica take over."""
         manifest = receiver.manifest
         self.journal.reset(manifest.index, manifest.term, manifest.chain)
-        self.replica = self.leading.replica = receiver.replica
+        receiver.replica.compared_index = manifest.index  # a leader offers none that a quorum has not confirmed
         self.engine.installed(manifest.index, manifest.term, receiver.configuration)
-        self.snapshots.rebind(self.replica)
+        self.agreeing.installed()
+        self._swap(receiver.replica)
+
+    def _swap(self, replica: Replica) -> None:
+        """Another replica takes the place of the one there was."""
+        replica.is_lone = False
+        self.replica = self.leading.replica = replica
+        self.snapshots.rebind(replica)
         self._applied()
         self._run_reads()
 
@@ -537,7 +580,7 @@ class Member:
         self._changes, self._transfer = [], None
         self.exchange.close()
         self.snapshots.abandon(error)
-        for close in (self.journal.close, self._terms.close, self.directory.close):
+        for close in (self.roots.close, self.journal.close, self._terms.close, self.directory.close):
             try:
                 close()
             except RsmError as failure:  # whatever it is, the rest is closed too

@@ -240,6 +240,10 @@ class SegmentReader:
             offset = self.end
             yield frame
 
+    def resume(self, end: int, index: int, term: int, chain: bytes) -> None:
+        """Go on at offset `end`, behind a record of this index, term and chain that somebody else has verified."""
+        self.end, self._position = end, (index, term, chain)
+
     def _check_order(self, offset: int, header: Header, index: int, term: int) -> None:
         if header.kind not in _ENTRY_KINDS:
             raise self._corrupt(offset, f"a {header.kind.name} record has no place in a log")

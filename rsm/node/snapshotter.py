@@ -250,7 +250,7 @@ class Snapshotter:
         if error is None:
             self.last_index = result.at_index
             try:
-                drop_older(self._files, self._journal, self._replica.confirmed_index, self.keep_from)
+                drop_older(self._files, self._journal, self._replica.compared_index, self.keep_from)
             except StorageError as failure:
                 error = failure
         # Also after a failure: the next try comes when the log has grown again, not at every hash point.

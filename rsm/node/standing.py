@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rsm.limits import ROOTS_SHOWN
 from rsm.node.log import describe
 from rsm.node.member import Member
 from rsm.node.status import MemberStatus, NodeStatus, PeerStatus, Role
@@ -58,9 +59,14 @@ def status_of(
         timers=len(replica.system.timers),
         clients=clients,
         uptime_seconds=uptime_seconds,
-        unchecked=()
-        if replica.confirmed_index
-        else ("no root has been confirmed by a quorum since this node started",),
+        confirmed_index=replica.confirmed_index,
+        standing=member.agreeing.standing,
+        unchecked=(member.agreeing.unchecked,) if member.agreeing.unchecked else (),
+        desync=member.agreeing.alarm,
+        evidence=member.agreeing.evidence,
+        code_digest=member.agreeing.code,
+        verdicts=tuple(member.agreeing.verdicts()),
+        roots=tuple((index, root.hex()) for index, root in sorted(replica.roots.items())[-ROOTS_SHOWN:]),
         failure="" if failure is None else describe(failure),
         schema=replica.schema or {},
         streaming_queries=tuple(sorted(name for name, query in replica.definition.queries.items() if query.is_stream)),

@@ -54,9 +54,12 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     `cluster_id` and `root` in hex; `root` is the state root at `root_index`, the last hash point. `ready_index` is the
     first commit index that a leader told it after its start (0: none yet): a node that has not applied so far may be
     far behind without knowing. `unchecked` are reasons why something could not be checked, `desync` what was found to
-    differ, `failure` why the node no longer works; all empty while there is nothing to say. `schema` is the one that
-    the log declares: with it a tool encodes commands without the machine's class; `streaming_queries` are those of its
-    queries that give one item after another.
+    differ (here, or among the nodes as far as the log says), `standing` where it is in that (see `rsm.node.agreeing`),
+    `evidence` the directory where it kept what shows it, `verdicts` the disputed hash points in its log, `roots` its
+    last roots by index, in hex, `confirmed_index` the last hash point that a quorum confirmed, `code_digest` of the
+    machine's code, `failure` why the node no longer works; all empty while there is nothing to say. `schema` is the one
+    that the log declares: with it a tool encodes commands without the machine's class; `streaming_queries` are those of
+    its queries that give one item after another.
     """
 
     node_id: int
@@ -86,6 +89,12 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     uptime_seconds: int = 0
     unchecked: tuple[str, ...] = ()
     desync: str = ""
+    standing: str = "well"
+    evidence: str = ""
+    confirmed_index: int = 0
+    code_digest: str = ""
+    verdicts: tuple[dict[str, Any], ...] = ()
+    roots: tuple[tuple[int, str], ...] = ()
     failure: str = ""
     schema: dict[str, Any] = {}
     streaming_queries: tuple[str, ...] = ()

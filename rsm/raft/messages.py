@@ -20,6 +20,7 @@ from rsm.limits import PEER_MESSAGE_BYTES_MAX
 __all__ = [
     "AppendEntries",
     "AppendReply",
+    "Attest",
     "Message",
     "PreVote",
     "RequestVote",
@@ -146,6 +147,18 @@ class SnapshotResult(Message, frozen=True, array_like=True):
     reason: str
 
 
+class Attest(Message, frozen=True, array_like=True):
+    """A member's word on a disputed hash point, for the leader to log; see `rsm.replica.agreement.Word`."""
+
+    index: int
+    root: bytes
+    rerun: bytes
+    version: int
+    schema: bytes
+    code: str
+    fault: str
+
+
 _KINDS: Final[tuple[type[Message], ...]] = (
     PreVote,
     RequestVote,
@@ -158,6 +171,7 @@ _KINDS: Final[tuple[type[Message], ...]] = (
     SnapshotChunk,
     SnapshotAck,
     SnapshotResult,
+    Attest,
 )
 make_known(*_KINDS)
 # Numbers are part of the protocol: never reused.

@@ -25,6 +25,9 @@ KEEP_ALIVE: Final = "rsm.keep_alive"
 PIPELINE: Final = "rsm.pipeline"
 OUTCOME: Final = "rsm.outcome"
 CONFIRMED: Final = "rsm.confirmed"
+DISPUTE: Final = "rsm.dispute"
+ATTEST: Final = "rsm.attest"
+RETURNED: Final = "rsm.returned"
 CURSOR: Final = "rsm.cursor"
 
 

@@ -24,6 +24,7 @@ from rsm.machine.definition import Definition, QuerySpec
 from rsm.machine.machine import StateMachine, containers_of, open_view
 from rsm.machine.values import fingerprint
 from rsm.replica import keys
+from rsm.replica.agreement import Agreement
 from rsm.replica.answer import Answer, Status
 from rsm.replica.batch import PIPELINE, Batch, decode_batch
 from rsm.replica.events import EventRing
@@ -54,6 +55,14 @@ class Applied(msgspec.Struct, frozen=True):
     root: bytes | None
 
 
+class Difference(msgspec.Struct, frozen=True):
+    """A confirmed root that is not ours."""
+
+    index: int
+    root: bytes
+    confirmed: bytes
+
+
 class Replica:
     """One copy of a machine. Not thread-safe: one thread applies, queries run between entries."""
 
@@ -69,7 +78,12 @@ class Replica:
         self.term = 0
         self.schema: dict[str, Any] | None = None  # as the log last declared it
         self.roots: dict[int, bytes] = {}  # the last ROOTS_KEPT hash points
-        self.confirmed_index = 0  # a quorum had our root here, as far as this process has seen it in the log
+        self.confirmed_index = 0  # a quorum had one root here, as far as this process has seen it in the log
+        self.compared_index = 0  # and that root was ours
+        self.agreement = Agreement()
+        self.is_lone = True  # nobody else has a copy: what differs stops it. Else it is noted in the next two
+        self.difference: Difference | None = None  # the first confirmed root that is not ours
+        self.fault = ""  # what a scrub found changed behind the containers' back
         self._specs = self.definition.commands
 
     # --- entries --------------------------------------------------------------------------------------------------
@@ -109,6 +123,7 @@ class Replica:
         store.begin()
         if batch.stamp > system.clock:
             system.clock = batch.stamp
+        self.agreement.pass_time(index, batch.stamp)
         context.index, context.now, context.position = index, system.clock, POSITION_BEFORE
         executor.event_bytes = executor.result_bytes = 0
         keys.expire(system)
@@ -215,13 +230,27 @@ class Replica:
         root = self.roots[self.index] = self.root()
         if len(self.roots) > ROOTS_KEPT:
             del self.roots[min(self.roots)]
-        self.store.scrub()
+        if not self.fault:
+            try:
+                self.store.scrub()
+            except DivergenceError as error:
+                if self.is_lone:
+                    raise
+                self.fault = str(error)
         return root
 
     def compare_root(self, index: int, root: bytes) -> None:
-        """Compare a confirmed root with ours; `DivergenceError` if they differ. One that we no longer keep passes."""
+        """Compare a confirmed root with ours. If they differ, a lone machine gets a `DivergenceError`, a node of a
+        cluster notes it in `difference`. One that we no longer keep is not compared.
+        """
         ours = self.roots.get(index)
-        if ours is not None and ours != root:
+        if ours is None:
+            return
+        if ours == root:
+            self.compared_index = max(self.compared_index, index)
+        elif not self.is_lone:
+            self.difference = self.difference or Difference(index, ours, root)
+        else:
             raise DivergenceError(
                 f"the state root at index {index} is {ours.hex()}, but the log says {root.hex()}: "
                 f"the handlers, or what they read besides log and state, are not those that wrote the log"
@@ -232,10 +261,8 @@ class Replica:
     def next_due(self) -> int | None:
         """The log time at which a timer or a session's end is due next, or None; never later than the truth."""
         timer = self.system.timers.first()
-        session = self.sessions.next_due()
-        if timer is None:
-            return session
-        return timer[0] if session is None else min(timer[0], session)
+        dues = (self.sessions.next_due(), None if timer is None else timer[0], self.agreement.deadline)
+        return min((due for due in dues if due is not None), default=None)
 
     def query(self, name: str, values: list[Any]) -> bytes:
         """Run a query on the state as it is: MessagePack of its result."""

@@ -27,6 +27,9 @@ from rsm.state.store import Cut
 
 SNAPSHOT_FORMAT = 1
 EVENTS = "rsm.events"
+AGREEMENT = "rsm.agreement"
+# What a snapshot holds beside containers: covered by the file's own chain of checksums, and by no root.
+BESIDE = (EVENTS, AGREEMENT)
 EVENTS_PER_CHUNK = 1024
 
 _raw_leaves = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
@@ -101,10 +104,13 @@ def parts(replica: Replica, chain: bytes) -> Generator[tuple[RecordKind, bytes],
         events_newest=replica.ring.newest,
     )
     events = list(replica.ring)
-    return _parts(cut, manifest, events)
+    cases = replica.agreement.encode() if replica.agreement.cases else b""
+    return _parts(cut, manifest, events, cases)
 
 
-def _parts(cut: Cut, manifest: Manifest, events: list[RawEvent]) -> Generator[tuple[RecordKind, bytes], None, None]:
+def _parts(
+    cut: Cut, manifest: Manifest, events: list[RawEvent], cases: bytes
+) -> Generator[tuple[RecordKind, bytes], None, None]:
     try:
         yield RecordKind.MANIFEST, manifest.encode()
         name, size = "", 0
@@ -120,6 +126,8 @@ def _parts(cut: Cut, manifest: Manifest, events: list[RawEvent]) -> Generator[tu
             yield RecordKind.CHUNK, cbor.encode([name, group])
         for first in range(0, len(events), EVENTS_PER_CHUNK):
             yield RecordKind.CHUNK, cbor.encode([EVENTS, [[0, encode(events[first : first + EVENTS_PER_CHUNK])]]])
+        if cases:
+            yield RecordKind.CHUNK, cbor.encode([AGREEMENT, [[0, cases]]])
     finally:
         cut.close()
 
@@ -151,6 +159,7 @@ class Restoring:
         self.replica = replica
         self.manifest = manifest
         self._events: list[RawEvent] = []
+        self._cases = encode(())
         replica.store.clear()
 
     def add(self, kind: RecordKind, payload: bytes) -> None:
@@ -161,6 +170,8 @@ class Restoring:
         for _, leaves in buckets:
             if name == EVENTS:
                 self._events.extend(_events(leaves))
+            elif name == AGREEMENT:
+                self._cases = leaves
             else:
                 self.replica.store.load(name, leaves)
 
@@ -171,6 +182,7 @@ class Restoring:
         replica.index, replica.term, replica.schema = manifest.index, manifest.term, manifest.schema
         replica.roots = dict(manifest.roots)
         _check_sums(replica, manifest)
+        replica.agreement.restore(self._cases, replica.system.clock)
 
 
 def equal_buckets(replica: Replica, manifest: Manifest) -> dict[str, bytes]:
@@ -195,11 +207,11 @@ def has_bucket(have: dict[str, bytes], name: str, bucket: int) -> bool:
 def without_buckets(payload: bytes, have: dict[str, bytes], bytes_max: int) -> Iterator[bytes]:
     """A CHUNK record's payload without the buckets that somebody has, in pieces of about `bytes_max`; maybe nothing.
 
-    Events are always among it. A leaf is never split: a piece is larger if one leaf is.
+    Events and verdicts are always among it. A leaf is never split: a piece is larger if one leaf is.
     """
     name, buckets = decode_chunk(payload)
-    left = [pair for pair in buckets if name == EVENTS or not has_bucket(have, name, pair[0])]
-    if len(left) == len(buckets) and len(payload) <= bytes_max:
+    left = [pair for pair in buckets if name in BESIDE or not has_bucket(have, name, pair[0])]
+    if len(left) == len(buckets) and (len(payload) <= bytes_max or name in BESIDE):
         yield payload
     elif left:
         for bucket, leaves in left:

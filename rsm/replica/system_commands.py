@@ -1,7 +1,8 @@
 """The system's own commands, as two tables: what only a leader proposes (session 0), and what sessions may send.
 
 Each handler checks its values itself, since they come from the log: what does not fit is INVALID, never an exception.
-The exceptions are those that must stop the replica: a schema that its class cannot run, a root that is not its own.
+The exceptions are those that must stop the replica: a schema that its class cannot run, and, on a lone machine, a root
+that is not its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from rsm.limits import (
     SESSIONS_PER_PRINCIPAL_MAX,
 )
 from rsm.replica import batch, keys
+from rsm.replica.agreement import Word
 from rsm.replica.answer import Answer, Status
 from rsm.replica.compatibility import check_schema
 from rsm.replica.sessions import Session
@@ -82,11 +84,38 @@ def close_session(replica: Replica, values: Any) -> Answer:
 
 
 def confirmed(replica: Replica, values: Any) -> Answer:
-    """[index, root]: a quorum had this root at this index. Changes nothing; a replica that differs stops here."""
+    """[index, root]: a quorum had this root at this index. Changes nothing."""
     if not fits(values, int, bytes):
         return BAD_VALUES
     replica.compare_root(values[0], values[1])
     replica.confirmed_index = max(replica.confirmed_index, values[0])
+    return NOTHING
+
+
+def dispute(replica: Replica, values: Any) -> Answer:
+    """[index, [voter, ...]]: two roots were reported for this hash point; who voted there is to say what it had."""
+    if not fits(values, int, list) or not all(type(voter) is int for voter in values[1]):
+        return BAD_VALUES
+    replica.agreement.dispute(values[0], tuple(values[1]), replica.executor.context.index)
+    return NOTHING
+
+
+def attest(replica: Replica, values: Any) -> Answer:
+    """[index, node, root, rerun, machine version, schema digest, code digest, fault]: see `Word`."""
+    if not fits(values, int, int, bytes, bytes, int, bytes, str, str):
+        return BAD_VALUES
+    word = Word(*values[2:])
+    if not word.is_well_formed:
+        return BAD_VALUES
+    replica.agreement.attest(values[0], values[1], word, replica.executor.context.index)
+    return NOTHING
+
+
+def returned(replica: Replica, values: Any) -> Answer:
+    """[node, index]: a node that differed had the confirmed root at this index."""
+    if not fits(values, int, int):
+        return BAD_VALUES
+    replica.agreement.returned(values[0], values[1], replica.executor.context.index)
     return NOTHING
 
 
@@ -95,6 +124,9 @@ LEADER_COMMANDS: dict[str, Callable[[Replica, Any], Answer]] = {
     batch.OPEN_SESSION: open_session,
     batch.CLOSE_SESSION: close_session,
     batch.CONFIRMED: confirmed,
+    batch.DISPUTE: dispute,
+    batch.ATTEST: attest,
+    batch.RETURNED: returned,
 }
 
 

@@ -1,0 +1,483 @@
+"""One node's part in the agreement about states: it gives its word, and sees to itself when it differs.
+
+| the node is | and then                                       | it becomes                                          |
+|-------------|------------------------------------------------|-----------------------------------------------------|
+| well        | a confirmed root is not its own; a scrub finds | suspect: it serves nobody and leads no longer, but  |
+|             | changed values; a quorum contradicts its lead  | goes on applying, for the verdict is in the log     |
+| suspect     | the verdict names another root                 | quarantined: it applies nothing, logs and votes on  |
+| suspect     | the verdict is for its root                    | well                                                |
+| quarantined | its evidence is on the disk                    | healing: it runs the log again from a snapshot      |
+| healing     | it has the root that the majority had          | well, when it has caught up                         |
+| healing     | it comes to another root again                 | out: it stays as it is and says why, until restarted |
+
+A verdict that does not come (a learner is not asked, a leader may be gone) is not waited for: what a quorum confirmed
+is a majority's word too. Only states that were compared are believed: snapshots from the index of the difference on are
+set aside, and a run from an older one must meet the confirmed roots on its way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, Literal
+
+from rsm.codec import cbor
+from rsm.codec.record import RecordKind
+from rsm.errors import BadBytes, CallerError, DivergenceError, RsmError, StorageError, WrongMachine
+from rsm.limits import (
+    ATTEST_RETRY_SECONDS,
+    EVIDENCE_KEPT,
+    FAULT_LENGTH_MAX,
+    SUSPECT_SECONDS_MAX,
+    TRACE_BYTES_MAX,
+    UNCHECKED_SECONDS_MAX,
+)
+from rsm.machine.machine import StateMachine
+from rsm.node.bundles import HEAD, BundleHead, add_trace, created_by, environment, write_bundle
+from rsm.node.code_identity import code_digest
+from rsm.node.directory import MachineDirectory
+from rsm.node.disk import Disk
+from rsm.node.journal import Journal
+from rsm.node.leading import Leading
+from rsm.node.log import describe, logger
+from rsm.node.reexecution import Reexecution, starting_points
+from rsm.node.snapshots import SnapshotFiles
+from rsm.node.snapshotter import Snapshots
+from rsm.raft.cluster import ClusterEngine
+from rsm.raft.messages import Attest, Message
+from rsm.replica.agreement import Case, Word, summary
+from rsm.replica.replica import Replica
+from rsm.replica.snapshot import parts
+from rsm.replica.trace import CommandTrace, TracingReplica, pack
+from rsm.state.leaf import digest128, encode
+
+__all__ = ["Agreeing", "Standing"]
+
+Standing = Literal["well", "suspect", "quarantined", "healing", "out"]
+EVIDENCE: Final = "evidence"
+
+
+class Agreeing:
+    """The controller. `say` sends a message; `swap` puts a healed replica in the place of the one in service."""
+
+    def __init__(
+        self,
+        machine: type[StateMachine],
+        engine: ClusterEngine,
+        directory: MachineDirectory,
+        disk: Disk,
+        journal: Journal,
+        files: SnapshotFiles,
+        snapshots: Snapshots,
+        leading: Leading,
+        replica: Callable[[], Replica],
+        swap: Callable[[Replica], None],
+        say: Callable[[int, Message], None],
+        *,
+        now: float,
+    ) -> None:
+        self.standing: Standing = "well"
+        self.reason = ""  # why it is not well
+        self.evidence = ""  # where the evidence lies
+        self.code = code_digest(machine)
+        self._machine = machine
+        self._engine = engine
+        self._directory = directory
+        self._disk = disk
+        self._journal = journal
+        self._files = files
+        self._snapshots = snapshots
+        self._leading = leading
+        self._replica = replica
+        self._swap = swap
+        self._say = say
+        self._schema = digest128(cbor.encode(machine.definition.schema()))
+        self._opened_at = now
+        self._had_state = journal.last_index > 0  # it is not the first start of a new node
+        self._suspect_since = now
+        self._suspect_index = 0  # the hash point at which it was found
+        self._said_at: dict[tuple[int, bool], float] = {}
+        self._reruns: dict[int, bytes] = {}  # roots that running again gave, by index
+        self._rerun: tuple[int, Iterator[bytes | None]] | None = None
+        self._work: Iterator[None] | None = None  # evidence and healing
+        self._handed_over_at = 0.0
+
+    # --- what others ask ---------------------------------------------------------------------------------------------
+
+    @property
+    def is_applying(self) -> bool:
+        """Whether committed entries go to the replica."""
+        return self.standing in ("well", "suspect")
+
+    def unservable(self, now: float) -> str:
+        """Why the state must not be shown now, or an empty text."""
+        if self.standing != "well":
+            return f"this node is {self.standing}: {self.reason}"
+        if self._had_state and not self._replica().compared_index and now - self._opened_at < UNCHECKED_SECONDS_MAX:
+            return "no root of this node has been compared since its start"
+        return ""
+
+    @property
+    def unchecked(self) -> str:
+        """Why nobody can vouch for this node's state, or an empty text."""
+        replica = self._replica()
+        if replica.compared_index:
+            return ""
+        if replica.confirmed_index:
+            return "roots were confirmed since this node started, but none that it knows"
+        return "no root has been confirmed by a quorum since this node started"
+
+    @property
+    def alarm(self) -> str:
+        """What is wrong in the cluster as far as the log says, or an empty text."""
+        replica = self._replica()
+        for case in replica.agreement.cases.values():
+            if case.state == "undecided" and replica.compared_index <= case.index:
+                roots = {word.root for word in case.words.values() if word.root}
+                if len(roots) > 1 or any(word.fault for word in case.words.values()):
+                    return f"the nodes' states differ at index {case.index}, and no majority has the same one"
+        if self.standing != "well":
+            return f"{self.standing}: {self.reason}"
+        return ""
+
+    def verdicts(self) -> list[dict[str, Any]]:
+        """The cases in this node's log, as plain values."""
+        return [summary(case) for case in self._replica().agreement.cases.values()]
+
+    # --- what happens ------------------------------------------------------------------------------------------------
+
+    def receive(self, sender: int, message: Attest) -> None:
+        """A member's word, for the leader to log."""
+        word = Word(message.root, message.rerun, message.version, message.schema, message.code, message.fault)
+        if word.is_well_formed:
+            self._leading.take_word(sender, message.index, word)
+
+    def installed(self) -> None:
+        """A confirmed snapshot has taken the place of the state: whatever was wrong with that is gone."""
+        self._become("well", "")
+        self._work = None
+
+    def applied(self, now: float) -> None:
+        """Entries were applied: see what they say of this node."""
+        replica = self._replica()
+        if self.standing == "well":
+            if replica.difference is not None:
+                found = replica.difference
+                self._suspect(
+                    f"its state root at index {found.index} is {found.root.hex()}, a majority has "
+                    f"{found.confirmed.hex()}",
+                    now,
+                )
+            elif replica.fault:
+                self._suspect(f"a scrub found changed values: {replica.fault}", now)
+            elif self._engine.is_leader and self._leading.comparison.contradiction:
+                self._suspect(self._leading.comparison.contradiction, now)
+        for case in list(replica.agreement.cases.values()):
+            if case.state == "decided":
+                self._heed(case, now)
+            if not self.is_applying:
+                return
+
+    def _heed(self, case: Case, now: float) -> None:
+        """What a verdict means for this node."""
+        replica = self._replica()
+        root = replica.roots.get(case.index)
+        is_comparable = (case.version, case.schema) == (replica.definition.version, self._schema)
+        if not is_comparable or root is None:
+            return
+        if root != case.root:
+            reason = f"its state root at index {case.index} is {root.hex()}, a majority has {case.root.hex()}"
+            self._quarantine(case.index, case.root, reason, case)
+        elif replica.fault and (word := case.words.get(self._engine.node_id)) is not None and word.fault:
+            self._quarantine(case.index, case.root, f"a scrub found changed values: {replica.fault}", case)
+        elif self.standing == "suspect" and replica.difference is None and not replica.fault:
+            self._become("well", "")  # the quorum that contradicted it was of another mind
+
+    def _suspect(self, reason: str, now: float) -> None:
+        logger.error("this node's state is in doubt; it serves nobody", reason=reason)
+        replica = self._replica()
+        self._suspect_since = now
+        self._suspect_index = max(replica.roots, default=0) if replica.difference is None else replica.difference.index
+        self._become("suspect", reason)
+
+    def _become(self, standing: Standing, reason: str) -> None:
+        self.standing, self.reason = standing, reason
+        self._leading.barred = "" if standing == "well" else f"{standing}: {reason}"
+
+    # --- what it does about it ---------------------------------------------------------------------------------------
+
+    def advance(self, now: float) -> bool:
+        """Do what is due, a slice of it; whether there is more to do at once."""
+        if self.standing != "well":
+            self._hand_over(now)
+        if self.standing == "suspect":
+            self._complain(now)
+        if self._work is not None:
+            self._advance_work()
+            return self._work is not None
+        if self.is_applying and self._replica().agreement.cases:
+            self._attest(now)
+        return self._rerun is not None
+
+    def next_wake(self, now: float) -> float | None:
+        """Seconds until time alone gives it something to do, None if it does not."""
+        agreement = self._replica().agreement
+        is_waiting = any(case.is_open for case in agreement.cases.values()) or self._engine.node_id in agreement.out()
+        if self.standing == "well" and not is_waiting:
+            return max(0.0, self._opened_at + UNCHECKED_SECONDS_MAX - now) if self.unservable(now) else None
+        return ATTEST_RETRY_SECONDS
+
+    def _hand_over(self, now: float) -> None:
+        engine = self._engine
+        if not engine.is_leader or engine.is_transferring or now - self._handed_over_at < ATTEST_RETRY_SECONDS:
+            return
+        self._handed_over_at = now
+        others = [number for number in engine.configuration.voters if number != engine.node_id]
+        progress = {number: engine.progress(number) for number in others}
+        target = max(others, key=lambda number: getattr(progress[number], "match_index", 0), default=0)
+        if target:
+            try:
+                engine.transfer(target)
+            except CallerError as error:
+                logger.info("leadership cannot be handed over yet", error=str(error))
+
+    def _complain(self, now: float) -> None:
+        """A suspect says what it has, also without being asked; and does not wait for ever for the verdict."""
+        found = self._replica().difference
+        if self._is_voter:
+            self._give_word(self._suspect_index, b"", now)
+        if found is not None and (not self._is_voter or now - self._suspect_since >= SUSPECT_SECONDS_MAX):
+            self._quarantine(found.index, found.confirmed, self.reason, None)
+
+    @property
+    def _is_voter(self) -> bool:
+        return self._engine.node_id in self._engine.configuration.voters
+
+    def _attest(self, now: float) -> None:
+        replica = self._replica()
+        if replica.index < self._engine.replication.learned_index:
+            return  # it replays its log: the words are behind
+        out = replica.agreement.out().get(self._engine.node_id)
+        if out is not None and self.standing == "well":
+            self._give_word(out, b"", now)  # healed; the next hash point is to prove it
+        for case in list(replica.agreement.cases.values()):
+            word = case.words.get(self._engine.node_id)
+            if self._engine.node_id not in case.voters or not case.is_open:
+                continue
+            if word is None:
+                self._give_word(case.index, self._reruns.get(case.index, b""), now)
+            if case.state == "reexecuting" and (word is None or not word.rerun):
+                if case.index in self._reruns:
+                    self._give_word(case.index, self._reruns[case.index], now)
+                else:
+                    self._run_again(case.index)
+
+    def _give_word(self, index: int, rerun: bytes, now: float) -> None:
+        key = (index, bool(rerun))
+        if now - self._said_at.get(key, now - ATTEST_RETRY_SECONDS) < ATTEST_RETRY_SECONDS:
+            return
+        self._said_at[key] = now
+        if len(self._said_at) > EVIDENCE_KEPT * 8:
+            del self._said_at[min(self._said_at)]
+        replica, engine = self._replica(), self._engine
+        root, fault = replica.roots.get(index, b""), replica.fault[:FAULT_LENGTH_MAX]
+        word = Word(root, rerun, replica.definition.version, self._schema, self.code, fault)
+        if engine.is_leader:
+            self._leading.take_word(engine.node_id, index, word)
+        elif engine.leader is not None:
+            message = Attest(engine.term, index, root, rerun, word.version, word.schema, word.code, fault)
+            self._say(engine.leader, message)
+
+    # --- running again for a case without a majority -----------------------------------------------------------------
+
+    def _run_again(self, index: int) -> None:
+        if self._rerun is None:
+            self._rerun = index, self._rerun_root(index)
+        at, steps = self._rerun
+        try:
+            root = next(steps, b"")
+        except (RsmError, OSError) as error:
+            logger.error("the log could not be run again", index=at, error=describe(error))
+            root = b""
+        if root is not None:
+            self._rerun = None
+            self._reruns[at] = root
+            if len(self._reruns) > EVIDENCE_KEPT:
+                del self._reruns[min(self._reruns)]
+
+    def _rerun_root(self, index: int) -> Iterator[bytes | None]:
+        for point in starting_points(self._files, self._journal, index):
+            run = Reexecution(self._machine, self._files, self._journal, point)
+            try:
+                while run.advance(index):
+                    yield None
+            except (BadBytes, StorageError) as error:
+                logger.error("a snapshot cannot be used", index=point, error=str(error))
+                continue
+            if run.replica.difference is None:
+                yield run.replica.roots.get(index, b"")
+                return
+        yield b""
+
+    # --- quarantine --------------------------------------------------------------------------------------------------
+
+    def _quarantine(self, index: int, root: bytes, reason: str, case: Case | None) -> None:
+        logger.error("quarantined", index=index, reason=reason)
+        self._become("quarantined", reason)
+        self._rerun = None
+        self._drop_snapshots(index)
+        self._work = self._see_to_it(index, root, case)
+
+    def _drop_snapshots(self, index: int) -> None:
+        """Set aside what was taken of a state that differs; also what is being written now."""
+        self._snapshots.rebind(self._replica())
+        for taken in self._files.indexes():
+            if taken >= index:
+                try:
+                    self._files.set_aside(taken)
+                except StorageError as error:
+                    logger.error("a snapshot of a state that differs stays", index=taken, error=str(error))
+
+    def _advance_work(self) -> None:
+        assert self._work is not None
+        try:
+            if next(self._work, self) is self:
+                self._work = None
+        except RsmError as error:
+            self._work = None
+            self._stay_out(f"it could not be healed: {describe(error)}")
+
+    def _stay_out(self, reason: str) -> None:
+        logger.error("this node stays out until it is started again", reason=reason, evidence=self.evidence)
+        self._become("out", f"{self.reason}; {reason}")
+
+    def _see_to_it(self, index: int, root: bytes, case: Case | None) -> Iterator[None]:
+        """Evidence, then healing, in slices."""
+        replica = self._replica()
+        points = starting_points(self._files, self._journal, index)
+        good = replica.compared_index if replica.compared_index < index else 0
+        try:
+            yield from self._write_evidence(index, root, good, points, case)
+        except (RsmError, OSError) as error:  # without evidence it is still better healed than not
+            logger.error("the evidence could not be written", error=describe(error))
+        self._become("healing", self.reason)
+        traces = _Traces(good, index)
+        for point in points:
+            run = Reexecution(self._machine, self._files, self._journal, point, traces.replica)
+            traces.clear()
+            try:
+                while run.advance(index):
+                    yield
+            except (BadBytes, WrongMachine, StorageError, DivergenceError) as error:
+                logger.error("cannot be healed from here", index=point, error=describe(error))
+                continue
+            yield
+            difference = run.replica.difference
+            if difference is None and run.replica.roots.get(index) == root:
+                traces.stop()
+                yield from self._catch_up(run)
+                return
+            logger.error("running the log again gives another root too", from_index=point, index=index)
+        if self.evidence and traces.found:
+            yield from add_trace(self._disk, self.evidence, index, traces.found)
+        again = "it comes to another root again when it runs the log from a confirmed snapshot: this is its code"
+        self._stay_out(again if points else "it has no snapshot to begin from")
+
+    def _catch_up(self, run: Reexecution) -> Iterator[None]:
+        replica = run.replica
+        while run.advance(self._engine.replication.taken_index):
+            yield
+            if replica.difference is not None:
+                self._stay_out(f"it differs again at index {replica.difference.index}")
+                return
+        self._drop_snapshots(self._replica().index + 1)
+        self._swap(replica)
+        logger.warning("healed: this node's state is the majority's again", index=replica.index)
+        self._become("well", "")
+
+    def _write_evidence(
+        self, index: int, root: bytes, good: int, points: list[int], case: Case | None
+    ) -> Iterator[None]:
+        replica = self._replica()
+        own = replica.roots.get(index, b"")
+        above = os.path.join(self._directory.path, EVIDENCE)
+        path = os.path.join(above, f"{index}-{own.hex()[:8]}")
+        kept = self._disk.listdir(above) if self._disk.exists(above) else []
+        if self._disk.exists(os.path.join(path, HEAD)):
+            self.evidence = path  # of an earlier time; the first evidence is the best
+            return
+        if not points or len(kept) >= EVIDENCE_KEPT:
+            reason = "there is no snapshot to begin from" if not points else f"{above} holds {EVIDENCE_KEPT} already"
+            logger.error("no evidence is written", reason=reason)
+            return
+        first = points[0]
+        definition = self._machine.definition
+        head = BundleHead(
+            machine=definition.name,
+            version=definition.version,
+            reference=f"{self._machine.__module__}:{self._machine.__qualname__}",
+            from_index=first,
+            to_index=replica.index,
+            good_index=max(good, first),
+            state_index=replica.index,
+            expected={index: root.hex()},
+            found={at: one.hex() for at, one in sorted(replica.roots.items()) if at > good},
+            node=self._engine.node_id,
+            code_digest=self.code,
+            environment=environment(),
+            verdict={} if case is None else summary(case),
+            created_by=created_by(),
+        )
+        chain = self._journal.chain_at(first)
+        entries = self._journal.read(first + 1, replica.index) if replica.index > first else ()
+        yield from write_bundle(
+            self._disk,
+            path,
+            head,
+            snapshot=self._files.read(first) if first else None,
+            entries=entries,
+            state=_state(replica, self._journal.chain_at(replica.index)),
+            cluster_id=self._directory.identity.cluster_id,
+            previous=(self._engine.replication.log.term_at(first) or 0, chain),
+        )
+        self.evidence = path
+        logger.warning("evidence", path=path, look=f"rsm desync replay {path}")
+
+
+def _state(replica: Replica, chain: bytes) -> Iterable[tuple[RecordKind, bytes]]:
+    """A snapshot of a replica that stands still, wherever it stands."""
+    roots = dict(replica.roots)
+    replica.roots.setdefault(replica.index, replica.root())
+    try:
+        return parts(replica, chain)
+    finally:
+        replica.roots = roots
+
+
+class _Traces:
+    """What the commands after the last good index did, as far as there is room."""
+
+    def __init__(self, good_index: int, bad_index: int) -> None:
+        self.found: list[CommandTrace] = []
+        self._range = range(good_index + 1, bad_index + 1)
+        self._bytes_left = TRACE_BYTES_MAX
+        self._tracing: TracingReplica | None = None
+
+    def replica(self, machine: type[StateMachine]) -> Replica:
+        """A replica whose commands are noted here."""
+        self._tracing = TracingReplica(machine, self._take)
+        return self._tracing
+
+    def clear(self) -> None:
+        """Begin again."""
+        self.found.clear()
+        self._bytes_left = TRACE_BYTES_MAX
+
+    def stop(self) -> None:
+        """Note nothing any more."""
+        self._range = range(0)
+
+    def _take(self, trace: CommandTrace) -> None:
+        if trace.index in self._range and self._bytes_left > 0:
+            self._bytes_left -= len(encode(pack(trace)))
+            self.found.append(trace)
