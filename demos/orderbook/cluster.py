@@ -23,12 +23,16 @@ import msgspec
 
 from demos.orderbook.lives import ROOT, ServiceFailed, environment
 
-MACHINE: Final = "demos.orderbook.machine:OrderBook"
+# The exchange, with a way to break it in one process, and as it should be.
+MACHINE: Final = "demos.orderbook.planted:OrderBook"
+SOUND_MACHINE: Final = "demos.orderbook.machine:OrderBook"
 # Log after which a node writes a snapshot: so little that who comes back empty needs one.
 SNAPSHOT_BYTES: Final = 250_000
 # How often the nodes are asked.
 STATUS_SECONDS: Final = 0.2
 STOP_SECONDS_MAX: Final = 30.0
+# How long the detector may take over the evidence.
+LOOK_SECONDS_MAX: Final = 120.0
 # What a supervisor that failed said last.
 LINES_SHOWN: Final = 5
 
@@ -49,6 +53,9 @@ class NodeLine(msgspec.Struct, frozen=True):
     root: str = ""
     log_bytes: int = 0
     desync: str = ""
+    standing: str = "well"
+    evidence: str = ""
+    verdicts: tuple[dict[str, Any], ...] = ()
     failure: str = ""
 
 
@@ -111,6 +118,35 @@ class Cluster:
         pid = self.pid(node)
         os.kill(pid, signal.SIGKILL)
         return pid
+
+    def plant(self, node: int) -> int:
+        """Put a bug into the process of a node; returns which process that is."""
+        pid = self.pid(node)
+        os.kill(pid, signal.SIGUSR1)
+        return pid
+
+    def look_into(self, evidence: Path) -> dict[str, Any]:
+        """What `rsm desync replay` says of a node's evidence, by the exchange as it should be."""
+        arguments = ["desync", "replay", str(evidence), "--machine", SOUND_MACHINE, "--json"]
+        done = subprocess.run(
+            [sys.executable, "-m", "rsm", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            cwd=self.directory,
+            env=self._environment | {"PYTHONPATH": str(ROOT)},
+            timeout=LOOK_SECONDS_MAX,
+            check=False,
+        )
+        try:
+            document: dict[str, Any] = msgspec.json.decode(done.stdout)
+        except msgspec.DecodeError:
+            said = done.stderr.decode("utf-8", "replace").strip()
+            raise ServiceFailed(f"rsm desync replay ended with exit code {done.returncode}: {said}") from None
+        return document
+
+    def evidence(self, node: int, path: str) -> Path:
+        """Where a node's evidence lies, as seen from here."""
+        return self._home(node) / "evidence" / Path(path).name
 
     def empty(self, node: int) -> int:
         """SIGKILL to a node, and its directory is gone: log, snapshots, term, everything."""

@@ -25,14 +25,16 @@ from demos.orderbook.lives import Life, ServiceFailed
 from demos.orderbook.machine import OrderBook
 from demos.orderbook.messages import Left
 from demos.orderbook.news import FIRMS, LOOK_LEVELS, NUMBERS_APART, WAIT_SECONDS_MAX, News
+from demos.orderbook.planted import BROKEN, SOUND
 from demos.orderbook.survey import view
 from demos.orderbook.terminal import Stage
 
 # When harm is done: once this part of the commands is acknowledged.
 KILL_AT: Final = 0.25
-EMPTY_AT: Final = 0.5
+EMPTY_AT: Final = 0.4
+BREAK_AT: Final = 0.55
 # Where the firms pause if that has not been done by then. On a quiet machine it has.
-PAUSE_AT: Final = 0.6
+PAUSE_AT: Final = 0.65
 # A slow machine needs minutes for what is paced to take seconds.
 TRADE_SECONDS_MAX: Final = 600.0
 
@@ -42,6 +44,7 @@ STAGES: Final = (
     "trade",
     "kill -9 the leader",
     "empty a follower",
+    "a bug in one node",
     "trade on",
     "compare",
 )
@@ -90,10 +93,12 @@ class ClusterTrial:
         with self.board.stage(4, self.commands) as stage:
             self._empty_follower(stage, killed)
         with self.board.stage(5, self.commands) as stage:
+            self._break_one(stage)
+        with self.board.stage(6, self.commands) as stage:
             self._trade_on(stage)
         if plant is not None:
             plant(self.cluster.addresses)
-        with self.board.stage(6) as stage:
+        with self.board.stage(7) as stage:
             self._compare(stage, client)
 
     # --- before -------------------------------------------------------------------------------------------------------
@@ -198,8 +203,6 @@ class ClusterTrial:
         node = next(number for number in range(1, 4) if number not in (news.leader(), spared))
         before, acknowledged = news.node(node), board.acknowledged
         pid, emptied_at = cluster.empty(node), time.monotonic()
-        for life in self._lives:
-            life.go_on()
         board.tell(f"node {node}, a follower, is killed and its directory deleted, at index {before.applied_index:,}")
         news.wait(lambda: runs_anew(cluster, node, pid), f"node {node} to start")
         news.ask_again()
@@ -224,6 +227,56 @@ class ClusterTrial:
             "emptied_back_seconds": round(back, 2),
             "acknowledged_meanwhile": meanwhile,
             "first_index_after": after.first_index,
+        }
+
+    def _break_one(self, stage: Stage) -> None:
+        """One follower's process computes otherwise from here on; until it is found, named, and sound again."""
+        board, cluster, news = self.board, self.cluster, self.news
+        self._trade_until(BREAK_AT, stage)
+        stage.total = 0
+        news.wait(lambda: news.leader() > 0, "a leader")
+        node = next(number for number in range(1, 4) if number != news.leader())
+        pid, broken_at, at_index = cluster.plant(node), time.monotonic(), news.node(node).applied_index
+        for life in self._lives:
+            life.go_on()
+        board.tell(f"node {node}, a follower, gets a bug, in its memory only: {SOUND} becomes {BROKEN}")
+        news.wait(lambda: news.node(node).standing not in ("well", "suspect"), "the verdict")
+        found, acknowledged = time.monotonic() - broken_at, board.acknowledged
+        (case,) = news.node(node).verdicts[-1:]
+        board.tell(f"the nodes find that node {node} differs at index {case['index']:,}: it is quarantined")
+        news.wait(lambda: news.node(node).standing == "out", f"node {node} to run its log again")
+        board.tell(f"node {node} has kept evidence, run its log again, and come to the same wrong root: it stays out")
+        finding = cluster.look_into(cluster.evidence(node, news.node(node).evidence))
+        paths = [path["path"] for path in finding["paths"]]
+        name = (finding["command"] or {}).get("name")
+        at, position = finding["first_bad_index"], finding["first_bad_command"]
+        board.tell(f"rsm desync replay: index {at}, command {position}, {name}: {paths[0] if paths else 'no path'}")
+        meanwhile = board.acknowledged - acknowledged
+        cluster.kill(node)
+        board.tell(f"node {node} is started again, without the bug; {meanwhile:,} commands were answered meanwhile")
+        news.wait(lambda: runs_anew(cluster, node, pid), f"node {node} to start")
+        news.ask_again()
+        news.wait(lambda: news.has_caught_up(node) and news.node(node).standing == "well", f"node {node} to heal")
+        news.wait(lambda: not news.document.desync, "the nodes to agree again")
+        healed = time.monotonic() - broken_at
+        board.tell(f"node {node} has the majority's root again")
+        self.audit.check(
+            "bug in one node",
+            finding["verdict"] == "desync" and case["minority"] == [node] and bool(paths) and at > at_index,
+            f"node {node} was named after {found:.2f} s, and index {at:,}, command {position} ({name}), "
+            f"{paths[0] if paths else ''}; it was quarantined, kept evidence, and healed once the bug was gone",
+            f"the detector says {finding}, the nodes say {case}",
+        )
+        stage.detail = f"named after {found:.2f} s, healed after {healed:.1f} s"
+        self.facts |= {
+            "broken_node": node,
+            "broken_named_seconds": round(found, 3),
+            "broken_healed_seconds": round(healed, 2),
+            "first_bad_index": at,
+            "first_bad_command": position,
+            "bad_command": name,
+            "bad_paths": paths[:8],
+            "answered_while_out": meanwhile,
         }
 
     def _trade_on(self, stage: Stage) -> None:
