@@ -93,7 +93,7 @@ class Agreeing:
         self._say = say
         self._schema = digest128(cbor.encode(machine.definition.schema()))
         self._opened_at = now
-        self._had_state = journal.last_index > 0  # it is not the first start of a new node
+        self._had_state = journal.last_index > 1  # behind the founding entry: it has run before
         self._suspect_since = now
         self._suspect_index = 0  # the hash point at which it was found
         self._said_at: dict[tuple[int, bool], float] = {}
@@ -159,6 +159,8 @@ class Agreeing:
 
     def applied(self, now: float) -> None:
         """Entries were applied: see what they say of this node."""
+        if not self.is_applying:
+            return
         replica = self._replica()
         if self.standing == "well":
             if replica.difference is not None:
@@ -173,12 +175,10 @@ class Agreeing:
             elif self._engine.is_leader and self._leading.comparison.contradiction:
                 self._suspect(self._leading.comparison.contradiction, now)
         for case in list(replica.agreement.cases.values()):
-            if case.state == "decided":
-                self._heed(case, now)
-            if not self.is_applying:
-                return
+            if case.state == "decided" and self.is_applying:
+                self._heed(case)
 
-    def _heed(self, case: Case, now: float) -> None:
+    def _heed(self, case: Case) -> None:
         """What a verdict means for this node."""
         replica = self._replica()
         root = replica.roots.get(case.index)
@@ -392,7 +392,7 @@ class Agreeing:
                 return
         self._drop_snapshots(self._replica().index + 1)
         self._swap(replica)
-        logger.warning("healed: this node's state is the majority's again", index=replica.index)
+        logger.warning("healed", index=replica.index)
         self._become("well", "")
 
     def _write_evidence(
