@@ -45,6 +45,9 @@ ROOTS_KEPT: Final = 64
 # Leaves recomputed at every hash point: about a tenth of a millisecond. A state of n leaves is scrubbed within
 # n / SCRUB_LEAVES_MIN (rounded up) + 1 hash points: the scrub period.
 SCRUB_LEAVES_MIN: Final = 256
+# Leaves of a container whose hashes may be put off to the next root; more are hashed at the end of their batch. It
+# bounds the old values that are held meanwhile, and how long a root can take.
+UNHASHED_LEAVES_MAX: Final = 8192
 # Roots that a replica keeps on disk, 64 bytes each, for whoever compares logs later: those of a million entries.
 ROOT_BOOK_RECORDS_MAX: Final = 16_384
 # How long, in log time, voters have to say what their root at a disputed index was.
@@ -225,6 +228,10 @@ READS_WAITING_MAX: Final = 65_536
 CLUSTER_COMMANDS_IN_FLIGHT_MAX: Final = 65_536
 # The same in bytes.
 CLUSTER_BYTES_IN_FLIGHT_MAX: Final = 64 * 1024 * 1024
+# Commands that are applied and whose answers wait until a quorum has confirmed them; then further ones get Busy.
+CONFIRMATIONS_WAITING_MAX: Final = 65_536
+# The same in bytes of these commands and their answers, before what is on its way when the bound is reached.
+CONFIRMATION_BYTES_MAX: Final = 64 * 1024 * 1024
 # The leader's own statements about roots that one batch records: more than one is rare.
 STATEMENTS_PER_BATCH_MAX: Final = 8
 # After a commit, idle followers hear of it after this long, so that their reads are fresh; under load the next entries
@@ -425,8 +432,6 @@ CLIENT_ADDRESSES_MAX: Final = 256
 BUNDLE_STEP_BYTES: Final = 1024 * 1024
 # Paths that a comparison of two states names; the rest is counted. A report is for eyes.
 DIFFERENT_PATHS_MAX: Final = 100
-# Differing leaves of two snapshots that are held in memory to find these paths; behind them only buckets are named.
-DIFFERENT_LEAVES_MAX: Final = 65_536
 # Logs in one comparison: each holds files open.
 COMPARED_LOGS_MAX: Final = 64
 # Segments that a comparison holds open, of all logs together, so that it can read what compaction removes meanwhile.
@@ -435,6 +440,26 @@ COMPARED_FILES_MAX: Final = 256
 TRACE_RECORD_BYTES: Final = 256 * 1024
 # The head of a bundle: some roots, versions, a verdict with what each member said.
 BUNDLE_HEAD_BYTES_MAX: Final = 4 * 1024 * 1024
+# Entries of one step of a replay: what may have to be run again when its roots differ. One hash interval.
+REPLAY_STEP_ENTRIES: Final = HASH_INTERVAL_ENTRIES
+# Entries kept in memory for that, in bytes. Beyond it the replay begins anew instead.
+REPLAY_STEP_BYTES_MAX: Final = 64 * 1024 * 1024
+# Leaves looked at for paths that differ, when it is not one command that explains them.
+DIFFERENT_LEAVES_MAX: Final = 100_000
+# One frame between a replay and its child process: roots of a step, or all leaves that are looked at.
+CHILD_FRAME_BYTES_MAX: Final = 64 * 1024 * 1024
+# A child that runs an entry says so this often.
+CHILD_BEAT_SECONDS: Final = 1.0
+# A child that says nothing for so long hangs: no entry takes a minute, nor does importing a machine.
+CHILD_SILENCE_SECONDS_MAX: Final = 60.0
+# Processes of a hostile replay at once; each holds the state.
+HOSTILE_PROCESSES_MAX: Final = 4
+# Places at which a hostile replay goes through a snapshot.
+HOSTILE_RELOADS: Final = 5
+# Paths of one finding; a difference that has spread is told by its first ones.
+PATHS_SHOWN_MAX: Final = 100
+# Commands of one finding among which the bad one is.
+COMMANDS_SHOWN_MAX: Final = 100
 
 # --- strict mode ------------------------------------------------------------------------------------------------------
 
@@ -445,13 +470,15 @@ STRICT_VALUES_MAX: Final = 1_000
 # Modules of the user's that are looked into: a machine is made of a few.
 STRICT_MODULES_MAX: Final = 100
 # How often each command is looked at without counting the cost: what it changes outside state it changes soon.
-STRICT_EACH_COMMAND_RUNS: Final = 16
-# Objects that a command pays for after that: two looks at a thousand objects happen at every tenth command.
-STRICT_OBJECTS_CREDIT_PER_COMMAND: Final = 200
-# Leaves that an entry pays for: below 500 the second replica is restored before every entry, at a cost of some ms.
-STRICT_RESTORE_CREDIT_PER_ENTRY: Final = 2_500
+STRICT_EACH_COMMAND_RUNS: Final = 8
+# Objects that a command pays for after that: two looks at a thousand objects happen at every twentieth command.
+STRICT_OBJECTS_CREDIT_PER_COMMAND: Final = 100
+# Leaves that an entry pays for: up to 200 of them the second replica is restored before every entry, in about 2 ms.
+STRICT_RESTORE_CREDIT_PER_ENTRY: Final = 600
 # What a restore costs however small the state, in leaves: every container's buckets are gone through.
-STRICT_RESTORE_LEAVES_FIXED: Final = 2_000
+STRICT_RESTORE_LEAVES_FIXED: Final = 400
+# Restores to one that goes through a whole snapshot, manifest and frames included; the others take its leaves alone.
+STRICT_RESTORES_PER_SNAPSHOT: Final = 16
 # Different findings that one block keeps; each is kept once, so more are a program and not a slip.
 STRICT_FINDINGS_MAX: Final = 100
 # Differing paths that one finding names: the first say where to look.
@@ -477,3 +504,9 @@ LINT_BYTES_MAX: Final = 32 * 1024 * 1024
 LINT_DEPTH_MAX: Final = 160
 # Functions followed from the handlers; what is beyond is reported as unchecked.
 LINT_FUNCTIONS_MAX: Final = 20_000
+# Steps of one run (an expression, a name carried over a branch): some ten seconds. Machines take thousands.
+LINT_STEPS_MAX: Final = 10_000_000
+# Allowances in one file; somebody who needs more of them does not want a linter.
+LINT_ALLOWANCES_MAX: Final = 1000
+# Names in the chain that leads from a handler to a finding; longer ones are shown with a gap.
+LINT_CHAIN_MAX: Final = 8

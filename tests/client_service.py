@@ -38,6 +38,8 @@ class FakeService:
         self.busy = 0  # so many requests are answered with Busy
         self.error: Exception | None = None
         self.requests = 0
+        self.confirmed = 0  # requests that wanted to be confirmed
+        self.in_doubt = ""
         self.server: ClientServer | None = None
         self._notifies: list[Callable[[], None]] = []
 
@@ -58,6 +60,10 @@ class FakeService:
         if self.busy:
             self.busy -= 1
             raise Busy("too much to do", retry_seconds=0.02)
+
+    @property
+    def doubt(self) -> str:
+        return self.in_doubt
 
     def principal_of(self, session: int) -> str | None:
         if not self.leads:
@@ -85,6 +91,7 @@ class FakeService:
             self.drop_answers -= 1
             self.cut()
         else:
+            self.confirmed += request.wants_confirmation
             request.complete(applied.index, applied.answers)
 
     def notify(self) -> None:
@@ -104,6 +111,9 @@ class FakeService:
             raise self.error
         if read.consistency == "linearizable" and not self.leads:
             raise NotLeader("not here", *(self.leader or (None, "")))
+        if self.in_doubt:
+            read.fail(NotLeader(self.in_doubt))
+            return
         if read.consistency == "at_least" and read.index > self.replica.index:
             raise Busy("not yet", retry_seconds=0.02)
         if not self.holds:

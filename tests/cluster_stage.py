@@ -110,6 +110,7 @@ class Stage:
 
     def __init__(self, machine: type[rsm.StateMachine] = Everything, nodes: int = 3, **options: Any) -> None:
         self.machine = machine
+        self.machine_of: dict[int, type[rsm.StateMachine]] = {}  # where a node has other code
         self.options = options
         self.now = 100.0
         self.founders = Configuration(tuple(member(number) for number in range(1, nodes + 1)))
@@ -129,12 +130,12 @@ class Stage:
     def start(self, *numbers: int, leader: bool = True) -> None:
         """Start these nodes (default: all that are down); a fresh disk is prepared as a founder's, or a joiner's."""
         for number in numbers or [number for number in self.disks if number not in self.members]:
-            disk = self.disks[number]
+            disk, machine = self.disks[number], self.machine_of.get(number, self.machine)
             if not is_prepared(disk, PATH):
                 is_founder = number in self.founders.ids
-                prepare(disk, PATH, self.machine, self.founders if is_founder else Configuration(), CLUSTER_ID)
+                prepare(disk, PATH, machine, self.founders if is_founder else Configuration(), CLUSTER_ID)
             self.members[number] = Member.open(
-                self.machine,
+                machine,
                 MemberOptions(number, PATH, **self.options),
                 disk,
                 now=self.now,

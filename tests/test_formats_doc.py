@@ -157,6 +157,9 @@ HEX_EXAMPLES = {
     "rejection": pack(("no", -1)),
     "chunk": encode(["balances", [[bucket_of("ann"), pack([("ann", 600)])]]]),
     "end": encode({"records": 12}),
+    "root": encode_record(
+        RecordKind.ROOT, b"", index=64, term=1, chain=bytes.fromhex("ba122d019df40c34c0f200f7462c2921")
+    ),
 }
 
 

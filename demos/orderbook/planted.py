@@ -26,7 +26,8 @@ BROKEN: Final = "remaining <= last_quantity"
 def plant(*_: object) -> None:
     """Put the bug in. Safe between two bytecodes: a call that runs goes on as it was."""
     source = textwrap.dedent(inspect.getsource(matching.Matching._take))
-    assert source.count(SOUND) == 1
+    if source.count(SOUND) != 1:
+        raise LookupError(f"the matching has no line with {SOUND!r} any more, or several")
     made: dict[str, object] = {}
     exec(compile(source.replace(SOUND, BROKEN), "matching.py with a bug", "exec"), vars(matching), made)
     matching.Matching._take = made["_take"]  # type: ignore[assignment,method-assign]

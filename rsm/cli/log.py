@@ -17,8 +17,10 @@ from rsm.cli.selection import Condition, Selection, parse_conditions
 from rsm.cli.summary import print_summary, summarize
 from rsm.cli.target import DISK, require_log
 from rsm.client.tool import ToolConnection
+from rsm.errors import CallerError
 from rsm.node.exporting import write_parts
 from rsm.node.protocol import Export
+from rsm.node.root_book import ROOTS_SUFFIX, book_path, copy_roots
 from rsm.node.scan import export as export_entries
 from rsm.node.segment import TornTail
 from rsm.replica.batch import ACTIVATE
@@ -201,7 +203,8 @@ def export(
 ) -> int:
     """Write entries into one segment file.
 
-    Every other command accepts it. OUT must not exist. DIR_OR_ADDR is a log, as for the other commands, or the client
+    Every other command accepts it. OUT must not exist. The roots that the machine noted for these entries come into
+    OUT.roots, from where rsm desync compare takes them. DIR_OR_ADDR is a log, as for the other commands, or the client
     address of a running node, which sends what is committed; with TLS that takes a certificate of role admin.
 
     \b
@@ -219,7 +222,11 @@ def export(
             print_line(f"{out}: {count(end - begin + 1, 'entry')}")
         return FINE
     require_log(path)
+    if DISK.exists(out + ROOTS_SUFFIX):
+        raise CallerError(f"{out}{ROOTS_SUFFIX}: it exists already: remove it or choose another path")
     number = export_entries(DISK, path, out, first, last)
+    begin = open_log(out).first_index
+    copy_roots(DISK, book_path(DISK, path), out + ROOTS_SUFFIX, begin, begin + number - 1)
     if as_json:
         print_json({"path": path, "out": out, "entries": number})
     else:

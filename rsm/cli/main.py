@@ -12,7 +12,9 @@ import click
 from rsm.cli.call import call, query
 from rsm.cli.certs import certs
 from rsm.cli.cluster import cluster
+from rsm.cli.desync import desync
 from rsm.cli.errors import FINE, exit_code, line
+from rsm.cli.lint import lint
 from rsm.cli.log import log
 from rsm.cli.member import member
 from rsm.cli.node import node
@@ -47,6 +49,8 @@ cli.add_command(snapshot)
 cli.add_command(schema)
 cli.add_command(certs)
 cli.add_command(sim)
+cli.add_command(lint)
+cli.add_command(desync)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -31,6 +31,8 @@ LINES_SHOWN: Final = 40
 @click.option("--engine", type=click.Choice(["rsm", "bare"]), default="rsm", help="bare: PySyncObj as it is.")
 @click.option("--power-cuts", is_flag=True, help="With --engine bare: machines lose power, too.")
 @click.option("--workload", metavar="MODULE:FUNCTION", help="Makes the commands, where their types say too little.")
+@click.option("--strict", is_flag=True, help="Run replicas under strict mode: every command twice, with traps.")
+@click.option("--diverge", is_flag=True, help="Make nodes' states differ, too: they must be found and healed.")
 @click.option("--keep", metavar="FILE", type=click.Path(dir_okay=False), help="Append the seeds that fail to FILE.")
 @json_option()
 def sim(
@@ -41,6 +43,8 @@ def sim(
     engine: str,
     power_cuts: bool,
     workload: str | None,
+    strict: bool,
+    diverge: bool,
     keep: str | None,
     as_json: bool,
 ) -> int:
@@ -55,6 +59,10 @@ def sim(
     """
     if power_cuts and engine != "bare":
         raise click.UsageError("--power-cuts goes with --engine bare: rsm's own runs always have them.")
+    if strict and engine == "bare":
+        raise click.UsageError("--strict goes with machines; --engine bare runs none.")
+    if diverge and (strict or engine == "bare"):
+        raise click.UsageError("--diverge goes with rsm's own runs, and not with --strict, which would report it.")
     run: Callable[[int], Outcome]
     if engine == "bare":
         run = partial(run_bare, power_cuts=power_cuts)
@@ -63,14 +71,16 @@ def sim(
         load_machine(machine)  # here, so that a wrong name is told once
         if workload is not None:
             load_workload(workload)
-        run = partial(run_named, machine, workload)
+        run = partial(run_named, machine, workload, strict=strict, diverge=diverge)
         words = [f"--machine {machine}", *([f"--workload {workload}"] if workload else [])]
+        words += ["--strict"] if strict else []
+        words += ["--diverge"] if diverge else []
     wanted = range(first, first + seeds) if seed is None else range(seed, seed + 1)
     outcomes = list(watched(run_many(run, wanted), len(wanted), quiet=as_json))
     failed = [outcome for outcome in outcomes if not outcome.passed]
     replay = {outcome.seed: f"rsm sim {' '.join(words)} --seed {outcome.seed}" for outcome in outcomes}
     if keep is not None and failed:
-        append_seeds(keep, "bare" if engine == "bare" else machine, failed)
+        append_seeds(keep, "bare" if engine == "bare" else machine, failed, " diverge" if diverge else "")
     if as_json:
         print_json(document(engine, machine, outcomes, replay))
     else:
@@ -80,9 +90,10 @@ def sim(
     return UNCHECKED if failed else FINE
 
 
-def run_named(machine: str, workload: str | None, seed: int) -> Outcome:
+def run_named(machine: str, workload: str | None, seed: int, *, strict: bool = False, diverge: bool = False) -> Outcome:
     """One run, in a worker process: the machine by its name."""
-    return run_seed(load_machine(machine), seed, None if workload is None else load_workload(workload))
+    maker = None if workload is None else load_workload(workload)
+    return run_seed(load_machine(machine), seed, maker, strict=strict, diverge=diverge)
 
 
 def load_workload(name: str) -> Any:
@@ -115,12 +126,12 @@ def watched(outcomes: Iterator[Outcome], total: int, *, quiet: bool) -> Iterator
             yield outcome
 
 
-def append_seeds(path: str, what: str, failed: list[Outcome]) -> None:
-    """Keep what failed, one line a seed: what was simulated, the seed, and why."""
+def append_seeds(path: str, what: str, failed: list[Outcome], how: str = "") -> None:
+    """Keep what failed, one line a seed: what was simulated, the seed, how, and why."""
     with open(path, "a", encoding="utf-8") as file:
         for outcome in failed:
             reason = (*outcome.violations, *outcome.unchecked)[0]
-            file.write(f"{what} {outcome.seed}  # {' '.join(reason.split())[:150]}\n")
+            file.write(f"{what} {outcome.seed}{how}  # {' '.join(reason.split())[:150]}\n")
 
 
 def totals(outcomes: list[Outcome]) -> dict[str, Any]:
@@ -199,6 +210,9 @@ def show(outcomes: list[Outcome], replay: dict[int, str], *, one: bool) -> None:
         rows.append(("simulated", f"{sums['virtual_seconds']:,.0f} s"))
     if sums.get(HEALED, -1) >= 0:
         rows.append(("slowest to heal", f"{sums[HEALED]:.1f} s"))
+    plants = {name.removeprefix("plants_"): int(number) for name, number in sums.items() if name.startswith("plants_")}
+    if plants:
+        rows.append(("differences", ", ".join(f"{name} {number:,}" for name, number in sorted(plants.items()))))
     if sums["faults"]:
         rows.append(("faults", ", ".join(f"{fault} {times}" for fault, times in sums["faults"].items())))
     if one:

@@ -15,6 +15,7 @@ from rsm.cli.options import Command, json_option
 from rsm.cli.output import print_json, print_json_line, print_line, table
 from rsm.client.survey import Asked, Survey, survey
 from rsm.client.tool import Access
+from rsm.node.status import state_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,7 +27,10 @@ __all__ = ["node_rows", "rich_table", "status", "verdict", "watch"]
 WATCH_SECONDS: Final = 1.0
 WATCH_ANSWER_SECONDS: Final = 1.0
 
-COLUMNS: Final = ("node", "address", "role", "term", "commit", "applied", "lag", "root", "log", "clients", "version")
+COLUMNS: Final = (
+    *("node", "address", "role", "state", "term", "commit", "applied", "lag"),
+    *("root", "log", "clients", "version"),
+)
 
 
 @click.command(cls=Command)
@@ -87,6 +91,8 @@ def exit_code_of(found: Survey) -> int:
 def verdict(found: Survey) -> str:
     """What follows from the rows, in one line or a few."""
     lines = [f"desync: {text}" for text in found.desyncs]
+    lines += [f"warning: {text}" for text in found.warnings]
+    lines += [f"history: {text}" for text in found.history]
     lines += [f"unchecked: node {one.node_id}: {text}" for one in found.statuses for text in one.unchecked]
     lines += [f"failure: node {one.node_id}: {one.failure}" for one in found.statuses if one.failure]
     if not found.statuses:
@@ -122,6 +128,7 @@ def _row(asked: Asked) -> tuple[str, ...]:
         str(one.node_id),
         asked.address,
         one.role,
+        state_of(one),
         *map(str, numbers),
         root,
         shown_bytes(one.log_bytes),
@@ -147,12 +154,12 @@ def rich_table(found: Survey, *, rates: dict[int, float] | None = None) -> Table
 
     shown = Table(caption=escape(verdict(found)), caption_justify="left")
     for name in (*COLUMNS, "entries/s"):
-        is_text = name in ("address", "role", "root")
+        is_text = name in ("address", "role", "state", "root")
         shown.add_column(name, justify="left" if is_text else "right", no_wrap=True)
     for asked, row in zip(found.asked, node_rows(found)[1:], strict=True):
         one = asked.status
         style = "dim" if one is None else {"leader": "bold green", "follower": ""}.get(one.role, "yellow")
-        if one is not None and (one.desync or one.failure):
+        if one is not None and (one.standing != "well" or one.desync or one.failure):
             style = "bold red"
         rate = (rates or {}).get(one.node_id) if one is not None else None
         shown.add_row(*map(escape, row), "" if rate is None else f"{rate:,.0f}", style=style or None)

@@ -35,7 +35,7 @@ class Dispatcher(Protocol):
         """The node behind this link does not lead."""
 
     def distrust(self, link: Link) -> None:
-        """The follower behind this link does not answer."""
+        """The follower behind this link does not answer, or is in doubt of its own state."""
 
     def forget(self, call: Call[Any]) -> None:
         """It is over."""
@@ -135,6 +135,8 @@ class Call(Generic[T]):
         if not is_passing(error):
             self.fail(error)
             return
+        if self.anywhere and isinstance(error, NotLeader):
+            self._dispatcher.distrust(link)  # a follower that reads nothing: its state is in doubt
         self.anywhere = False  # whatever the follower's reason, the leader knows better
         pause = RECONNECT_SECONDS_MIN
         if isinstance(error, NotLeader):

@@ -76,11 +76,11 @@ class Cluster:
         return is_time and any(address != leader for address in self._members or self._given)
 
     def distrust(self, link: Link) -> None:
-        """A follower does not answer: do without one for a while."""
+        """A follower is of no use: do without one for a while."""
         if link is self.follower:
             self.follower = None
             self._search_from = asyncio.get_running_loop().time() + FOLLOWER_SEARCH_SECONDS_MIN
-            link.close("it does not answer", at_once=True)
+            link.close("it does not answer our reads", at_once=True)
 
     def moved(self, link: Link, address: str) -> None:
         """This node does not lead (any more); `address` is where the leader is, or empty."""

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar, cast
 
 from rsm.client.link import check_addresses
 from rsm.client.open import Opening, check_machine
-from rsm.client.proxy import Proxy, level_of
+from rsm.client.proxy import Proxy, level_of, pending_of
 from rsm.client.remote import RemoteRuntime
 from rsm.errors import CallerError
 from rsm.limits import (
@@ -25,6 +25,7 @@ from rsm.node.tls import TlsOptions
 
 M = TypeVar("M", bound=StateMachine)
 ReadLevel = Literal["linearizable", "session", "stale"]
+Ack = Literal["applied", "confirmed"]
 
 
 def connect(
@@ -33,6 +34,7 @@ def connect(
     *,
     principal: str = "",
     read: ReadLevel = "linearizable",
+    ack: Ack = "applied",
     tls: TlsOptions | None = None,
     timeout_seconds: float = CLIENT_TIMEOUT_SECONDS,
     session_ttl_seconds: float = CLIENT_SESSION_TTL_SECONDS,
@@ -48,7 +50,9 @@ def connect(
     go on in a new session.
 
     `read`: what queries ask for, unless `client.reading(...)` says otherwise. `principal`: in whose name; with `tls`
-    the certificate says that.
+    the certificate says that. `ack="confirmed"`: unless `client.acking(...)` says otherwise, a command returns only
+    when a majority has, besides, compared its state behind it and has the same; `UnknownFormat` if a member is of a
+    release that does not know this.
 
     Raises `Unreachable` if no leader is found in time, saying what was found at each address, `WrongMachine` if the
     cluster runs another machine, `CallerError` for addresses that are none.
@@ -62,7 +66,7 @@ def connect(
         raise CallerError(f"session_ttl_seconds is at most {SESSION_TTL_SECONDS_MAX}")
     if not isinstance(principal, str) or len(principal) > PRINCIPAL_LENGTH_MAX:
         raise CallerError(f"principal is text of at most {PRINCIPAL_LENGTH_MAX} characters")
-    definition, level = machine.definition, level_of(read)
+    definition, level, pending = machine.definition, level_of(read), pending_of(ack)
     runtime = RemoteRuntime(
         check_addresses(addresses),
         ClientHello(machine=definition.name, schema=schema_digest(definition), principal=principal),
@@ -76,7 +80,7 @@ def connect(
     except BaseException:
         runtime.close()
         raise
-    return cast(M, Proxy(runtime, definition, session, owns_runtime=True, level=level))
+    return cast(M, Proxy(runtime, definition, session, owns_runtime=True, level=level, pending=pending))
 
 
 async def connect_async(
@@ -85,6 +89,7 @@ async def connect_async(
     *,
     principal: str = "",
     read: ReadLevel = "linearizable",
+    ack: Ack = "applied",
     tls: TlsOptions | None = None,
     timeout_seconds: float = CLIENT_TIMEOUT_SECONDS,
     session_ttl_seconds: float = CLIENT_SESSION_TTL_SECONDS,
@@ -102,6 +107,7 @@ async def connect_async(
             addresses,
             principal=principal,
             read=read,
+            ack=ack,
             tls=tls,
             timeout_seconds=timeout_seconds,
             session_ttl_seconds=session_ttl_seconds,

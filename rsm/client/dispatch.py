@@ -78,7 +78,7 @@ class Calls:
         self.cluster.moved(link, address)
 
     def distrust(self, link: Link) -> None:
-        """The follower behind this link does not answer."""
+        """The follower behind this link does not answer, or is in doubt of its own state."""
         self.cluster.distrust(link)
 
     def forget(self, call: Call[Any]) -> None:

@@ -83,10 +83,11 @@ class Link(FrameProtocol):
         """Send a request; its id. On a link that is closed, the waiter is told so in the loop's next turn."""
         return self._send(lambda request_id: protocol.encode_request(request_id, request), waiter)
 
-    def commands(self, count: int, items: bytes, waiter: Waiter) -> int:
+    def commands(self, count: int, items: bytes, waiter: Waiter, *, wants_confirmation: bool = False) -> int:
         """Send commands that are encoded one behind the other."""
         self._last_id = request_id = self._last_id + 1
-        return self._hand_over(request_id, protocol.encode_commands(request_id, count, items), waiter)
+        payload = protocol.encode_commands(request_id, count, items, wants_confirmation=wants_confirmation)
+        return self._hand_over(request_id, payload, waiter)
 
     def _send(self, encode: Any, waiter: Waiter) -> int:
         self._last_id = request_id = self._last_id + 1

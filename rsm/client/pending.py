@@ -167,6 +167,13 @@ class PendingAnswer(Submission, Pending[R], Generic[R]):
             ) from None
 
 
+class ConfirmedAnswer(PendingAnswer[R]):
+    """One that a quorum is to have confirmed."""
+
+    __slots__ = ()
+    wants_confirmation = True
+
+
 DONE = Answer(OK, b"")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from rsm.client.pending import PendingAnswer, PendingValue
+from rsm.client.pending import ConfirmedAnswer, PendingAnswer, PendingValue
 from rsm.client.pipeline import PipelineScope
 from rsm.client.runtime import Runtime
 from rsm.codec import cbor
@@ -56,9 +56,7 @@ class ClientCommand(BoundCommand[Any, Any]):
         call = self._head + self._encode(values)
         if len(call) > COMMAND_BYTES_MAX:
             raise too_large(call)
-        pending: PendingAnswer[Any] = PendingAnswer(
-            spec.name, spec.decode_result, proxy._session, call, proxy._key, self._known, values
-        )
+        pending = proxy._pending(spec.name, spec.decode_result, proxy._session, call, proxy._key, self._known, values)
         proxy._runtime.submit(pending)
         return pending
 
@@ -125,7 +123,9 @@ class Proxy:
         owns_runtime: bool,
         key: str | None = None,
         level: Reading = LINEARIZABLE,
+        pending: type[PendingAnswer[Any]] = PendingAnswer,
     ) -> None:
+        self._pending = pending  # how its commands wait for their answer
         self._runtime = runtime
         self._definition = definition
         self._session = session
@@ -160,12 +160,13 @@ class Proxy:
         values: list[Any],
         decode_body: Callable[[bytes], Any] = decode,
         key: str | None = None,
+        pending_type: type[PendingAnswer[Any]] | None = None,
     ) -> PendingAnswer[Any]:
         """Send one of the system's own commands in this session."""
         call = encode_call(name, 1, values)
         if len(call) > COMMAND_BYTES_MAX:
             raise too_large(call)
-        pending: PendingAnswer[Any] = PendingAnswer(what, decode_body, self._session, call, key)
+        pending = (pending_type or self._pending)(what, decode_body, self._session, call, key)
         self._runtime.submit(pending)
         return pending
 
@@ -176,11 +177,25 @@ class Proxy:
         self._key_times.setdefault(key, max(self._runtime.log_time(), 1))
         while len(self._key_times) > KEYS_REMEMBERED:
             self._key_times.popitem(last=False)
-        return self._view(key, self._level)
+        return self._view(key=key)
 
-    def _view(self, key: str | None, level: Reading) -> Proxy:
+    def _view(
+        self,
+        *,
+        key: str | None = None,
+        level: Reading | None = None,
+        pending: type[PendingAnswer[Any]] | None = None,
+    ) -> Proxy:
         """This session, seen otherwise."""
-        view = Proxy(self._runtime, self._definition, self._session, owns_runtime=False, key=key, level=level)
+        view = Proxy(
+            self._runtime,
+            self._definition,
+            self._session,
+            owns_runtime=False,
+            key=self._key if key is None else key,
+            level=self._level if level is None else level,
+            pending=self._pending if pending is None else pending,
+        )
         view._is_view = True
         view._key_times = self._key_times
         return view
@@ -191,8 +206,11 @@ class Proxy:
         if at_least is not None:
             if type(at_least) is not int or not 0 <= at_least < 2**63:
                 raise InvalidCommand(f"at_least is an index of the log, not {at_least!r}", "at_least")
-            return self._view(self._key, Reading("at_least", at_least))
-        return self._view(self._key, level_of(level))
+            return self._view(level=Reading("at_least", at_least))
+        return self._view(level=level_of(level))
+
+    def acking(self, ack: str) -> Proxy:
+        return self._view(pending=pending_of(ack))
 
     @property
     def stats(self) -> ClientStats:
@@ -216,7 +234,9 @@ class Proxy:
             raise InvalidCommand(f"ttl_seconds must be above 0 and at most {SESSION_TTL_SECONDS_MAX}", "ttl_seconds")
         ttl = 0 if ttl_seconds is None else max(1, int(ttl_seconds * SECOND))
         number = self._runtime.open_session(principal, ttl)
-        return Proxy(self._runtime, self._definition, number, owns_runtime=False, level=self._level)
+        return Proxy(
+            self._runtime, self._definition, number, owns_runtime=False, level=self._level, pending=self._pending
+        )
 
     def pipeline(self) -> PipelineScope:
         return PipelineScope(self)
@@ -278,7 +298,8 @@ class Proxy:
             raise
 
     def _moved(self, cursor: str, number: int) -> PendingAnswer[Any]:
-        return self._send("events", CURSOR, [cursor, number])
+        # That a cursor moves is nobody's result: it need not be confirmed.
+        return self._send("events", CURSOR, [cursor, number], pending_type=PendingAnswer)
 
     def snapshot(self) -> int:
         return self._runtime.snapshot()
@@ -288,7 +309,7 @@ class Proxy:
 
     def close(self) -> None:
         if self._is_view:
-            raise CallerError("a view made by once() or reading() cannot be closed; close the client it came from")
+            raise CallerError("a view made by once(), reading() or acking() cannot be closed; close its client")
         if self._owns_runtime:
             self._runtime.close(self._session)
         elif not self._is_closed:
@@ -344,6 +365,13 @@ def level_of(level: str | None) -> Reading:
     if level not in ("linearizable", "session", "stale"):
         raise InvalidCommand(f"a read is linearizable, session, stale or at_least, not {level!r}", "level")
     return Reading(level)  # type: ignore[arg-type]  # one of the three
+
+
+def pending_of(ack: str) -> type[PendingAnswer[Any]]:
+    """What waits for the answer of a command that is acknowledged so; `InvalidCommand`."""
+    if ack not in ("applied", "confirmed"):
+        raise InvalidCommand(f"a command is acknowledged when it is applied or confirmed, not {ack!r}", "ack")
+    return ConfirmedAnswer if ack == "confirmed" else PendingAnswer
 
 
 def open_session(runtime: Runtime, principal: str, ttl: int) -> int:

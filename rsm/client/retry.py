@@ -57,12 +57,15 @@ def _numbers(first: int, end: int) -> Callable[[int], bytes]:
 
 
 class Taken(msgspec.Struct, frozen=True, gc=False):
-    """Commands to send in one frame: `count` items, numbered from `first_sequence`, encoded one behind the other."""
+    """Commands to send in one frame: `count` items, numbered from `first_sequence`, encoded one behind the other; all
+    of them want to be confirmed, or none.
+    """
 
     first_sequence: int
     count: int
     items: bytes
     round: int
+    wants_confirmation: bool = False
 
 
 class SessionCore:
@@ -134,11 +137,12 @@ class SessionCore:
         numbers = _numbers(sequence, end)
         parts: list[bytes] = []
         size = 0
+        wants_confirmation = waiting[0].wants_confirmation
         while sequence < end:
             submission = waiting[0]
             call = submission.call
             size += len(call) + ITEM_OVERHEAD_BYTES
-            if size > bytes_max and parts:
+            if (size > bytes_max and parts) or submission.wants_confirmation is not wants_confirmation:
                 break
             if submission.key is None:
                 parts += (head, numbers(sequence), lowest, call)
@@ -149,7 +153,7 @@ class SessionCore:
         if sequence == first:
             return None
         self._next_sequence = self._cursor = sequence
-        return Taken(first, sequence - first, b"".join(parts), self.round)
+        return Taken(first, sequence - first, b"".join(parts), self.round, wants_confirmation)
 
     def _take_again(self, commands_max: int, bytes_max: int) -> Taken | None:
         sent = self._sent
@@ -158,10 +162,13 @@ class SessionCore:
         first = sequence = self._cursor
         parts: list[bytes] = []
         size = 0
+        wants_confirmation = False
         # A number that was answered meanwhile ends the frame: the numbers in one have no holes.
         while sequence - first < commands_max and (submission := sent.get(sequence)) is not None:
             size += len(submission.call) + ITEM_OVERHEAD_BYTES
-            if size > bytes_max and parts:
+            if not parts:
+                wants_confirmation = submission.wants_confirmation
+            elif size > bytes_max or submission.wants_confirmation is not wants_confirmation:
                 break
             parts.append(join_item(self.number, sequence, self._lowest, submission.call, submission.key))
             sequence += 1
@@ -169,7 +176,7 @@ class SessionCore:
             return self.take(commands_max, bytes_max)
         self._cursor = sequence
         self.retries += sequence - first
-        return Taken(first, sequence - first, b"".join(parts), self.round)
+        return Taken(first, sequence - first, b"".join(parts), self.round, wants_confirmation)
 
     def rewind(self) -> None:
         """What was sent may be lost: everything unanswered goes out again, in order, before anything new."""

@@ -16,7 +16,7 @@ from typing import Any
 from rsm.client.calls import is_passing
 from rsm.client.link import Link
 from rsm.client.retry import SessionCore, Taken
-from rsm.errors import BadBytes, Busy, NotLeader, RsmError, SessionExpired
+from rsm.errors import BadBytes, Busy, NotLeader, RsmError, SessionExpired, UnknownFormat
 from rsm.limits import (
     CLIENT_BYTES_IN_FLIGHT_MAX,
     CLIENT_COMMANDS_PER_FRAME,
@@ -160,7 +160,8 @@ class Sender:
             self._bytes_in_flight += len(taken.items)
             self.frames += 1
             session.last_sent = self._loop.time()
-            link.commands(taken.count, taken.items, _Frame(self, session, taken, link))
+            frame = _Frame(self, session, taken, link)
+            link.commands(taken.count, taken.items, frame, wants_confirmation=taken.wants_confirmation)
         if session.is_over and not core.sent and core.unanswered:
             self._renew(session)
         return True
@@ -273,7 +274,10 @@ class _Frame:
             else:
                 sender.frame_answered(self._session, taken, index, answers)
         else:
-            sender.frame_refused(self._session, taken, self._link, protocol.error_of(status, fields))
+            refusal = protocol.error_of(status, fields)
+            if isinstance(refusal, UnknownFormat) and taken.wants_confirmation:
+                refusal = UnknownFormat(f'{self._link.address} is of a release without ack="confirmed": {refusal}')
+            sender.frame_refused(self._session, taken, self._link, refusal)
         return False
 
     def lost(self, reason: str) -> None:

@@ -7,10 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
+from rsm.client import findings
 from rsm.client.tool import Access, NotANode, ToolConnection
 from rsm.errors import RsmError
 from rsm.limits import MEMBERS_MAX, TOOL_ANSWER_SECONDS_MAX
-from rsm.node.status import NodeStatus
+from rsm.node.status import NodeStatus, state_of
 
 __all__ = ["Asked", "Survey", "survey"]
 
@@ -55,18 +56,18 @@ class Survey(msgspec.Struct, frozen=True):
 
     @property
     def desyncs(self) -> list[str]:
-        """What differs that must not: as the nodes report it, and roots of equal index and machine version."""
-        found = [f"node {status.node_id}: {status.desync}" for status in self.statuses if status.desync]
-        roots: dict[tuple[str, int, int], dict[str, list[int]]] = {}
-        for status in self.statuses:
-            if status.root:
-                place = (status.cluster_id, status.version, status.root_index)
-                roots.setdefault(place, {}).setdefault(status.root, []).append(status.node_id)
-        for (_, _, index), nodes in roots.items():
-            if len(nodes) > 1:
-                sides = "; ".join(f"{root}: node {', '.join(map(str, ids))}" for root, ids in nodes.items())
-                found.append(f"the state roots at index {index} differ: {sides}")
-        return found
+        """What differs that must not: as nodes and verdicts say it, and roots of equal index and machine version."""
+        return findings.desyncs(self.statuses)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What may lead to a difference."""
+        return findings.warnings(self.statuses)
+
+    @property
+    def history(self) -> list[str]:
+        """Differences that are over."""
+        return findings.history(self.statuses)
 
     @property
     def unchecked(self) -> list[str]:
@@ -82,6 +83,8 @@ class Survey(msgspec.Struct, frozen=True):
             "leader_id": None if leader is None else leader.node_id,
             "has_quorum": self.has_quorum,
             "desync": self.desyncs,
+            "warnings": self.warnings,
+            "history": self.history,
             "unchecked": self.unchecked,
             "nodes": [_row(asked) for asked in self.asked],
         }
@@ -92,7 +95,12 @@ def _row(asked: Asked) -> dict[str, Any]:
         return {"address": asked.address, "error": asked.error}
     status: dict[str, Any] = msgspec.to_builtins(asked.status)
     del status["schema"]
-    return {"address": asked.address, **status, "lag_entries": asked.status.lag_entries}
+    return {
+        "address": asked.address,
+        **status,
+        "state": state_of(asked.status),
+        "lag_entries": asked.status.lag_entries,
+    }
 
 
 def survey(access: Access, *, seconds: float = TOOL_ANSWER_SECONDS_MAX) -> Survey:

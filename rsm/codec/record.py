@@ -75,6 +75,7 @@ class RecordKind(IntEnum):
     END = 7
     TERM = 8
     IDENTITY = 9
+    ROOT = 10
 
 
 _KINDS: Final = {int(kind): kind for kind in RecordKind}

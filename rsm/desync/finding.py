@@ -48,7 +48,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     What a replay adds: `good_index`, the last index at which the roots agreed (0: none before); `commands`, those among
     which the bad one is, if it could not be told more closely; `blame`; `causes`, what made a hostile replay differ,
     each by itself; `notes` for people; `bundle`, the directory that was written; `reexecuted`, how many commands were
-    run once more to find the bad one; `replayed_from` and `replayed_commands`.
+    run once more to find the bad one; `replayed_from` and `replayed_commands`; `evidence`, what the source of a bundle
+    did otherwise than the code that replays it now.
     """
 
     verdict: Verdict
@@ -69,3 +70,4 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     reexecuted: int | None = None
     replayed_from: int | None = None
     replayed_commands: int | None = None
+    evidence: Finding | None = None

@@ -104,6 +104,7 @@ def open_view(machine: StateMachine) -> tuple[StateMachine, Callable[[], None]]:
     observed = []
     for spec in definition.containers:
         live = machine.__dict__[spec.name]
+        live._ledger.settle()
         values[spec.name] = VIEWS[spec.kind](live)
         observed.append((live._ledger.overlays, values[spec.name].overlay))
     view._set_up()

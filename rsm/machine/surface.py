@@ -69,6 +69,18 @@ class ClientSurface:
         """
         self._client_only("reading")
 
+    def acking(self, ack: Literal["applied", "confirmed"]) -> Self:
+        """A view whose commands, pipelines and outcomes are acknowledged later, or sooner, than the client's own.
+
+        "applied" (the default of `rsm.connect`): durable on a majority, and applied by the leader, whose result it is.
+        "confirmed": besides, a majority has compared its state behind the command, results included, and has the same;
+        so the answer cannot be that of a leader that has diverged. It takes two more round trips, which all commands
+        that are on their way share. A machine in this process (`rsm.open`) has nobody to compare with: no difference.
+
+            bank.acking("confirmed").transfer("ann", "bob", 1_000_000)
+        """
+        self._client_only("acking")
+
     @property
     def stats(self) -> ClientStats:
         """Round trips, commands, frames, retries, redirects and the index of the last read, so far."""

@@ -5,14 +5,16 @@
 | well        | a confirmed root is not its own; a scrub finds | suspect: it serves nobody and leads no longer, but  |
 |             | changed values; a quorum contradicts its lead  | goes on applying, for the verdict is in the log     |
 | suspect     | the verdict names another root                 | quarantined: it applies nothing, logs and votes on  |
-| suspect     | the verdict is for its root                    | well                                                |
+| suspect     | the verdict is for its root, or a quorum has   | well                                                |
+|             | confirmed a later root that is its own         |                                                     |
 | quarantined | its evidence is on the disk                    | healing: it runs the log again from a snapshot      |
 | healing     | it has the root that the majority had          | well, when it has caught up                         |
 | healing     | it comes to another root again                 | out: it stays as it is and says why, until restarted |
 
 A verdict that does not come (a learner is not asked, a leader may be gone) is not waited for: what a quorum confirmed
 is a majority's word too. Only states that were compared are believed: snapshots from the index of the difference on are
-set aside, and a run from an older one must meet the confirmed roots on its way.
+set aside, a run from an older one must meet the confirmed roots on its way, and when it has, so are those behind its
+beginning, for nobody knows since when the state differed.
 """
 
 from __future__ import annotations
@@ -58,7 +60,9 @@ EVIDENCE: Final = "evidence"
 
 
 class Agreeing:
-    """The controller. `say` sends a message; `swap` puts a healed replica in the place of the one in service."""
+    """The controller. `say` sends a message; `swap` puts a healed replica in the place of the one in service, whose
+    state differed from an index on.
+    """
 
     def __init__(
         self,
@@ -71,7 +75,7 @@ class Agreeing:
         snapshots: Snapshots,
         leading: Leading,
         replica: Callable[[], Replica],
-        swap: Callable[[Replica], None],
+        swap: Callable[[Replica, int], None],
         say: Callable[[int, Message], None],
         *,
         now: float,
@@ -109,6 +113,26 @@ class Agreeing:
         """Whether committed entries go to the replica."""
         return self.standing in ("well", "suspect")
 
+    @property
+    def may_show(self) -> bool:
+        """Whether nothing is known against the state, not even since `applied` looked last."""
+        return self.standing == "well" and self._is_clean
+
+    @property
+    def _is_clean(self) -> bool:
+        replica = self._replica()
+        return replica.difference is None and (not replica.fault or self._is_shared_fault)
+
+    @property
+    def _is_shared_fault(self) -> bool:
+        """Whether a majority's scrubs found something, or its own did and none could contradict: an alarm, no more."""
+        number = self._engine.node_id
+        return any(
+            case.is_common_fault
+            or (case.state == "undecided" and number in case.words and bool(case.words[number].fault))
+            for case in self._replica().agreement.cases.values()
+        )
+
     def unservable(self, now: float) -> str:
         """Why the state must not be shown now, or an empty text."""
         if self.standing != "well":
@@ -131,6 +155,8 @@ class Agreeing:
     def alarm(self) -> str:
         """What is wrong in the cluster as far as the log says, or an empty text."""
         replica = self._replica()
+        if replica.fault and self._is_shared_fault:
+            return f"values were changed behind their containers' back, and not on this node alone: {replica.fault}"
         for case in replica.agreement.cases.values():
             if case.state == "undecided" and replica.compared_index <= case.index:
                 roots = {word.root for word in case.words.values() if word.root}
@@ -160,7 +186,7 @@ class Agreeing:
     def applied(self, now: float) -> None:
         """Entries were applied: see what they say of this node."""
         if not self.is_applying:
-            return
+            return  # what is committed meanwhile says nothing new of a state that stands still
         replica = self._replica()
         if self.standing == "well":
             if replica.difference is not None:
@@ -170,13 +196,15 @@ class Agreeing:
                     f"{found.confirmed.hex()}",
                     now,
                 )
-            elif replica.fault:
+            elif replica.fault and not self._is_shared_fault:
                 self._suspect(f"a scrub found changed values: {replica.fault}", now)
             elif self._engine.is_leader and self._leading.comparison.contradiction:
                 self._suspect(self._leading.comparison.contradiction, now)
         for case in list(replica.agreement.cases.values()):
             if case.state == "decided" and self.is_applying:
                 self._heed(case)
+        if self.standing == "suspect" and replica.fault and self._is_clean:
+            self._become("well", "")
 
     def _heed(self, case: Case) -> None:
         """What a verdict means for this node."""
@@ -190,14 +218,18 @@ class Agreeing:
             self._quarantine(case.index, case.root, reason, case)
         elif replica.fault and (word := case.words.get(self._engine.node_id)) is not None and word.fault:
             self._quarantine(case.index, case.root, f"a scrub found changed values: {replica.fault}", case)
-        elif self.standing == "suspect" and replica.difference is None and not replica.fault:
+        elif self.standing == "suspect" and case.index >= self._suspect_index and self._is_clean:
             self._become("well", "")  # the quorum that contradicted it was of another mind
 
     def _suspect(self, reason: str, now: float) -> None:
         logger.error("this node's state is in doubt; it serves nobody", reason=reason)
         replica = self._replica()
         self._suspect_since = now
-        self._suspect_index = max(replica.roots, default=0) if replica.difference is None else replica.difference.index
+        contradicted = self._leading.comparison.contradicted_index
+        if replica.difference is not None:
+            self._suspect_index = replica.difference.index
+        else:
+            self._suspect_index = (0 if replica.fault else contradicted) or max(replica.roots, default=0)
         self._become("suspect", reason)
 
     def _become(self, standing: Standing, reason: str) -> None:
@@ -231,11 +263,15 @@ class Agreeing:
         engine = self._engine
         if not engine.is_leader or engine.is_transferring or now - self._handed_over_at < ATTEST_RETRY_SECONDS:
             return
-        self._handed_over_at = now
-        others = [number for number in engine.configuration.voters if number != engine.node_id]
-        progress = {number: engine.progress(number) for number in others}
-        target = max(others, key=lambda number: getattr(progress[number], "match_index", 0), default=0)
+        out = self._replica().agreement.out()
+        known = {number: engine.progress(number) for number in engine.configuration.voters if number != engine.node_id}
+        progress = {number: one for number, one in known.items() if one is not None}
+        # Who is in doubt itself reports no root. Where all are, the leader stays, and has the log say so.
+        well = [number for number, one in progress.items() if one.root_index and number not in out]
+        others = well if well or self.standing == "suspect" else list(progress)
+        target = max(others, key=lambda number: progress[number].match_index, default=0)
         if target:
+            self._handed_over_at = now
             try:
                 engine.transfer(target)
             except CallerError as error:
@@ -243,11 +279,20 @@ class Agreeing:
 
     def _complain(self, now: float) -> None:
         """A suspect says what it has, also without being asked; and does not wait for ever for the verdict."""
-        found = self._replica().difference
+        replica = self._replica()
         if self._is_voter:
             self._give_word(self._suspect_index, b"", now)
-        if found is not None and (not self._is_voter or now - self._suspect_since >= SUSPECT_SECONDS_MAX):
+            if now - self._suspect_since < SUSPECT_SECONDS_MAX:
+                return
+        found, compared = replica.difference, replica.compared_index
+        if found is not None:
             self._quarantine(found.index, found.confirmed, self.reason, None)
+        elif replica.fault and not self._is_voter:
+            # Its sums were a majority's at that index: running the log again up to there must give them, too.
+            if compared in replica.roots:
+                self._quarantine(compared, replica.roots[compared], self.reason, None)
+        elif self._is_clean and compared > self._suspect_index:
+            self._become("well", "")
 
     @property
     def _is_voter(self) -> bool:
@@ -274,7 +319,8 @@ class Agreeing:
 
     def _give_word(self, index: int, rerun: bytes, now: float) -> None:
         key = (index, bool(rerun))
-        if now - self._said_at.get(key, now - ATTEST_RETRY_SECONDS) < ATTEST_RETRY_SECONDS:
+        said_at = self._said_at.get(key)
+        if said_at is not None and now - said_at < ATTEST_RETRY_SECONDS:
             return
         self._said_at[key] = now
         if len(self._said_at) > EVIDENCE_KEPT * 8:
@@ -306,7 +352,10 @@ class Agreeing:
                 del self._reruns[min(self._reruns)]
 
     def _rerun_root(self, index: int) -> Iterator[bytes | None]:
-        for point in starting_points(self._files, self._journal, index):
+        points = starting_points(self._files, self._journal, index)
+        # Of its other snapshots nobody knows whether they are the majority's. The oldest is kept for having been so.
+        points = [point for point in points if point <= self._replica().compared_index] or points[-1:]
+        for point in points:
             run = Reexecution(self._machine, self._files, self._journal, point)
             try:
                 while run.advance(index):
@@ -358,13 +407,12 @@ class Agreeing:
         good = replica.compared_index if replica.compared_index < index else 0
         try:
             yield from self._write_evidence(index, root, good, points, case)
-        except (RsmError, OSError) as error:  # without evidence it is still better healed than not
+        except Exception as error:  # what differs may be of any kind; without evidence it is still better healed
             logger.error("the evidence could not be written", error=describe(error))
         self._become("healing", self.reason)
-        traces = _Traces(good, index)
+        has_run: list[int] = []
         for point in points:
-            run = Reexecution(self._machine, self._files, self._journal, point, traces.replica)
-            traces.clear()
+            run = Reexecution(self._machine, self._files, self._journal, point)
             try:
                 while run.advance(index):
                     yield
@@ -372,26 +420,42 @@ class Agreeing:
                 logger.error("cannot be healed from here", index=point, error=describe(error))
                 continue
             yield
-            difference = run.replica.difference
-            if difference is None and run.replica.roots.get(index) == root:
-                traces.stop()
-                yield from self._catch_up(run)
+            if run.replica.difference is None and run.replica.roots.get(index) == root:
+                yield from self._catch_up(run, index)
                 return
+            has_run.append(point)
             logger.error("running the log again gives another root too", from_index=point, index=index)
-        if self.evidence and traces.found:
-            yield from add_trace(self._disk, self.evidence, index, traces.found)
-        again = "it comes to another root again when it runs the log from a confirmed snapshot: this is its code"
-        self._stay_out(again if points else "it has no snapshot to begin from")
+        if not has_run:
+            self._stay_out("it has no snapshot to begin from; started again, it fetches one")
+            return
+        if self.evidence:
+            try:
+                yield from self._trace(has_run[0], good, index)
+            except (RsmError, OSError) as error:
+                logger.error("the evidence has no trace", error=describe(error))
+        self._stay_out("it comes to another root again when it runs the log from a confirmed snapshot: it is its code")
 
-    def _catch_up(self, run: Reexecution) -> Iterator[None]:
-        replica = run.replica
-        while run.advance(self._engine.replication.taken_index):
+    def _trace(self, point: int, good: int, index: int) -> Iterator[None]:
+        """Run the log once more, and add to the evidence what its commands did: the same as before."""
+        traces = _Traces(good, index)
+        run = Reexecution(self._machine, self._files, self._journal, point, traces.replica)
+        while run.advance(index):
             yield
-            if replica.difference is not None:
-                self._stay_out(f"it differs again at index {replica.difference.index}")
+        yield from add_trace(self._disk, self.evidence, index, traces.found)
+
+    def _catch_up(self, run: Reexecution, index: int) -> Iterator[None]:
+        replica = run.replica
+        has_more = True
+        while has_more:
+            has_more = run.advance(self._engine.replication.taken_index)
+            if replica.difference is not None or (replica.fault and not self._is_shared_fault):
+                where = replica.index if replica.difference is None else replica.difference.index
+                self._stay_out(f"it differs again at index {where}")
                 return
-        self._drop_snapshots(self._replica().index + 1)
-        self._swap(replica)
+            if has_more:
+                yield
+        self._drop_snapshots(run.from_index + 1)
+        self._swap(replica, index)
         logger.warning("healed", index=replica.index)
         self._become("well", "")
 
@@ -403,6 +467,7 @@ class Agreeing:
         above = os.path.join(self._directory.path, EVIDENCE)
         path = os.path.join(above, f"{index}-{own.hex()[:8]}")
         kept = self._disk.listdir(above) if self._disk.exists(above) else []
+        kept = [name for name in kept if name != os.path.basename(path)]  # which a crash may have left unfinished
         if self._disk.exists(os.path.join(path, HEAD)):
             self.evidence = path  # of an earlier time; the first evidence is the best
             return
@@ -461,21 +526,10 @@ class _Traces:
         self.found: list[CommandTrace] = []
         self._range = range(good_index + 1, bad_index + 1)
         self._bytes_left = TRACE_BYTES_MAX
-        self._tracing: TracingReplica | None = None
 
     def replica(self, machine: type[StateMachine]) -> Replica:
         """A replica whose commands are noted here."""
-        self._tracing = TracingReplica(machine, self._take)
-        return self._tracing
-
-    def clear(self) -> None:
-        """Begin again."""
-        self.found.clear()
-        self._bytes_left = TRACE_BYTES_MAX
-
-    def stop(self) -> None:
-        """Note nothing any more."""
-        self._range = range(0)
+        return TracingReplica(machine, self._take)
 
     def _take(self, trace: CommandTrace) -> None:
         if trace.index in self._range and self._bytes_left > 0:

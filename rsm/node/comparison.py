@@ -31,13 +31,14 @@ class Comparison:
         self._confirmed_to = 0
         self._told: set[tuple[int, bytes]] = set()  # which differences are in the local log
         self.contradiction = ""  # a quorum has one root, and this leader another
+        self.contradicted_index = 0
 
     def begin(self, confirmed_index: int) -> None:
         """A leadership begins."""
         self._reports.clear()
         self._told.clear()
         self._confirmed_to = confirmed_index
-        self.contradiction = ""
+        self.contradiction, self.contradicted_index = "", 0
 
     def compare(self, engine: ClusterEngine, replica: Replica) -> Found:
         """Take in what members have reported by now."""
@@ -64,6 +65,7 @@ class Comparison:
             if root is None:
                 continue
             if root != roots[index]:
+                self.contradicted_index = index
                 self.contradiction = (
                     f"its state root at index {index} is {roots[index].hex()}, a majority has {root.hex()}"
                 )
@@ -105,7 +107,7 @@ class Comparison:
         for number, root in sorted(reports.items()):
             if (number, root) not in self._told:
                 self._told.add((number, root))
-                logger.error("roots differ", index=index, node=number, root=root.hex())
+                logger.error("roots differ", index=index, of_node=number, root=root.hex())
 
 
 def majority(reports: dict[int, bytes], quorum: int) -> bytes | None:

@@ -68,7 +68,7 @@ class InlineSnapshots:
                     writer.add(kind, payload)
             writer.commit()
         self.last_index = index
-        drop_older(self._files, self._journal, self._replica.compared_index, self.keep_from)
+        drop_older(self._files, self._journal, self._replica, self.keep_from)
 
     def refuse(self, error: BaseException) -> None:
         """No hash point could be logged: whoever waits gets the reason."""

@@ -23,15 +23,18 @@ from rsm.limits import (
     BATCHES_IN_FLIGHT_MAX,
     CLUSTER_BYTES_IN_FLIGHT_MAX,
     CLUSTER_COMMANDS_IN_FLIGHT_MAX,
+    HASH_INTERVAL_ENTRIES,
     IDLE_HASH_SECONDS,
     STATEMENTS_PER_BATCH_MAX,
     TICK_SECONDS_MIN,
 )
 from rsm.node.clock import SECOND, LeaderClock
 from rsm.node.comparison import Comparison
+from rsm.node.confirming import Confirming
 from rsm.node.requests import Request, SystemRequest
 from rsm.raft.cluster import ClusterEngine
 from rsm.replica.agreement import Word
+from rsm.replica.answer import Answer
 from rsm.replica.batch import (
     ACTIVATE,
     ATTEST,
@@ -84,6 +87,7 @@ class Leading:
         self._statements: list[tuple[str, list[Any]]] = []  # the leader's own items, to go with the next batch
         self._stated: set[tuple[Any, ...]] = set()  # those that are on their way, so that none is made twice
         self.comparison = Comparison(node_id)
+        self.confirming = Confirming()
         self.barred = ""  # why this node may not serve, though it may lead: it hands leadership over
 
     def bind_snapshots(self, wants_hash_point: Callable[[], bool]) -> None:
@@ -102,6 +106,9 @@ class Leading:
         ):
             self.refusals += 1
             request.fail(Busy(f"{self._queued_commands} commands are waiting", retry_seconds=0.05))
+        elif request.wants_confirmation and (busy := self.confirming.refusal()) is not None:
+            self.refusals += 1
+            request.fail(busy)
         else:
             self._queue.append(request)
             self._queued_commands += len(request.decoded)
@@ -135,6 +142,7 @@ class Leading:
         self._statements.clear()
         self._stated.clear()
         self.comparison.begin(self.replica.confirmed_index)
+        self.confirming.begin()
 
     def end(self) -> None:
         """Another node leads, or none: whoever waits asks there, and what was proposed may come true or not."""
@@ -147,6 +155,7 @@ class Leading:
         self._queued_commands = self._queued_bytes = 0
         for request in waiting:
             request.fail(error)
+        self.confirming.fail(error)
 
     def _become_ready(self) -> None:
         replica, definition = self.replica, self.replica.definition
@@ -199,8 +208,13 @@ class Leading:
     def _propose(self, requests: list[Request], flags: int, now: float) -> None:
         if self._clock is None:
             return
-        if self._wants_hash_point() or (self._hash_by is not None and self._hash_by <= now):
+        index = self._engine.last_index + 1
+        if any(request.wants_confirmation for request in requests):
+            self.confirming.want(index)
+        if self._needs_hash_point or (self._hash_by is not None and self._hash_by <= now):
             flags |= FLAG_HASH_POINT
+        if flags & FLAG_HASH_POINT or index % HASH_INTERVAL_ENTRIES == 0:
+            self.confirming.proposed_hash_point(index)
         commands = sum(len(request.decoded) for request in requests)
         count = max(0, min(STATEMENTS_PER_BATCH_MAX, BATCH_COMMANDS_MAX - commands))
         statements = self._statements[:count]
@@ -219,10 +233,16 @@ class Leading:
         self.proposed[entry.index] = Proposed(entry.term, batch, requests, len(statements), now, is_quiet)
         self.commands += commands
 
+    @property
+    def _needs_hash_point(self) -> bool:
+        if self.barred:  # it takes no snapshots now, and confirms nobody
+            return False
+        return self._wants_hash_point() or self.confirming.wants_hash_point(self.replica.compared_index)
+
     def _tend(self, now: float) -> None:
         """Nobody asks for anything: let time pass in the log where something is due, close an open hash interval."""
         due = self.replica.next_due()
-        if self._statements or self._wants_hash_point():
+        if self._statements or self._needs_hash_point:
             self._propose([], 0, now)
         elif self._hash_by is not None and self._hash_by <= now:
             self._propose([], FLAG_HASH_POINT, now)
@@ -255,11 +275,31 @@ class Leading:
             return None
         return proposed
 
+    def answer(self, request: Request, index: int, answers: list[Answer]) -> None:
+        """A request was applied: it is complete, or will be when it is confirmed."""
+        if request.wants_confirmation:
+            self.confirming.keep(index, request, answers)
+        else:
+            request.complete(index, answers)
+
+    def confirm(self) -> None:
+        """Complete what a quorum has confirmed; what this node cannot vouch for is told to ask elsewhere."""
+        self.confirming.release(self.replica.compared_index)
+        if self.barred:
+            self.confirming.fail(self.not_leader())
+
+    def heard_root(self) -> None:
+        """A member has answered: somebody may wait for what it says of its root."""
+        if self.confirming.is_waiting(self.replica.compared_index):
+            self.compare_roots()
+
     def applied(self, index: int, root: bytes | None, *, is_quiet: bool, now: float) -> None:
         """An entry was applied; at a hash point it has a root. After one that is not quiet the next root is due."""
         if root is not None:
             self._hash_by = None
             self.compare_roots()
+            if self.confirming.is_waiting(self.replica.compared_index):
+                self._engine.announce_commit(now)
         elif not is_quiet and self._hash_by is None:
             self._hash_by = now + IDLE_HASH_SECONDS
 

@@ -36,6 +36,7 @@ from rsm.limits import (
 from rsm.machine.machine import StateMachine
 from rsm.node.addresses import split_address
 from rsm.node.agreeing import Agreeing
+from rsm.node.case_log import CaseLog
 from rsm.node.disk import Disk
 from rsm.node.exchange import SnapshotExchange
 from rsm.node.inline_snapshots import InlineSnapshots
@@ -51,7 +52,16 @@ from rsm.raft.cluster import ClusterEngine
 from rsm.raft.configuration import Configuration
 from rsm.raft.configuration import Member as ClusterMember
 from rsm.raft.engine import Ready
-from rsm.raft.messages import Attest, Message, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotResult, SnapshotWant
+from rsm.raft.messages import (
+    AppendReply,
+    Attest,
+    Message,
+    SnapshotAck,
+    SnapshotChunk,
+    SnapshotOffer,
+    SnapshotResult,
+    SnapshotWant,
+)
 from rsm.replica.replica import Replica
 
 __all__ = ["Member", "MemberOptions"]
@@ -153,10 +163,11 @@ class Member:
             self.snapshots,
             self.leading,
             lambda: self.replica,
-            self._swap,
+            self._heal,
             lambda peer, message: self.outbox.append((peer, message)),
             now=now,
         )
+        self.case_log = CaseLog()
         self._changes: list[_Change] = []
         self._transfer: tuple[Callable[[int], None], Callable[[Exception], None]] | None = None
         self._disk_full_until: float | None = None
@@ -272,6 +283,8 @@ class Member:
             self.exchange.serve(sender, message, now)
         elif isinstance(message, Attest) and self.engine.is_leader:
             self.agreeing.receive(sender, message)
+        elif isinstance(message, AppendReply) and self.engine.is_leader:
+            self.leading.heard_root()
 
     def disconnected(self, peer: int, now: float) -> None:
         """The connection to a node broke: what was on its way is lost."""
@@ -490,22 +503,30 @@ class Member:
                     passed_over=passed_over,
                     traceback=failure.traceback,
                 )
+        may_show = self.agreeing.may_show
         if applied.root is not None:
             self.roots.note(entry.index, applied.root)
-            self.snapshots.at_hash_point()
+            if may_show:
+                self.snapshots.at_hash_point()
         is_quiet = proposed is not None and proposed.is_quiet
         self.leading.applied(entry.index, applied.root, is_quiet=is_quiet, now=self._now)
         if proposed is not None:
             start = proposed.ahead
             for request in proposed.requests:
                 end = start + len(request.decoded)
-                request.complete(entry.index, applied.answers[start:end])
+                if may_show:
+                    self.leading.answer(request, entry.index, applied.answers[start:end])
+                else:  # committed all the same: another node gives the answer
+                    request.fail(self.not_leader())
                 start = end
             self.leading.observe(start, self._now - proposed.at)
 
     def _applied(self) -> None:
         replica = self.replica
         self.agreeing.applied(self._now)
+        self.leading.confirm()
+        if replica.agreement.cases:
+            self.case_log.look(replica.agreement)
         # A node in doubt of its state says so itself; its roots count again when it is well.
         root_index = max(replica.roots, default=0) if self.agreeing.standing == "well" else 0
         self.engine.report(replica.index, root_index, replica.roots.get(root_index, b""))
@@ -520,7 +541,7 @@ class Member:
                 change.done(self.engine.replication.configuration_index)
 
     def _run_reads(self) -> None:
-        while self._reads and self._reads[0][0] <= self.replica.index:
+        while self._reads and (self._reads[0][0] <= self.replica.index or self.agreeing.standing != "well"):
             if self.agreeing.standing != "well":
                 heapq.heappop(self._reads)[2].fail(NotLeader(self.agreeing.unservable(self._now)))
             elif self.agreeing.unservable(self._now):
@@ -553,6 +574,10 @@ class Member:
         self.engine.installed(manifest.index, manifest.term, receiver.configuration)
         self.agreeing.installed()
         self._swap(receiver.replica)
+
+    def _heal(self, replica: Replica, from_index: int) -> None:
+        self.roots.amend(replica.roots, from_index)
+        self._swap(replica)
 
     def _swap(self, replica: Replica) -> None:
         """Another replica takes the place of the one there was."""

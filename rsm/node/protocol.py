@@ -90,6 +90,7 @@ class RequestKind(IntEnum):
     CHANGE = 12
     TRANSFER = 13
     EXPORT = 14
+    CONFIRMED_COMMANDS = 15
 
 
 class AnswerStatus(IntEnum):
@@ -204,13 +205,16 @@ class Export(Request, frozen=True, array_like=True):
 
 
 class Commands:
-    """Commands of sessions. `items` are the bytes of all, `decoded` what they decode to; see `rsm.replica.batch`."""
+    """Commands of sessions. `items` are the bytes of all, `decoded` what they decode to; see `rsm.replica.batch`.
+    `wants_confirmation`: they are to be answered when a quorum has confirmed a state behind them.
+    """
 
-    __slots__ = ("decoded", "items")
+    __slots__ = ("decoded", "items", "wants_confirmation")
 
-    def __init__(self, items: bytes, decoded: list[Any]) -> None:
+    def __init__(self, items: bytes, decoded: list[Any], *, wants_confirmation: bool = False) -> None:
         self.items = items
         self.decoded = decoded
+        self.wants_confirmation = wants_confirmation
 
 
 _KINDS: Final[dict[int, type[Request]]] = {
@@ -230,7 +234,9 @@ _KINDS: Final[dict[int, type[Request]]] = {
 }
 make_known(*_KINDS.values())
 _NUMBER_OF: Final = {kind: number for number, kind in _KINDS.items()}
-_COMMANDS: Final = int(RequestKind.COMMANDS)
+# Both are of one shape; what they begin with, and whether they wait for confirmation.
+_COMMANDS: Final = {int(RequestKind.COMMANDS): False, int(RequestKind.CONFIRMED_COMMANDS): True}
+_HEADS: Final = {wants: encode_head(4, 3) + encode_uint(kind) for kind, wants in _COMMANDS.items()}
 ID_MAX: Final = 2**63 - 1
 # A command, and what its item adds: session, numbers and heads, and an idempotency key in four bytes a character.
 ITEM_BYTES_MAX: Final = COMMAND_BYTES_MAX + 64 + 4 * KEY_LENGTH_MAX
@@ -244,9 +250,9 @@ def encode_request(request_id: int, request: Request) -> bytes:
     return cbor.encode([int(_NUMBER_OF[type(request)]), request_id, *fields])
 
 
-def encode_commands(request_id: int, count: int, items: bytes) -> bytes:
+def encode_commands(request_id: int, count: int, items: bytes, *, wants_confirmation: bool = False) -> bytes:
     """The payload of a request of `count` commands, encoded one behind the other."""
-    return b"".join((b"\x83\x01", encode_uint(request_id), encode_head(4, count), items))
+    return b"".join((_HEADS[wants_confirmation], encode_uint(request_id), encode_head(4, count), items))
 
 
 def _kind_and_id(payload: bytes) -> tuple[int, int]:
@@ -278,8 +284,8 @@ def decode_request(
         except LimitExceeded as error:
             return request_id, LimitExceeded(f"a request of {len(payload)} bytes: {error}")
     fields = cbor.decode(payload, bytes_max=CLIENT_FRAME_BYTES_MAX, depth_max=BATCH_DEPTH_MAX)
-    if kind == _COMMANDS:
-        return request_id, _decode_commands(payload, request_id, fields)
+    if kind in _COMMANDS:
+        return request_id, _decode_commands(payload, request_id, fields, _COMMANDS[kind])
     record = _KINDS.get(kind)
     if record is None:
         return request_id, UnknownFormat(f"request kind {kind} is not known to this release")
@@ -289,17 +295,19 @@ def decode_request(
         return request_id, BadBytes(f"{record.__name__}: {error}")
 
 
-def _decode_commands(payload: bytes, request_id: int, fields: list[Any]) -> Commands | RsmError:
+def _decode_commands(
+    payload: bytes, request_id: int, fields: list[Any], wants_confirmation: bool
+) -> Commands | RsmError:
     items = fields[2] if len(fields) == 3 else None
     if type(items) is not list or not 0 < len(items) <= BATCH_COMMANDS_MAX:
-        return BadBytes(f"a request of commands must be [1, id, [1 to {BATCH_COMMANDS_MAX} items]]")
-    head = b"".join((b"\x83\x01", encode_uint(request_id), encode_head(4, len(items))))
+        return BadBytes(f"a request of commands must be [kind, id, [1 to {BATCH_COMMANDS_MAX} items]]")
+    head = b"".join((_HEADS[wants_confirmation], encode_uint(request_id), encode_head(4, len(items))))
     if not payload.startswith(head):
         return BadBytes("the heads of a request of commands must have their shortest form")
     encoded = payload[len(head) :]
     if len(encoded) > COMMAND_BYTES_MAX and (size := _largest_item(encoded, len(items))) > ITEM_BYTES_MAX:
         return LimitExceeded(f"a command of {size} bytes exceeds the bound of {COMMAND_BYTES_MAX}")
-    return Commands(encoded, items)
+    return Commands(encoded, items, wants_confirmation=wants_confirmation)
 
 
 def _largest_item(encoded: bytes, count: int) -> int:

@@ -19,18 +19,22 @@ Consistency = Literal["linearizable", "at_least", "stale"]
 
 class Request:
     """Commands of one session, to be logged together. `items`: encoded, one behind the other, as their client made
-    them; `decoded`: what they decode to, so that the leader decodes once.
+    them; `decoded`: what they decode to, so that the leader decodes once; `wants_confirmation`: they are complete only
+    when a quorum has confirmed a state behind them (see `rsm.node.confirming`).
     """
 
-    __slots__ = ("decoded", "items", "principal")
+    __slots__ = ("decoded", "items", "principal", "wants_confirmation")
 
-    def __init__(self, items: bytes, decoded: list[Any], principal: str = "") -> None:
+    def __init__(
+        self, items: bytes, decoded: list[Any], principal: str = "", *, wants_confirmation: bool = False
+    ) -> None:
         self.items = items
         self.decoded = decoded
         self.principal = principal
+        self.wants_confirmation = wants_confirmation
 
     def complete(self, index: int, answers: list[Answer]) -> None:
-        """Durable on a quorum, and applied at `index`."""
+        """Durable on a quorum, and applied at `index`; confirmed, if that was wanted."""
 
     def fail(self, error: Exception) -> None:
         """No answer from here; whether the commands take effect may be unknown."""

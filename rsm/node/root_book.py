@@ -21,7 +21,7 @@ from rsm.node.disk import Disk, File
 from rsm.node.files import located, new_file
 from rsm.node.log import logger
 
-__all__ = ["BOOK_NAME", "ROOTS_SUFFIX", "RootBook", "RootRecord", "copy_roots", "read_roots"]
+__all__ = ["BOOK_NAME", "ROOTS_SUFFIX", "RootBook", "RootRecord", "book_path", "copy_roots", "read_roots"]
 
 BOOK_NAME: Final = "roots"
 # The roots that belong to an exported piece of a log lie in a file beside it, named like it.
@@ -71,6 +71,18 @@ def _encode(record: RootRecord, group_id: int) -> bytes:
     return encode_record(
         RecordKind.ROOT, b"", index=record.index, term=record.number, group_id=group_id, chain=record.root
     )
+
+
+def book_path(disk: Disk, path: str) -> str:
+    """Where the book that belongs to a log lies, if there is one: in the directory of the machine, or beside a file.
+
+    `path` is a machine's directory, its log directory, or a file.
+    """
+    if not disk.is_directory(path):
+        return path + ROOTS_SUFFIX
+    if os.path.basename(os.path.abspath(path)) == "log":
+        path = os.path.dirname(os.path.abspath(path))
+    return os.path.join(path, BOOK_NAME)
 
 
 def copy_roots(disk: Disk, source: str, target: str, first: int, last: int) -> int:
@@ -133,6 +145,20 @@ class RootBook:
             if not self._has_failed:
                 self._has_failed = True
                 logger.warning("a root was not noted", index=index, error=str(error))
+
+    def amend(self, roots: dict[int, bytes], from_index: int) -> None:
+        """The replica was made anew: from this index on its roots are these, where they are known. What it had before
+        is in its evidence; here it would tell against a state that is gone.
+        """
+        if self._is_closed or self._file is None:
+            return
+        try:
+            for record in read_roots(self._disk, self.path)[0]:
+                if record.index >= from_index and record.root != (root := roots.get(record.index)):
+                    data = bytes(HEADER_BYTES) if root is None else _encode(record._replace(root=root), self._group_id)
+                    self._file.pwrite(data, (record.number - 1) % ROOT_BOOK_RECORDS_MAX * HEADER_BYTES)
+        except RsmError as error:
+            logger.warning("the noted roots could not be mended", error=str(error))
 
     def close(self) -> None:
         """Close the file."""

@@ -379,10 +379,15 @@ class Runner:
         """Number and client address of every member."""
         return [(member.id, member.client_address) for member in self.member.configuration.members]
 
+    @property
+    def doubt(self) -> str:
+        """Why its state must not be shown now, or an empty text."""
+        return self.member.agreeing.unservable(self._loop.time())
+
     def principal_of(self, session: int) -> str | None:
         """Whose session it is; None if there is no such session."""
         member = self.member
-        if not member.is_leader:
+        if not member.is_leader or member.leading.barred:
             raise member.not_leader()
         if not member.leading.is_ready:
             raise Busy("the leader is catching up with what was committed before it", retry_seconds=0.02)
@@ -498,6 +503,7 @@ class Runner:
         member, transport, server = self.member, self._transport, self._server
         metrics, links = self.metrics, transport.stats.values()
         metrics.elections_total = member.elections
+        metrics.desync_cases_total = member.case_log.disputes
         metrics.busy_total = member.leading.refusals
         metrics.bytes_in_total = sum(link.bytes_in for link in links)
         metrics.bytes_out_total = sum(link.bytes_out for link in links)

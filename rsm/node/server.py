@@ -22,7 +22,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Any, Final
 
-from rsm.errors import BadBytes, Busy, CallerError, RsmError
+from rsm.errors import BadBytes, Busy, CallerError, NotLeader, RsmError
 from rsm.limits import (
     CLIENT_FRAME_BYTES_MAX,
     EARLY_READ_LOOK_SECONDS,
@@ -73,8 +73,15 @@ _CONSISTENCIES: Final[dict[Consistency, requests.Consistency]] = {
     Consistency.STALE: "stale",
 }
 # What a role does not have the right to: kinds of requests by what they do.
-_WRITES: Final = frozenset({RequestKind.COMMANDS, RequestKind.OPEN_SESSION, RequestKind.CLOSE_SESSION})
+_WRITES: Final = frozenset(
+    {
+        *(RequestKind.COMMANDS, RequestKind.CONFIRMED_COMMANDS),
+        *(RequestKind.OPEN_SESSION, RequestKind.CLOSE_SESSION),
+    }
+)
 _ADMINISTERS: Final = frozenset({RequestKind.SNAPSHOT, RequestKind.CHANGE, RequestKind.TRANSFER, RequestKind.EXPORT})
+# A leader whose state is in doubt hands over at once; one that has just started knows more with the next root.
+DOUBT_RETRY_SECONDS: Final = 0.1
 EXPIRED: Final = Answer(Status.SESSION_EXPIRED, b"")
 
 
@@ -123,12 +130,21 @@ class ClientServer:
         if read.consistency != "at_least" or read.index <= self.service.replica.index:
             self.service.read(read)
             return
+        self.check_doubt()  # a node in doubt may never apply what is waited for
         if len(self._early) >= EARLY_READS_MAX:
             raise Busy(f"{EARLY_READS_MAX} reads wait for an index that is not applied here", retry_seconds=0.05)
         loop = asyncio.get_running_loop()
         if not self._early:
             loop.call_later(EARLY_READ_LOOK_SECONDS, self._look_at_early)
         heappush(self._early, (read.index, next(self._early_numbers), loop.time() + EARLY_READ_SECONDS_MAX, read))
+
+    def check_doubt(self) -> None:
+        """Raise where to go, or when to come again, if this node's state must not be shown now."""
+        doubt, leader = self.service.doubt, self.service.leader
+        if doubt and leader is not None and leader[0] != self.service.node_id:
+            raise NotLeader(doubt, *leader)
+        if doubt:
+            raise Busy(doubt, retry_seconds=DOUBT_RETRY_SECONDS)
 
     def _look_at_early(self) -> None:
         loop = asyncio.get_running_loop()
@@ -296,8 +312,14 @@ class _Connection(FrameProtocol):
         self.send(encode_frame(FrameKind.ANSWER, payload, compress=compress))
 
     def replica(self) -> Replica:
-        """The state, for what any state will do."""
+        """The state, for what any state will do; `NotLeader` or `Busy` if it must not be shown."""
+        self.server.check_doubt()
         return self.service.replica
+
+    @property
+    def doubt(self) -> str:
+        """Why the state must not be shown now, or an empty text."""
+        return self.service.doubt
 
     def watch(self, poll: EventPoll) -> None:
         """Have it look again when there are new events."""
@@ -392,7 +414,9 @@ class _Connection(FrameProtocol):
         check_node_streams(self)
         parts = self.service.export(request.first, request.last)
         reply.done()
-        Streaming(self, reply.request_id, (([head, entries], False) for head, entries in parts), "export").produce()
+        entries = (([head, entries], False) for head, entries in parts)
+        # The log is the same everywhere, whatever applying it has led to.
+        Streaming(self, reply.request_id, entries, "export", shows_state=False).produce()
 
     def _next(self, _: protocol.Next, reply: Replying) -> None:
         reply.done()

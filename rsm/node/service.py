@@ -61,6 +61,10 @@ class Service(Protocol):
     def members(self) -> list[tuple[int, str]]:
         """Number and client address of every member."""
 
+    @property
+    def doubt(self) -> str:
+        """Why its state must not be shown now, or an empty text: it may differ from the others'."""
+
     def principal_of(self, session: int) -> str | None:
         """Whose session it is; None if there is no such session.
 

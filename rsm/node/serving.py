@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final, Protocol
 
-from rsm.errors import BadBytes, Busy, HandlerFailed, LimitExceeded, RsmError
+from rsm.errors import BadBytes, Busy, HandlerFailed, LimitExceeded, RsmError, Unreachable
 from rsm.limits import (
     ANSWER_FRAME_BYTES_MAX,
     EVENT_BYTES_KEPT,
@@ -66,8 +66,12 @@ class Connection(Protocol):
     def answer(self, payload: bytes, *, compress: bool = False) -> None:
         """Send an answer."""
 
+    @property
+    def doubt(self) -> str:
+        """Why the state must not be shown now, or an empty text."""
+
     def replica(self) -> Replica:
-        """The state, for what any state will do."""
+        """The state, for what any state will do; `NotLeader` or `Busy` if it must not be shown."""
 
     def watch(self, poll: EventPoll) -> None:
         """Have the poll look again when there are new events."""
@@ -113,11 +117,11 @@ class CommandsReply(Request):
     __slots__ = ("_reply",)
 
     def __init__(self, reply: Replying, commands: protocol.Commands, principal: str) -> None:
-        super().__init__(commands.items, commands.decoded, principal)
+        super().__init__(commands.items, commands.decoded, principal, wants_confirmation=commands.wants_confirmation)
         self._reply = reply
 
     def complete(self, index: int, answers: list[Answer]) -> None:
-        """They are durable on a quorum and applied at `index`."""
+        """They are durable on a quorum and applied at `index`, and confirmed if that was wanted."""
         reply = self._reply
         if reply.done():
             reply.connection.answer(protocol.encode_answers(reply.request_id, index, answers))
@@ -188,9 +192,16 @@ class Streaming:
     """
 
     def __init__(
-        self, connection: Connection, request_id: int, parts: Iterator[tuple[list[Any], bool]], what: str
+        self,
+        connection: Connection,
+        request_id: int,
+        parts: Iterator[tuple[list[Any], bool]],
+        what: str,
+        *,
+        shows_state: bool = True,
     ) -> None:
         self._connection = connection
+        self._shows_state = shows_state
         self._request_id = request_id
         self._parts = parts
         self._what = what
@@ -202,13 +213,14 @@ class Streaming:
         """One more part, or the end."""
         self._stop_timer()
         part: tuple[list[Any], bool] | None
+        doubt = self._connection.doubt if self._shows_state else ""
+        if doubt:
+            self._end(Unreachable(f"{self._what}: the stream ends here, begin it again elsewhere: {doubt}"))
+            return
         try:
             part = next(self._parts, None)
         except Exception as error:
-            self.close()
-            self._connection.answer(
-                protocol.encode_failure(self._request_id, told(error, self._what, self._connection.seldom))
-            )
+            self._end(told(error, self._what, self._connection.seldom))
             return
         if part is not None:
             self._connection.answer(
@@ -221,10 +233,12 @@ class Streaming:
             self._timer = asyncio.get_running_loop().call_later(STREAM_IDLE_SECONDS_MAX, self._forsaken)
 
     def _forsaken(self) -> None:
-        self.close()
-        error = LimitExceeded(
-            f"{self._what}: no part was asked for within {STREAM_IDLE_SECONDS_MAX:g} s; begin it again"
+        self._end(
+            LimitExceeded(f"{self._what}: no part was asked for within {STREAM_IDLE_SECONDS_MAX:g} s; begin it again")
         )
+
+    def _end(self, error: RsmError) -> None:
+        self.close()
         self._connection.answer(protocol.encode_failure(self._request_id, error))
 
     def _stop_timer(self) -> None:

@@ -49,14 +49,18 @@ class Written(NamedTuple):
     error: BaseException | None
 
 
-def drop_older(files: SnapshotFiles, journal: Journal, confirmed_index: int, keep_from: int) -> None:
+def drop_older(files: SnapshotFiles, journal: Journal, replica: Replica, keep_from: int) -> None:
     """Drop what a new snapshot makes superfluous: old ones, and the log before the oldest that stays.
 
     The last confirmed snapshot stays, and whatever is newer; so does one that is on its way to another node, at
-    `keep_from` (0 for none), with the log behind it that this node will need next.
+    `keep_from` (0 for none), with the log behind it that this node will need next. While none is confirmed, nothing is
+    dropped: if the state turns out to be another than the majority's, only that can give the right one.
     """
     indexes = files.indexes()
-    oldest = max((index for index in indexes if index <= confirmed_index), default=0)
+    confirmed = [index for index in indexes if replica.is_lone or index <= replica.compared_index]
+    if not confirmed:
+        return
+    oldest = confirmed[-1]
     if keep_from:
         oldest = min(oldest, keep_from)
     files.remove_older(max(SNAPSHOTS_KEPT, sum(index >= oldest for index in indexes)))
@@ -250,7 +254,7 @@ class Snapshotter:
         if error is None:
             self.last_index = result.at_index
             try:
-                drop_older(self._files, self._journal, self._replica.compared_index, self.keep_from)
+                drop_older(self._files, self._journal, self._replica, self.keep_from)
             except StorageError as failure:
                 error = failure
         # Also after a failure: the next try comes when the log has grown again, not at every hash point.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from rsm.limits import ROOTS_SHOWN
 from rsm.node.log import describe
 from rsm.node.member import Member
-from rsm.node.status import MemberStatus, NodeStatus, PeerStatus, Role
+from rsm.node.status import CaseStatus, MemberStatus, NodeStatus, PeerStatus, Role
 from rsm.raft.configuration import Member as ClusterMember
 
 __all__ = ["leader_of", "status_of"]
@@ -65,7 +67,7 @@ def status_of(
         desync=member.agreeing.alarm,
         evidence=member.agreeing.evidence,
         code_digest=member.agreeing.code,
-        verdicts=tuple(member.agreeing.verdicts()),
+        verdicts=tuple(msgspec.convert(case, CaseStatus) for case in member.agreeing.verdicts()),
         roots=tuple((index, root.hex()) for index, root in sorted(replica.roots.items())[-ROOTS_SHOWN:]),
         failure="" if failure is None else describe(failure),
         schema=replica.schema or {},

@@ -16,18 +16,23 @@ from rsm.errors import BadBytes
 
 __all__ = [
     "ROLES",
+    "STANDINGS",
+    "CaseStatus",
     "MemberStatus",
     "NodeStatus",
     "PeerStatus",
     "Role",
     "StatusSource",
     "ill_health",
+    "state_of",
     "status_from",
     "unreadiness",
 ]
 
 Role = Literal["leader", "follower", "candidate", "learner", "recovering", "stopped"]
 ROLES: Final[tuple[Role, ...]] = ("leader", "follower", "candidate", "learner", "recovering", "stopped")
+# Of a node's own state, in the order of `rsm.node.agreeing`.
+STANDINGS: Final = ("well", "suspect", "quarantined", "healing", "out")
 
 
 class MemberStatus(msgspec.Struct, frozen=True):
@@ -46,6 +51,21 @@ class PeerStatus(msgspec.Struct, frozen=True):
     is_connected: bool
     match_index: int = 0
     lag_entries: int = 0
+
+
+class CaseStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One disputed hash point, as the log has it (see `rsm.replica.agreement`): roots in hex; nodes as text in maps."""
+
+    index: int
+    state: str
+    root: str = ""
+    minority: tuple[int, ...] = ()
+    out: tuple[int, ...] = ()
+    roots: dict[str, str] = {}
+    reruns: dict[str, str] = {}
+    codes: dict[str, str] = {}
+    faults: dict[str, str] = {}
+    unchecked: dict[str, str] = {}
 
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +113,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     evidence: str = ""
     confirmed_index: int = 0
     code_digest: str = ""
-    verdicts: tuple[dict[str, Any], ...] = ()
+    verdicts: tuple[CaseStatus, ...] = ()
     roots: tuple[tuple[int, str], ...] = ()
     failure: str = ""
     schema: dict[str, Any] = {}
@@ -136,13 +156,21 @@ def ill_health(status: NodeStatus) -> str:
     return "the node has stopped" if status.role == "stopped" else ""
 
 
+def state_of(status: NodeStatus) -> str:
+    """What is to be thought of a node's state, in one word."""
+    if status.standing != "well":
+        return status.standing
+    return "unchecked" if status.unchecked else "well"
+
+
 def unreadiness(status: NodeStatus) -> str:
     """Why the node should not be sent clients now, or an empty text."""
     illness = ill_health(status)
     if illness:
         return illness
-    if status.desync:
-        return f"a desync was found: {status.desync}"
+    if status.standing != "well":
+        # That the others differ among themselves is an alarm, and no reason to send clients nowhere.
+        return f"this node is {status.standing}: {status.desync.removeprefix(f'{status.standing}: ')}"
     if status.role == "recovering":
         return "recovering: it has lost some of its log and is catching up"
     if status.leader_id is None:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from threading import get_ident
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from rsm.errors import Busy, CallerError
 from rsm.limits import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, BYTES_IN_FLIGHT_MAX, COMMANDS_IN_FLIGHT_MAX
@@ -24,9 +24,12 @@ class Submission:
     that also gives `spec` and `values`, which it decodes to. Session 0 is the leader's own.
 
     Whoever waits for the answer derives from this class: one object a command, from the caller to the answer and back.
+    `wants_confirmation` is of the class, so that it costs no command anything: whether a cluster is to answer only when
+    a quorum has confirmed a state behind the command.
     """
 
     __slots__ = ("call", "key", "session", "spec", "values")
+    wants_confirmation: ClassVar[bool] = False
 
     def __init__(self, session: int, call: bytes, key: str | None = None) -> None:
         self.session = session

@@ -27,7 +27,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from rsm.node.log import PROCESSORS
-from rsm.node.status import ROLES, NodeStatus, StatusSource
+from rsm.node.status import ROLES, STANDINGS, NodeStatus, StatusSource
 
 __all__ = ["Histogram", "LogFormat", "LogLevel", "Metrics", "configure_logging"]
 
@@ -108,6 +108,7 @@ class Metrics(Collector):
         self.bytes_out_total = 0
         self.busy_total = 0  # commands and reads refused because a queue was full
         self.refused_connections_total = 0
+        self.desync_cases_total = 0  # disputed hash points that this node's log has told of
         self.batch_commands = Histogram(BATCH_BOUNDS)
         self.commit_seconds = Histogram(LATENCY_BOUNDS)  # from proposed to applied, on the leader
         self.fsync_seconds = Histogram(LATENCY_BOUNDS)
@@ -142,6 +143,7 @@ class Metrics(Collector):
             ("rsm_sent_bytes", "Bytes to other nodes.", self.bytes_out_total),
             ("rsm_busy", "Commands and reads refused because a queue was full.", self.busy_total),
             ("rsm_refused_connections", "Connections refused.", self.refused_connections_total),
+            ("rsm_desync_cases", "Hash points at which nodes differed, seen since its start.", self.desync_cases_total),
         ):
             yield CounterMetricFamily(name, text, value=value)
 
@@ -154,11 +156,16 @@ def _gauges(status: NodeStatus) -> Iterator[Metric]:
     for known in ROLES:
         role.add_metric([known], float(known == status.role))
     yield role
+    standing = GaugeMetricFamily("rsm_standing", "1 for where the node's state stands.", labels=["standing"])
+    for one in STANDINGS:
+        standing.add_metric([one], float(one == status.standing))
+    yield standing
     for name, text, value in (
         ("rsm_term", "The term it is in.", status.term),
         ("rsm_leader_id", "The leader that it knows of, 0 for none.", status.leader_id or 0),
         ("rsm_commit_index", "The last index known to be committed.", status.commit_index),
         ("rsm_applied_index", "The last index applied.", status.applied_index),
+        ("rsm_confirmed_index", "The last hash point that a quorum confirmed.", status.confirmed_index),
         ("rsm_last_index", "The last index in its log.", status.last_index),
         ("rsm_durable_index", "The last index that survives a power cut.", status.durable_index),
         ("rsm_snapshot_index", "The index of its newest snapshot.", status.snapshot_index),

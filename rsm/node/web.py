@@ -108,11 +108,12 @@ def _front(status: NodeStatus, _: dict[str, list[str]]) -> Reply:
 
 
 def _health(status: NodeStatus, _: dict[str, list[str]]) -> Reply:
-    return _verdict(ill_health(status))
+    return _verdict(ill_health(status), standing=status.standing)
 
 
 def _ready(status: NodeStatus, _: dict[str, list[str]]) -> Reply:
-    return _verdict(unreadiness(status), applied_index=status.applied_index, ready_index=status.ready_index)
+    indexes = {"applied_index": status.applied_index, "ready_index": status.ready_index}
+    return _verdict(unreadiness(status), standing=status.standing, **indexes)
 
 
 def _leader(status: NodeStatus, _: dict[str, list[str]]) -> Reply:

@@ -366,6 +366,11 @@ class ClusterEngine:
             raise CallerError("linearizable reads are made at the leader")
         self.replication.read(token)
 
+    def announce_commit(self, now: float) -> None:
+        """Tell the others at once what is committed: somebody waits for what they make of it."""
+        if self.is_leader:
+            self.replication.pulse(now)
+
     def transfer(self, member: int) -> None:
         """Hand leadership over to this voter, when it has caught up."""
         if not self.is_leader or member == self.node_id or member not in self.configuration.voters:
@@ -406,8 +411,11 @@ class ClusterEngine:
     def report(self, applied_index: int, root_index: int, root: bytes) -> None:
         """What this member has applied; it goes out with its replies."""
         replication = self.replication
+        is_news = root_index > replication.root_index
         replication.applied_index, replication.root_index, replication.root = applied_index, root_index, root
         replication.log.forget(applied_index)
+        if is_news and not self.is_leader and self.leader is not None:
+            replication.acknowledge_root(self.leader)
 
     def installed(self, index: int, term: int, configuration: Configuration) -> None:
         """A snapshot was installed and the journal reset behind it."""

@@ -389,6 +389,11 @@ class Replication:
             self._check_recovered()
             self._acknowledge(leader, 0, 0)
 
+    def acknowledge_root(self, leader: int) -> None:
+        """After a hash point: tell the leader the root, for which somebody may wait."""
+        if self.acknowledged_index:
+            self._acknowledge(leader, 0, 0)
+
     def _acknowledge(self, leader: int, previous_index: int, round_number: int) -> None:
         self._told_index = self.acknowledged_index
         self._reply(leader, True, previous_index, 0, round_number)

@@ -12,6 +12,7 @@ also on one whose state is not; it is no part of the state root.
 | reexecuting | a majority gives one root         | decided                                                          |
 | reexecuting | all have run it, or time is up    | undecided: an alarm, and nobody is quarantined                   |
 | undecided   | a late word makes a majority      | decided                                                          |
+| any         | a majority distrusts its own      | undecided: what all have in common is no minority's fault        |
 | decided     | a late word with another root     | decided: that node differs too                                   |
 | decided     | `rsm.returned`                    | decided: that node has proved itself since                       |
 
@@ -105,6 +106,11 @@ class Case(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     def is_open(self) -> bool:
         """Whether words are being waited for."""
         return self.state in ("attesting", "reexecuting")
+
+    @property
+    def is_common_fault(self) -> bool:
+        """Whether a majority does not trust its own state: its handlers, or its memory, are all alike."""
+        return sum(bool(word.fault) for word in self.words.values()) >= self.quorum
 
     @property
     def minority(self) -> tuple[int, ...]:
@@ -215,6 +221,10 @@ class Agreement:
 
 def _settle(case: Case, at: int, clock: int) -> None:
     """Move one case on as far as its words and the clock allow."""
+    if case.is_common_fault:
+        if case.state != "undecided":
+            case.state, case.changed_at = "undecided", at
+        return
     if case.state == "decided":
         return
     majority = _majority(case)

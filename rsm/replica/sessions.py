@@ -14,8 +14,9 @@ than running the commands.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from heapq import heapify, heappop, heappush
+from itertools import count
 from typing import Any
 
 from rsm.limits import SESSION_ANSWER_BYTES_MAX
@@ -42,8 +43,9 @@ class Session:
     """One live session. Times in nanoseconds of log time; `ttl` 0 never expires."""
 
     __slots__ = (
+        "_answers",
+        "_fingerprints",
         "answer_bytes",
-        "answers",
         "last_active",
         "lowest",
         "next_sequence",
@@ -60,7 +62,9 @@ class Session:
         self.last_active = now
         self.next_sequence = 1
         self.lowest = 1  # answers below are gone
-        self.answers: dict[int, tuple[int, Answer]] = {}  # insertion order is sequence order
+        # Of the sequence numbers from `lowest` to the last one, without a gap.
+        self._answers: deque[Answer] = deque()
+        self._fingerprints: deque[int] = deque()
         self.answer_bytes = 0
         self.touched_at = 0  # the last index that changed it; not state, only saves work within a batch
 
@@ -68,31 +72,32 @@ class Session:
         """The answer to a sequence number that is not the next one."""
         if sequence > self.next_sequence:
             return Answer(Status.SEQUENCE_GAP, b"")
-        known = self.answers.get(sequence)
-        if known is None:
+        place = sequence - self.lowest
+        if place < 0:
             return Answer(Status.SESSION_EXPIRED, b"")
-        if known[0] != fingerprint:
+        if self._fingerprints[place] != fingerprint:
             return Answer(Status.SEQUENCE_REUSED, b"")
-        return known[1]
+        return self._answers[place]
 
     def remember(self, fingerprint: int, answer: Answer, lowest_unanswered: int) -> None:
         """Cache the answer of the next sequence number and drop what the client no longer waits for."""
-        answers = self.answers
         sequence = self.next_sequence
-        answers[sequence] = (fingerprint, answer)
+        self._answers.append(answer)
+        self._fingerprints.append(fingerprint)
         self.next_sequence = sequence + 1
         self.answer_bytes += len(answer.body) + ANSWER_OVERHEAD_BYTES
         # In line: with thousands of commands in flight almost every one drops an answer.
         while self.lowest < sequence and (
             self.lowest < lowest_unanswered or self.answer_bytes > SESSION_ANSWER_BYTES_MAX
         ):
-            _, dropped = answers.pop(self.lowest)
-            self.answer_bytes -= len(dropped.body) + ANSWER_OVERHEAD_BYTES
+            self._fingerprints.popleft()
+            self.answer_bytes -= len(self._answers.popleft().body) + ANSWER_OVERHEAD_BYTES
             self.lowest += 1
 
     def record(self) -> SessionRecord:
         """The session as state."""
-        answers = tuple((sequence, mark, int(a.status), a.body) for sequence, (mark, a) in self.answers.items())
+        numbered = zip(count(self.lowest), self._fingerprints, self._answers, strict=False)
+        answers = tuple((sequence, mark, int(answer.status), answer.body) for sequence, mark, answer in numbered)
         return SessionRecord(self.principal, self.ttl, self.last_active, self.next_sequence, self.lowest, answers)
 
     @classmethod
@@ -100,8 +105,9 @@ class Session:
         """A live session from its record."""
         self = cls(number, record.principal, record.ttl, record.last_active)
         self.next_sequence, self.lowest = record.next_sequence, record.lowest
-        for sequence, mark, status, body in record.answers:
-            self.answers[sequence] = (mark, Answer(status, body))
+        for _, mark, status, body in record.answers:
+            self._fingerprints.append(mark)
+            self._answers.append(Answer(status, body))
             self.answer_bytes += len(body) + ANSWER_OVERHEAD_BYTES
         return self
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rsm.limits import (
     CURSORS_MAX,
     KEY_LENGTH_MAX,
+    MEMBERS_MAX,
     PRINCIPAL_LENGTH_MAX,
     SESSION_TTL_SECONDS_MAX,
     SESSIONS_MAX,
@@ -39,6 +40,11 @@ def fits(values: Any, *types: type) -> bool:
         and len(values) == len(types)
         and all(type(v) is t for v, t in zip(values, types, strict=True))
     )
+
+
+def is_past(replica: Replica, index: int) -> bool:
+    """Whether an index is of an entry before the one that names it: of others nobody has a root."""
+    return 0 < index < replica.executor.context.index
 
 
 # --- session 0: the leader --------------------------------------------------------------------------------------------
@@ -85,7 +91,7 @@ def close_session(replica: Replica, values: Any) -> Answer:
 
 def confirmed(replica: Replica, values: Any) -> Answer:
     """[index, root]: a quorum had this root at this index. Changes nothing."""
-    if not fits(values, int, bytes):
+    if not fits(values, int, bytes) or not is_past(replica, values[0]):
         return BAD_VALUES
     replica.compare_root(values[0], values[1])
     replica.confirmed_index = max(replica.confirmed_index, values[0])
@@ -94,9 +100,14 @@ def confirmed(replica: Replica, values: Any) -> Answer:
 
 def dispute(replica: Replica, values: Any) -> Answer:
     """[index, [voter, ...]]: two roots were reported for this hash point; who voted there is to say what it had."""
-    if not fits(values, int, list) or not all(type(voter) is int for voter in values[1]):
+    if not fits(values, int, list) or not is_past(replica, values[0]):
         return BAD_VALUES
-    replica.agreement.dispute(values[0], tuple(values[1]), replica.executor.context.index)
+    voters = values[1]
+    if not all(type(voter) is int and voter > 0 for voter in voters):
+        return BAD_VALUES
+    if not 0 < len(set(voters)) == len(voters) <= MEMBERS_MAX:
+        return BAD_VALUES
+    replica.agreement.dispute(values[0], tuple(voters), replica.executor.context.index)
     return NOTHING
 
 
@@ -113,7 +124,7 @@ def attest(replica: Replica, values: Any) -> Answer:
 
 def returned(replica: Replica, values: Any) -> Answer:
     """[node, index]: a node that differed had the confirmed root at this index."""
-    if not fits(values, int, int):
+    if not fits(values, int, int) or not is_past(replica, values[1]):
         return BAD_VALUES
     replica.agreement.returned(values[0], values[1], replica.executor.context.index)
     return NOTHING

@@ -2,12 +2,14 @@
 
 Theory of operation. A write in a container leaves one undo record `(container, leaf key, old value)` in the store's
 undo log and nothing else; that is all a rollback needs. At the end of a batch the store hands each ledger the *first*
-old value of every leaf key written in the batch. The ledger subtracts the old leaf's hash from its bucket's sum, adds
-the new one's, and keeps the bucket's membership. So the price of a root is paid once a key and batch, however often it
-was written.
+old value of every leaf key written since it was last settled. To settle, the ledger subtracts the old leaf's hash from
+its bucket's sum, adds the new one's, and keeps the bucket's membership. That is done when somebody needs the sums, at
+hash points above all: so the price of a root is paid once a key and interval, however often it was written, and not at
+all for what came and went in between.
 
-A *cut* freezes the container's contents at one index without copying them: from then on the ledger tells every open cut
-the first old value of each leaf that changes, and the cut overlays these on the live contents when it reads a bucket.
+A *cut* freezes the container's contents at one index without copying them: from then on the ledger is settled after
+every batch, and tells every open cut the first old value of each leaf that changes; the cut overlays these on the live
+contents when it reads a bucket.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 
@@ -111,30 +113,52 @@ class Ledger:
         self.sums = array("Q", bytes(8 * BUCKETS))
         self.members: list[set[Any] | None] = [None] * BUCKETS
         self.overlays: list[Observer] = []
-        self.firsts: dict[Any, Any] = {}  # filled and emptied at the end of each batch
+        self.firsts: dict[Any, Any] = {}  # the first old values since it was settled
         self._pairs = msgspec.msgpack.Decoder(list[tuple[leaf_key_type, value_type]])
 
-    # --- the end of a batch ---------------------------------------------------------------------------------------
+    # --- after batches --------------------------------------------------------------------------------------------
+
+    def is_watched(self) -> bool:
+        """Whether somebody wants to hear of every change; those who do not any more are forgotten."""
+        if self.overlays:
+            self.overlays[:] = [overlay for overlay in self.overlays if not overlay.is_broken]
+        return bool(self.overlays)
+
+    def settle(self) -> None:
+        """Bring the sums up to date: whoever looks at them, or opens an overlay, does this first."""
+        if self.firsts:
+            firsts, self.firsts = self.firsts, {}
+            self.flush(firsts)
 
     def flush(self, firsts: Mapping[Any, Any]) -> None:
-        """Bring sums and membership up to date, given the first old value of each leaf written since the last flush."""
-        leaf, seed, sums, nested, overlays = self.leaf, self.seed, self.sums, self.nested, self.overlays
-        container: Any = self.container
+        """Book these changes, given the first old value of each leaf."""
+        leaf, seed, sums, members, overlays = self.leaf, self.seed, self.sums, self.members, self.overlays
+        nested, queues = self.nested, cast(Any, self.container)
         for leaf_key, old in firsts.items():
-            new = leaf(leaf_key, ABSENT)
+            if nested:  # as the container's `_leaf` has it, in line; the queue also says whether its key is there
+                key, position = leaf_key
+                queue = queues.get(key)
+                new = ABSENT if queue is None else queue.get(position, ABSENT)
+            else:
+                key = leaf_key
+                queue = None
+                new = leaf(key, ABSENT)
             if new is old:
                 continue
-            key = leaf_key[0] if nested else leaf_key
             bucket = hash64(encode(key)) & BUCKET_MASK
-            if old is ABSENT:
+            change = 0
+            if new is not ABSENT:
                 change = hash64(encode((leaf_key, new)), seed)
-                self._join(bucket, key)
-            elif new is ABSENT:
-                change = -hash64(encode((leaf_key, old)), seed)
-                if not nested or key not in container:
-                    self._leave(bucket, key)
+            elif queue is None:
+                self._leave(bucket, key)
+            if old is not ABSENT:
+                change -= hash64(encode((leaf_key, old)), seed)
             else:
-                change = hash64(encode((leaf_key, new)), seed) - hash64(encode((leaf_key, old)), seed)
+                keys = members[bucket]
+                if keys is None:
+                    members[bucket] = {key}
+                else:
+                    keys.add(key)
             sums[bucket] = (sums[bucket] + change) & SUM_MASK
             for overlay in overlays:
                 overlay.note(bucket, leaf_key, old)
@@ -152,9 +176,6 @@ class Ledger:
             members.discard(key)
             if not members:
                 self.members[bucket] = None
-
-    def settle(self) -> None:
-        """Finish what a ledger may put off until a root or a cut needs it. Most put nothing off."""
 
     # --- roots, scrubbing -----------------------------------------------------------------------------------------
 
@@ -221,5 +242,6 @@ class Ledger:
     def clear(self) -> None:
         """Forget everything, as before a restore."""
         self.container._empty()
+        self.firsts.clear()
         self.members = [None] * BUCKETS
         self.sums = array("Q", bytes(8 * BUCKETS))

@@ -1,8 +1,8 @@
 """The store: all containers of one machine, their common undo log, and the digests over them.
 
 A batch runs between `begin` and `end`. Inside it every command takes a `mark` first; `rollback(mark)` undoes everything
-written since. `end` flushes: it reduces the undo log to the first old value of each leaf and lets every ledger bring
-its sums up to date. Between batches containers refuse writes.
+written since. `end` reduces the undo log to the first old value of each leaf; from these every ledger brings its sums
+up to date when a root is due, at once where somebody watches it. Between batches containers refuse writes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from itertools import islice
 from typing import Any
 
 from rsm.errors import BadBytes, DivergenceError
-from rsm.limits import BUCKETS, CHUNK_LEAVES_MAX, SCRUB_LEAVES_MIN, SNAPSHOT_RECORD_BYTES_MAX
+from rsm.limits import (
+    BUCKETS,
+    CHUNK_LEAVES_MAX,
+    SCRUB_LEAVES_MIN,
+    SNAPSHOT_RECORD_BYTES_MAX,
+    UNHASHED_LEAVES_MAX,
+)
 from rsm.state.containers import refuse_write
 from rsm.state.leaf import encode
 from rsm.state.ledger import Ledger, Overlay
@@ -53,20 +59,17 @@ class Store:
             container._restore(leaf_key, old)
 
     def end(self) -> None:
-        """Close the containers for writing and bring the sums up to date."""
+        """Close the containers for writing, and keep the first old value of each leaf for its ledger to settle."""
         self.is_open = False
         for container in self.containers.values():
             container._record = refuse_write
-        undo = self.undo
-        undo.reverse()
-        backwards = iter(undo)
-        for old, leaf_key, container in zip(backwards, backwards, backwards, strict=True):
-            container._ledger.firsts[leaf_key] = old
-        undo.clear()
+        undo = iter(self.undo)
+        for container, leaf_key, old in zip(undo, undo, undo, strict=True):
+            container._ledger.firsts.setdefault(leaf_key, old)
+        self.undo.clear()
         for ledger in self.ledgers.values():
-            if ledger.firsts:
-                ledger.flush(ledger.firsts)
-                ledger.firsts = {}
+            if len(ledger.firsts) > UNHASHED_LEAVES_MAX or ledger.is_watched():
+                ledger.settle()
 
     # --- digests --------------------------------------------------------------------------------------------------
 
@@ -82,6 +85,8 @@ class Store:
         Raises `DivergenceError` naming container, bucket and keys when values changed behind the containers' back.
         """
         ledgers = list(self.ledgers.values())
+        for ledger in ledgers:
+            ledger.settle()
         number, bucket = self._scrub_at
         leaves = 0
         for _ in range(BUCKETS * len(ledgers)):

@@ -1,1 +1,13 @@
-"""Public tools for testing machines and storage: a disk that fails the way disks fail."""
+"""Public tools for testing machines and storage: strict mode, a simulated cluster, a disk that fails as disks fail.
+
+`strict` and what it raises, and `load_bundle`, stand here; the rest is in its modules (`rsm.testing.simulator`,
+`rsm.testing.disk`, ...).
+"""
+
+from __future__ import annotations
+
+from rsm.testing.bundles import LoadedBundle, load_bundle
+from rsm.testing.strict_mode import Strict, strict
+from rsm.testing.strict_rules import NondeterminismError, StrictFinding
+
+__all__ = ["LoadedBundle", "NondeterminismError", "Strict", "StrictFinding", "load_bundle", "strict"]

@@ -44,9 +44,16 @@ class Outcome(msgspec.Struct, frozen=True):
         return not self.violations and not self.unchecked
 
 
-def run_seed(machine: type[StateMachine], seed: int, workload: Workload | None = None) -> Outcome:
-    """One run of a cluster with a machine."""
-    result = Simulation(machine, seed, workload=workload).run()
+def run_seed(
+    machine: type[StateMachine],
+    seed: int,
+    workload: Workload | None = None,
+    *,
+    strict: bool = False,
+    diverge: bool = False,
+) -> Outcome:
+    """One run of a cluster with a machine; `diverge`: states are made to differ, besides."""
+    result = Simulation(machine, seed, workload=workload, strict=strict, diverge=diverge).run()
     kinds: dict[str, int] = {}
     for violation in result.violations:
         if violation.rule != UNCHECKED:
@@ -64,6 +71,7 @@ def run_seed(machine: type[StateMachine], seed: int, workload: Workload | None =
             "events": result.events,
             "virtual_seconds": result.virtual_seconds,
             "healed_after_seconds": result.healed_after_seconds,
+            **{f"plants_{name}": number for name, number in result.plants.items()},
         },
         faults=result.faults,
         trace=result.trace,

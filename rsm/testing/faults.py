@@ -76,6 +76,10 @@ class Operator:
             FaultKind.REMOVE: self._remove,
             FaultKind.TRANSFER: self._transfer,
             FaultKind.SNAPSHOT: self._snapshot,
+            FaultKind.ALTER: self._plant,
+            FaultKind.ALTER_UNTRACKED: self._plant,
+            FaultKind.ALTER_DIGEST: self._plant,
+            FaultKind.BUG: self._plant,
             FaultKind.CLIENT_DIES: lambda _fault, _process, chance: self._simulation.kill_client(chance),
         }
         actions[fault.kind](fault, process, chance)
@@ -160,6 +164,33 @@ class Operator:
             )
         process.disk.fail_sync_at = None
         self._start_later(process, simulation.queue.now + RESTART_SECONDS)
+
+    # --- states -------------------------------------------------------------------------------------------------------
+
+    def _plant(self, fault: Fault, process: Process, chance: random.Random) -> None:
+        simulation = self._simulation
+        if simulation.network.is_paused(process.node) or process.node == self._damaged:
+            return
+        if simulation.plants.plant(process, fault.kind, chance) and process.machine is not None:
+            self._restart(process)
+            if chance.random() < 0.5:
+                self._at(fault.until + chance.uniform(0.0, 5.0), lambda: self.mend(process))
+
+    def mend(self, process: Process) -> None:
+        """Give a node the right code."""
+        if process.machine is not None:
+            self._simulation.note("mended", process.node)
+            self._simulation.plants.mended(process)
+            self._restart(process)
+
+    def restart(self, process: Process) -> None:
+        """Stop a node and start it again."""
+        self._simulation.note("restart", process.node)
+        self._restart(process)
+
+    def is_failing(self, process: Process) -> bool:
+        """Whether a node's disk fails at present."""
+        return self._failing[process.node] > 0 or process.disk.space_bytes is not None
 
     # --- disks and clocks ---------------------------------------------------------------------------------------------
 
@@ -315,6 +346,7 @@ class Operator:
             if not keeps_running:
                 process.is_wanted = False
                 process.wipe()
+                simulation.plants.wiped(process.node)
                 self._removed.add(process.node)
 
         self._task(is_out, switch_off)
@@ -350,4 +382,6 @@ class Operator:
             process.clock_offset_seconds, process.clock_rate = 0.0, 1.0
             if simulation.network.is_paused(node):
                 simulation.network.resume(node)
+            if process.machine is not None and simulation.chance.random() < 0.5:
+                self.mend(process)
             self._start(process)

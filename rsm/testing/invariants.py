@@ -9,7 +9,7 @@ often the bytes that would survive a power cut are read back from the simulated 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -88,6 +88,9 @@ class Judge:
         self.roots: dict[int, tuple[int, bytes]] = {}  # index -> (node, root)
         self.leaders: dict[int, int] = {}  # term -> node
         self.checks = 0
+        # Where states differ on purpose: what is right at an index, and who may have something else.
+        self.truth: Callable[[int], bytes | None] | None = None
+        self.is_tainted: Callable[[int], bool] = lambda _: False
         self._clock = clock
         self._seen: dict[int, _Seen] = {}
         # By index and term: each entry as first logged by anybody, and the term of the one before it.
@@ -167,7 +170,12 @@ class Judge:
         if applied <= self.last_index and chain_of(journal, applied) not in (None, self.chains[applied]):
             self.broken("state machine safety", "applied another log than the others", [node], applied)
         for index, root in member.replica.roots.items():
-            if index <= before and index in self.roots:
+            if (index <= before and index in self.roots) or self.is_tainted(node):
+                continue
+            if self.truth is not None:
+                true_root = self.truth(index) if index > before else None
+                if true_root not in (None, root):
+                    self.broken("equal roots", f"{root.hex()}, the log gives another", [node], index)
                 continue
             other = self.roots.setdefault(index, (node, root))
             if other[1] != root:
@@ -213,9 +221,13 @@ class Judge:
 
     # --- at the end ---------------------------------------------------------------------------------------------------
 
-    def replay(self, machine: type[StateMachine], calls: list[Call]) -> None:
-        """Run the canonical log once more, and compare: roots, answers, one effect for each command, order in time."""
+    def replay(self, machine: type[StateMachine], calls: list[Call], doubtful: Set[int] = frozenset()) -> None:
+        """Run the canonical log once more, and compare: roots, answers, one effect for each command, order in time.
+
+        `doubtful`: requests that were answered by a node whose state differed on purpose.
+        """
         replica = Replica(machine)
+        replica.is_lone = False
         effects: dict[tuple[int, int], tuple[int, Any]] = {}
         expected: dict[int, int] = {}
         for entry in self.entries:
@@ -231,9 +243,12 @@ class Judge:
             node, theirs = self.roots.get(index, (0, root))
             if theirs != root:
                 self.broken("replay gives the same root", f"{root.hex()}, was {theirs.hex()}", [node], index)
-        self._compare(calls, effects)
+        if replica.difference is not None:
+            index = replica.difference.index
+            self.broken("replay gives the same root", "another one was confirmed by a quorum", [], index)
+        self._compare(calls, effects, doubtful)
 
-    def _compare(self, calls: list[Call], effects: dict[tuple[int, int], tuple[int, Any]]) -> None:
+    def _compare(self, calls: list[Call], effects: dict[tuple[int, int], tuple[int, Any]], doubtful: Set[int]) -> None:
         settled: list[tuple[Call, int]] = []
         for call in calls:
             if call.kind != "command" or call.answer is None:
@@ -246,7 +261,7 @@ class Judge:
                     [],
                     call.index,
                 )
-            elif effect[1] != call.answer:
+            elif effect[1] != call.answer and call.request not in doubtful:
                 self.broken(
                     "one answer a command",
                     f"{call.name}{call.values} took effect as {effect[1]}, its client was told {call.answer}",

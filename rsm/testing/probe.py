@@ -15,7 +15,7 @@ from rsm.machine.context import Context
 from rsm.machine.machine import StateMachine
 from rsm.state.containers import Map
 
-__all__ = ["Probe", "ProbeModel", "probe_call"]
+__all__ = ["BuggyProbe", "Probe", "ProbeModel", "probe_call"]
 
 # How many values a list keeps: all of them would make each answer as long as the history.
 LIST_LENGTH: Final = 6
@@ -82,6 +82,18 @@ class Probe(StateMachine, name="probe", version=1):
     def newest(self, key: str) -> tuple[int, ...]:
         """The newest values of a list."""
         return self.lists.get(key, ())
+
+
+class BuggyProbe(Probe, name="probe", version=1):
+    """The same machine with a bug: some sums are one too much."""
+
+    @command(version=1)
+    def add(self, ctx: Context, key: str, amount: int) -> int:
+        """Add to a counter; the sum."""
+        self.commands += 1
+        total = self.counters.get(key, 0) + amount
+        self.counters[key] = total + 1 if total % 7 == 0 else total
+        return self.counters[key]
 
 
 # Register, counter and list of a key know nothing of each other: the more parts, the easier the check.

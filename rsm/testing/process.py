@@ -59,6 +59,7 @@ class Process:
         self.disk = FaultDisk()
         self.member: Member | None = None
         self.starts = 0
+        self.machine: type[StateMachine] | None = None  # other code than the others'
         self.is_wanted = True  # whether it is to be started again when it is down
         self.clock_offset_seconds = 0.0
         self.clock_rate = 1.0
@@ -74,15 +75,15 @@ class Process:
         """Start a process; a directory that there is not yet is prepared with `configuration`."""
         if self.member is not None:
             return
-        host = self._host
+        host, machine = self._host, self.machine or self._host.machine
         self.starts += 1
         self._is_syncing = False
         self._wake_at = None
         try:
             if not is_prepared(self.disk, PATH):
-                prepare(self.disk, PATH, host.machine, configuration, host.cluster_id)
+                prepare(self.disk, PATH, machine, configuration, host.cluster_id)
             self.member = Member.open(
-                host.machine,
+                machine,
                 host.options(self.node),
                 self.disk,
                 now=host.queue.now,

@@ -19,6 +19,7 @@ from rsm.testing.network import Network
 
 __all__ = [
     "ALL_FAULTS",
+    "DIVERGENCE_FAULTS",
     "MEMBERSHIP_FAULTS",
     "NETWORK_FAULTS",
     "PROCESS_FAULTS",
@@ -61,6 +62,11 @@ class FaultKind(enum.Enum):
     SNAPSHOT = "snapshot"  # and the log is cut
     # Clients.
     CLIENT_DIES = "client_dies"  # with commands in flight; another takes its place
+    # Differences between states, which no other fault leads to: only where they are asked for.
+    ALTER = "alter"  # a value of one node, with its sums
+    ALTER_UNTRACKED = "alter_untracked"  # a value of one node, behind their back
+    ALTER_DIGEST = "alter_digest"  # one node's record of its answers
+    BUG = "bug"  # other code on one node
 
 
 NETWORK_FAULTS = (
@@ -74,7 +80,8 @@ NETWORK_FAULTS = (
 PROCESS_FAULTS = (FaultKind.PAUSE, FaultKind.KILL, FaultKind.POWER, FaultKind.BLACKOUT)
 STORAGE_FAULTS = (FaultKind.BIT_FLIP, FaultKind.DISK_FULL, FaultKind.SYNC_FAILS)
 MEMBERSHIP_FAULTS = (FaultKind.ADD, FaultKind.REMOVE, FaultKind.TRANSFER, FaultKind.SNAPSHOT)
-ALL_FAULTS = tuple(FaultKind)
+DIVERGENCE_FAULTS = (FaultKind.ALTER, FaultKind.ALTER_UNTRACKED, FaultKind.ALTER_DIGEST, FaultKind.BUG)
+ALL_FAULTS = tuple(kind for kind in FaultKind if kind not in DIVERGENCE_FAULTS)
 
 # How often each kind is drawn, next to the others.
 _WEIGHTS = {

@@ -11,12 +11,15 @@ The same seed gives the same run, event for event, in any process: `SimulationRe
 from __future__ import annotations
 
 import contextlib
+import random
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
 import msgspec
 
+from rsm.limits import STRICT_SIMULATION_ENTRIES
 from rsm.machine.machine import StateMachine
 from rsm.node.log import logger
 from rsm.replica.answer import Status, decode
@@ -24,20 +27,23 @@ from rsm.testing.invariants import UNCHECKED, Violation
 from rsm.testing.linearizability import Operation, Verdict, check
 from rsm.testing.network import CLIENTS_FROM
 from rsm.testing.probe import ProbeModel
-from rsm.testing.schedule import Fault
+from rsm.testing.schedule import Fault, FaultKind
 from rsm.testing.stage import ELECTION_SECONDS, Stage
+from rsm.testing.strict_mode import Strict
 
 __all__ = ["Simulation", "SimulationResult", "simulate"]
 
 HEAL_SECONDS: Final = 10 * ELECTION_SECONDS[1]
 DRAIN_SECONDS: Final = 20.0
+# After that, for differences: verdicts are waited for, logs are run again, nodes that are out are started again.
+RECONCILE_SECONDS: Final = 60.0
 EVENTS_MAX: Final = 2_000_000
 PROBE_CLIENT: Final = 1999
 
 
 class SimulationResult(msgspec.Struct, frozen=True):
     """What one run found. `trace`: the hash of everything that happened; `lines`: the end of it, if there are
-    violations. `faults`: how many of each kind struck.
+    violations. `faults`: how many of each kind struck. `plants`: what came of states that were made to differ.
     """
 
     seed: int
@@ -55,6 +61,7 @@ class SimulationResult(msgspec.Struct, frozen=True):
     linearizability: str
     trace: str
     lines: tuple[str, ...]
+    plants: dict[str, int] = {}
 
     @property
     def passed(self) -> bool:
@@ -72,7 +79,12 @@ class Simulation(Stage):
 
     def run(self) -> SimulationResult:
         """Run to the end, or to the first violation."""
-        with silence():
+        watching = (
+            Strict(every=STRICT_SIMULATION_ENTRIES, collect=True, on_finding=self.nondeterministic)
+            if self.is_strict
+            else contextlib.nullcontext()
+        )
+        with silence(), watching:
             for node in sorted(self.processes):
                 self.queue.at(0.01 * node, partial(self.processes[node].start, self.first_configuration))
             for number in range(self.client_count):
@@ -83,6 +95,8 @@ class Simulation(Stage):
             self._run_until(self.seconds)
             if not self.judge.violations:
                 self._heal()
+            if not self.judge.violations and self.is_diverging:
+                self._reconcile()
             if not self.judge.violations:
                 self._drain()
             verdict = self._judge()
@@ -128,9 +142,46 @@ class Simulation(Stage):
             return False
         for node in self.configuration().ids:
             member = self.processes[node].member
-            if member is None or member.is_recovering or member.applied_index < fresh[0]:
+            if member is None or member.is_recovering:
+                return False
+            # One whose state differs applies nothing, but must have it in its log.
+            reached = member.applied_index if member.agreeing.is_applying else member.commit_index
+            if reached < fresh[0]:
                 return False
         return True
+
+    def _reconcile(self) -> None:
+        """Whatever state differs is found in time, and healed in the end, in a cluster that is whole by now."""
+        start, chance = self.queue.now, random.Random(f"last plant {self.seed}")
+        probe, is_planted, restarted = self.new_client(PROBE_CLIENT), chance.random() < 0.3, Counter[int]()
+        while not self.judge.violations:
+            self._run_until(self.queue.now + 0.1)
+            if not probe.is_alive:
+                probe = self.new_client(PROBE_CLIENT)
+            overdue = self.plants.overdue(start)
+            if overdue:
+                self.judge.broken("a difference is found in time", overdue)
+                return
+            for node, process in sorted(self.processes.items()):
+                # Its operator reads what it says, and starts it again: once, for its code may be the reason.
+                is_out = process.member is not None and process.member.agreeing.standing == "out"
+                if is_out and process.machine is None and not restarted[node]:
+                    restarted[node] += 1
+                    self.operator.restart(process)
+            unsettled = self.plants.unsettled()
+            if not unsettled and is_planted:
+                break
+            if not unsettled:
+                is_planted = True
+                process = self.processes[chance.choice(self.configuration().ids)]
+                kind = chance.choice((FaultKind.ALTER, FaultKind.ALTER_UNTRACKED, FaultKind.ALTER_DIGEST))
+                if not self.plants.plant(process, kind, chance):
+                    break
+            if self.queue.now > start + RECONCILE_SECONDS:
+                self.judge.broken("what differs is healed", f"not within {RECONCILE_SECONDS:g} s: {unsettled}")
+                return
+        probe.stop()
+        self.plants.check_evidence()
 
     def _standing(self) -> str:
         parts = []
@@ -156,7 +207,7 @@ class Simulation(Stage):
     def _judge(self) -> str:
         if self.judge.violations:
             return "not reached"
-        self.judge.replay(self.machine, self.history.calls)
+        self.judge.replay(self.machine, self.history.calls, self.plants.doubtful)
         if not self.is_probe:
             return "order in time only"
         found = check(ProbeModel(), self._operations())
@@ -173,7 +224,7 @@ class Simulation(Stage):
             if call.kind not in ("command", "linearizable"):
                 continue
             arguments = (call.name, *call.values)
-            if call.returned is None:
+            if call.returned is None or call.request in self.plants.doubtful:
                 if call.kind == "command":
                     operations.append(Operation(call.number, arguments, call.called))
                 continue
@@ -204,6 +255,7 @@ class Simulation(Stage):
             linearizability=verdict,
             trace=self.trace.digest(),
             lines=tuple(self.trace.lines()) if violations else (),
+            plants=dict(sorted(self.plants.counts.items())),
         )
 
 

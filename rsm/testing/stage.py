@@ -12,14 +12,17 @@ from typing import Any, Final
 from rsm.machine.machine import StateMachine
 from rsm.node.member import MemberOptions
 from rsm.raft.configuration import Configuration, Member
+from rsm.replica.replica import Replica
 from rsm.testing.disk import Survival
 from rsm.testing.faults import Operator
 from rsm.testing.invariants import Judge, chain_of, survives
 from rsm.testing.network import CLIENTS_FROM, EventQueue, Network, NetworkProfile, Trace
+from rsm.testing.plants import Plants
 from rsm.testing.probe import Probe, probe_call
 from rsm.testing.process import PATH, Process
-from rsm.testing.schedule import ALL_FAULTS, FaultKind, draw_schedule
+from rsm.testing.schedule import ALL_FAULTS, DIVERGENCE_FAULTS, FaultKind, draw_schedule
 from rsm.testing.serving import serve
+from rsm.testing.strict_rules import StrictFinding
 from rsm.testing.values import Workload, machine_workload
 from rsm.testing.workload import Call, Client, History
 
@@ -34,7 +37,8 @@ class Stage:
     """A cluster with a machine, its clients and its faults.
 
     `workload` makes commands where the types of the machine's commands do not lead to useful ones. `seconds` of faults,
-    of these `kinds`; `nodes` 0 draws three or five.
+    of these `kinds`; `nodes` 0 draws three or five. `strict`: every replica runs under strict mode.
+    `diverge`: states are made to differ, besides.
     """
 
     def __init__(
@@ -47,8 +51,11 @@ class Stage:
         kinds: Sequence[FaultKind] = ALL_FAULTS,
         workload: Workload | None = None,
         clients: int = 4,
+        strict: bool = False,
+        diverge: bool = False,
     ) -> None:
         self.machine = machine
+        self.is_strict = strict
         self.seed = seed
         self.seconds = seconds
         self.queue = EventQueue()
@@ -69,10 +76,19 @@ class Stage:
         # Small enough to be filled by some hundred entries, so that logs are cut and snapshots sent.
         self.segment_bytes_min = self.chance.choice((1_000, 4_000, 65_536))
         self.operator = Operator(self)
+        self.plants = Plants(self, machine)
+        self.is_diverging = diverge
+        if diverge:
+            self.judge.truth, self.judge.is_tainted = self.plants.true_root, self.plants.is_tainted
         self.fault_counts: dict[str, int] = {}
         self.faults = draw_schedule(
             random.Random(f"faults {seed}"), kinds, seconds=seconds, rate_per_second=self.chance.choice((0.3, 1.0, 2.0))
         )
+        if diverge:  # as a plan of its own, so that the other faults are those of the seed without it
+            plants = draw_schedule(
+                random.Random(f"plants {seed}"), DIVERGENCE_FAULTS, seconds=seconds, rate_per_second=0.4
+            )
+            self.faults = sorted((*self.faults, *plants), key=lambda fault: fault.at)
         self.is_healing = False
         self.healed_at: float | None = None
         self.is_probe = machine is Probe and workload is None
@@ -152,12 +168,22 @@ class Stage:
             member.journal.last_index,
         )
         self.judge.observe(process.node, process.starts, member)
+        self.plants.look(process)
 
     def crashed(self, process: Process, error: Exception) -> None:
         """A node stopped by itself. With a disk that fails that is right; otherwise it is a fault of ours."""
         self.note("stopped", process.node, type(error).__name__, str(error)[:200])
         self.network.stop(process.node)
         self.operator.stopped(process, error)
+
+    def nondeterministic(self, finding: StrictFinding, replica: Replica) -> None:
+        """Strict mode found something in a replica: of a node, or of the judge."""
+        nodes = [
+            node
+            for node, process in sorted(self.processes.items())
+            if process.member is not None and process.member.replica is replica
+        ]
+        self.judge.broken("strict mode", str(finding), nodes, finding.index)
 
     def lost_power(self, process: Process) -> None:
         """The power went while it wrote."""
@@ -187,6 +213,7 @@ class Stage:
         )
 
     def _send_answer(self, node: int, client: int, answer: tuple[Any, ...]) -> None:
+        self.plants.answers(self.processes[node], answer)
         self.network.send(node, client, answer)
 
     def connected(self, node: int, peer: int) -> None:

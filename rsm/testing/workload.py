@@ -42,6 +42,7 @@ class Call(msgspec.Struct):
     result: bytes = b""
     session: int = 0
     sequence: int = 0
+    request: int = 0  # the one that was answered
 
 
 class History:
@@ -296,7 +297,7 @@ class Client:
         for sequence in range(taken.first_sequence, taken.first_sequence + taken.count):
             call = self._order[sequence - 1]
             if call.returned is None:
-                call.index = index
+                call.index, call.request = index, request
         self.core.answered(taken, answers)
         if self.core.is_expired:
             self.die()
@@ -312,6 +313,7 @@ class Client:
             )
             return
         call.index, call.result = fields
+        call.request = request
         call.returned = self._queue.now
         if call.kind == "at_least":
             if call.index < index_asked:

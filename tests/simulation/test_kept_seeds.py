@@ -12,10 +12,10 @@ from rsm.testing.campaign import run_seed
 SEEDS = Path(__file__).parent / "seeds.txt"
 
 
-def kept() -> list[tuple[str, int]]:
-    """The machines and seeds of the file."""
+def kept() -> list[tuple[str, int, bool]]:
+    """The machines and seeds of the file, and whether states are made to differ."""
     lines = [line.partition("#")[0].split() for line in SEEDS.read_text(encoding="utf-8").splitlines()]
-    return [(machine, int(seed)) for machine, seed in filter(None, lines)]
+    return [(machine, int(seed), how == ["diverge"]) for machine, seed, *how in filter(None, lines)]
 
 
 def test_the_file_is_read() -> None:
@@ -23,10 +23,11 @@ def test_the_file_is_read() -> None:
     assert len(kept()) == len(set(kept())) > 0
 
 
-@pytest.mark.parametrize(("machine", "seed"), kept())
-def test_a_kept_seed(machine: str, seed: int) -> None:
+@pytest.mark.parametrize(("machine", "seed", "diverge"), kept())
+def test_a_kept_seed(machine: str, seed: int, diverge: bool) -> None:
     """It passes now."""
-    outcome = run_seed(load_machine(machine), seed)
-    assert outcome.passed, f"rsm sim --machine {machine} --seed {seed}\n" + "\n".join(
+    outcome = run_seed(load_machine(machine), seed, diverge=diverge)
+    how = " --diverge" if diverge else ""
+    assert outcome.passed, f"rsm sim --machine {machine} --seed {seed}{how}\n" + "\n".join(
         (*outcome.violations, *outcome.unchecked)
     )

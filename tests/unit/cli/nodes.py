@@ -95,6 +95,10 @@ class Node:
             leader = self.leader
             raise NotLeader(address="" if leader is None else leader[1])
 
+    @property
+    def doubt(self) -> str:
+        return ""
+
     def principal_of(self, session: int) -> str | None:
         self._check_leader()
         found = self.replica.sessions.get(session)

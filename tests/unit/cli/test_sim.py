@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from rsm.cli import sim as module
@@ -70,6 +71,16 @@ def test_failing_seeds_are_kept(outcomes: list[Outcome], tmp_path: Path) -> None
     assert kept.read_text(encoding="utf-8") == ("before 7\nrsm.testing.probe:Probe 1  # 1.0: log matching: two logs\n")
 
 
+def test_seeds_with_differences_say_so(outcomes: list[Outcome], tmp_path: Path) -> None:
+    """--diverge stands in the line that replays a seed, and where it is kept; what came of them is counted."""
+    outcomes.append(msgspec.structs.replace(BAD, numbers={"plants_planted": 3, "plants_found": 2}))
+    kept = tmp_path / "seeds.txt"
+    ran = run("sim", "--seeds", 1, "--diverge", "--keep", kept)
+    assert "replay: rsm sim --machine rsm.testing.probe:Probe --diverge --seed 1" in ran.out
+    assert "found 2, planted 3" in ran.out
+    assert kept.read_text(encoding="utf-8").startswith("rsm.testing.probe:Probe 1 diverge  # 1.0")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -77,6 +88,8 @@ def test_failing_seeds_are_kept(outcomes: list[Outcome], tmp_path: Path) -> None
         ("--machine", "tests.machines:Nobody"),
         ("--workload", "tests.machines:nothing"),
         ("--power-cuts",),
+        ("--diverge", "--strict"),
+        ("--diverge", "--engine", "bare"),
         ("--seeds", "0"),
         ("--engine", "other"),
     ],

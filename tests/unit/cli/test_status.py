@@ -106,6 +106,59 @@ def test_roots_that_differ_are_a_desync(nodes: Nodes) -> None:
         assert line in ran.out.splitlines()
 
 
+def test_a_desync_is_told_with_what_to_do(nodes: Nodes) -> None:
+    """The state of each node has its column; verdict, code and evidence have lines; a returned node is history."""
+    good, bad = "ab" * 16, "cd" * 16
+    case = {
+        "index": 64,
+        "state": "decided",
+        "root": good,
+        "minority": [2],
+        "out": [2],
+        "roots": {"1": good, "2": bad, "3": good},
+        "codes": {"1": "3c" * 32, "2": "1a" * 32, "3": "3c" * 32},
+    }
+    for node in nodes.nodes:
+        node.fields = {"verdicts": (case,), "code_digest": "3c" * 32}
+    nodes.nodes[1].fields |= {
+        "standing": "out",
+        "desync": f"out: its root is {bad}",
+        "evidence": "/n2/evidence/64-cdcdcdcd",
+        "root": bad,
+        "code_digest": "1a" * 32,
+    }
+    nodes.nodes[2].fields |= {"unchecked": ("no root has been confirmed by a quorum since this node started",)}
+    ran = run("status", nodes.addresses[0])
+    assert ran.code == 1
+    lines = ran.out.splitlines()
+    at = lines[0].index("state")
+    assert [line[at:].split()[0] for line in lines[1:4]] == ["well", "out", "unchecked"]
+    assert lines[4:9] == [
+        f"desync: node 2: out: its root is {bad}",
+        f"desync: verdict at index 64: node 2 differs from the majority: node 1, 3: {good}; node 2: {bad}",
+        "desync: node 2 runs other code: 1a1a1a1a... instead of 3c3c3c3c...",
+        "desync: evidence of node 2: rsm desync replay /n2/evidence/64-cdcdcdcd",
+        "unchecked: node 3: no root has been confirmed by a quorum since this node started",
+    ]
+    document = json.loads(run("status", nodes.addresses[0], "--json").out)
+    assert [node["state"] for node in document["nodes"]] == ["well", "out", "unchecked"]
+    assert document["nodes"][0]["verdicts"][0]["out"] == [2]
+    for node in nodes.nodes:
+        node.fields = {"verdicts": ({**case, "out": []},)}
+    ran = run("status", nodes.addresses[0])
+    assert (ran.code, ran.out.splitlines()[4]) == (0, "history: node 2 differed at index 64, and has returned")
+
+
+def test_other_code_is_a_warning(nodes: Nodes) -> None:
+    """Nothing differs yet, so the code is 0; who runs what is told."""
+    for node in nodes.nodes:
+        node.fields = {"code_digest": "3c" * 32}
+    nodes.nodes[2].fields = {"code_digest": "1a" * 32}
+    ran = run("status", nodes.addresses[0])
+    line = "warning: node 3 runs other code: 1a1a1a1a... instead of 3c3c3c3c..., under the same machine version"
+    assert (ran.code, ran.out.splitlines()[4]) == (0, line)
+
+
 def test_nobody_to_ask_is_3(nodes: Nodes) -> None:
     """When no member answers nothing can be said."""
     nodes.stop(1)

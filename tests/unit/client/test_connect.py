@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 import rsm
 from rsm.limits import CLIENT_FRAME_ITEMS_MAX, COMMANDS_IN_FLIGHT_MAX, EVENTS_KEPT
+from rsm.node import protocol
 from rsm.node.certificates import init_certificates
 from rsm.node.tls import TlsOptions
 from rsm.replica.batch import CLOSE_SESSION
@@ -272,6 +273,74 @@ def test_a_follower_that_does_not_answer_is_passed_over(nodes: Nodes, client: An
     assert view.word("a") == 1
     for position in (1, 2):
         nodes.start(position)
+
+
+def test_a_follower_in_doubt_of_its_state_is_left(nodes: Nodes, client: Any) -> None:
+    """Its reads go to another node at once, and later ones do not come back to it for a while."""
+    client.put("a", 1)
+    views = client.reading("stale"), client.reading("session"), client.reading(at_least=3)
+    assert [view.word("a") for view in views] == [1, 1, 1]
+    for service in nodes.services[1:]:
+        nodes.do(lambda service=service: setattr(service, "in_doubt", "this node is quarantined"))
+    requests = [service.requests for service in nodes.services[1:]]
+    began = time.monotonic()
+    for _ in range(5):
+        assert [view.word("a") for view in views] == [1, 1, 1]
+        assert dict(views[0].all_words()) == {"a": 1}
+    assert time.monotonic() - began < 1
+    assert sum(service.requests for service in nodes.services[1:]) - sum(requests) <= 2
+
+
+def test_commands_are_confirmed_if_that_is_wanted(nodes: Nodes, client: Any) -> None:
+    """By the client, by a view, with a key, in a pipeline, from asyncio; a view may ask for less again."""
+    service = nodes.services[0]
+
+    def confirmed() -> int:
+        before, service.confirmed = service.confirmed, 0
+        return before
+
+    client.put("a", 1)
+    assert confirmed() == 0
+    view = client.acking("confirmed")
+    assert view.put("a", 2) == 1
+    assert view.once("k").put("a", 3) == 2
+    assert view.put.send("a", 4).result(5) == 3
+    with view.reading("stale").pipeline() as steps:
+        steps.put("a", 5)
+    assert confirmed() == 4
+    client.put("a", 6)
+    assert view.acking("applied").put("a", 7) == 6
+    assert confirmed() == 0
+    with rsm.connect(Everything, nodes.addresses, ack="confirmed", timeout_seconds=5) as other:
+        other.put("b", 1)
+        with other.session() as session:
+            session.put("b", 2)
+        other.acking("applied").put("b", 3)
+        assert confirmed() == 2
+        other.tell("x", 3)
+        assert len(list(other.events("cursor"))) == 4
+        assert confirmed() == 1
+
+    async def scenario() -> None:
+        async with await rsm.connect_async(Everything, nodes.addresses, ack="confirmed") as other:
+            assert await other.put.send("c", 1) is None
+            await asyncio.gather(*(other.put.send("c", number) for number in range(100)))
+
+    asyncio.run(scenario())
+    assert 2 <= confirmed() <= 20
+    for wrong in ("never", None, 5):
+        with pytest.raises(rsm.InvalidCommand):
+            client.acking(wrong)
+    with pytest.raises(rsm.CallerError, match="view"):
+        view.close()
+
+
+def test_a_cluster_that_cannot_confirm_says_so(nodes: Nodes, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member of an older release does not know the request: one clear line, and a later session goes on."""
+    monkeypatch.setattr(protocol, "_COMMANDS", {1: False})
+    with pytest.raises(rsm.UnknownFormat, match=r'is of a release without ack="confirmed": request kind 15'):
+        client.acking("confirmed").put("a", 1)
+    assert client.put("a", 2) is None
 
 
 def test_a_read_level_may_be_the_client_s(nodes: Nodes) -> None:
@@ -616,6 +685,7 @@ def test_what_is_no_address_is_the_caller_s_mistake(addresses: Any) -> None:
         {"session_ttl_seconds": -1},
         {"session_ttl_seconds": 10**9},
         {"read": "dirty"},
+        {"ack": "never"},
         {"principal": 5},
     ],
 )

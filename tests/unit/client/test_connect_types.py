@@ -23,13 +23,20 @@ def use() -> int:
     client = rsm.connect(Bank, ["h:1"], read="session", session_ttl_seconds=5)
     trips: int = client.stats.round_trips
     pending: rsm.Pending[int] = client.balance.send("ann")
-    return client.reading("stale").balance("ann") + client.reading(at_least=7).balance("ann") + trips + pending.result()
+    rsm.connect(Bank, "h:1", ack="confirmed").acking("applied").deposit("ann", 1)
+    sure: int = client.acking("confirmed").deposit("ann", 1)
+    read = client.reading("stale").balance("ann") + client.reading(at_least=7).balance("ann")
+    return read + sure + trips + pending.result()
 async def use_async() -> int:
     async with await rsm.connect_async(Bank, "h:1,h:2") as client:
+        await client.acking("confirmed").once("k").deposit.send("ann", 1)
         return await client.balance.send("ann") + await client.deposit.send("ann", 1)
 def mistakes(client: Bank) -> None:
     client.reading("stale").balance(5)  # mistake
     client.reading("dirty").balance("ann")  # mistake
+    client.acking("never").deposit("ann", 1)  # mistake
+    client.acking("confirmed").deposit("ann", "5")  # mistake
+    rsm.connect(Bank, "h:1", ack="never")  # mistake
     client.deposit("ann", "5")  # mistake
     client.balance.send(7)  # mistake
     rsm.connect(Bank, "h:1", read="dirty")  # mistake

@@ -99,6 +99,26 @@ def test_frames_are_bounded_in_number_and_bytes_but_never_empty() -> None:
     assert alone == [1] * 10
 
 
+class SentConfirmed(Sent):
+    """One that wants to be confirmed."""
+
+    __slots__ = ()
+    wants_confirmation = True
+
+
+def test_frames_are_of_one_kind() -> None:
+    """Commands that want to be confirmed travel in frames of their own, in order, also when they are sent again."""
+    core = SessionCore(1)
+    for number, kind in enumerate([Sent, Sent, SentConfirmed, SentConfirmed, SentConfirmed, Sent]):
+        core.push(kind(number))
+    for _ in range(2):
+        frames = []
+        while (taken := core.take()) is not None:
+            frames.append((taken.first_sequence, taken.count, taken.wants_confirmation))
+        assert frames == [(1, 2, False), (3, 3, True), (6, 1, False)]
+        core.rewind()
+
+
 def test_the_queue_is_bounded_and_so_is_what_is_sent() -> None:
     """A full queue says Busy; more than the window is not sent before something is answered."""
     core = SessionCore(1, commands_max=SESSION_COMMANDS_SENT_MAX + 5)

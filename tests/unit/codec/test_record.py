@@ -116,7 +116,7 @@ def test_a_well_checksummed_header_is_still_checked(changes: dict[str, int], rea
 
 
 @pytest.mark.parametrize(
-    "changes", [{"format": 2}, {"format": 255}, {"kind": 10}, {"flags": 2}, {"flags": 0x8000}, {"reserved": 1}], ids=str
+    "changes", [{"format": 2}, {"format": 255}, {"kind": 11}, {"flags": 2}, {"flags": 0x8000}, {"reserved": 1}], ids=str
 )
 def test_a_newer_release_is_recognised(changes: dict[str, int]) -> None:
     """A whole header with a format, kind or bits that are not known here is no damage: it is somebody's who knows."""

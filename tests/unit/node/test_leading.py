@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from rsm.codec.record import RecordKind
-from rsm.errors import DivergenceError
+from rsm.raft.messages import Attest
 from rsm.replica.answer import decode
-from rsm.replica.batch import ACTIVATE, CONFIRMED, Batch, decode_batch
+from rsm.replica.batch import ACTIVATE, ATTEST, CONFIRMED, DISPUTE, RETURNED, Batch, decode_batch
 from tests.cluster_stage import Stage
 from tests.machines import SECOND
 
@@ -73,15 +73,19 @@ def test_roots_are_confirmed_by_a_quorum(stage: Stage) -> None:
 
 
 def test_nothing_is_confirmed_that_a_quorum_does_not_have(stage: Stage) -> None:
-    """Both followers differ from the leader: no confirmation comes, and both are told."""
-    followers = sorted({1, 2, 3} - {stage.leader().node_id})
+    """Three nodes with three states: no confirmation comes, and nobody is in the minority; all go on."""
     stage.settle()
+    stage.lose = lambda _sender, _receiver, message: isinstance(message, Attest) and bool(message.rerun)
     confirmed = stage.leader().replica.confirmed_index
-    for number in followers:
+    for number in stage.members:
         plant(stage, number, number)
     stage.do(stage.session(), "put", "a", 1)
     stage.run(4)
     assert stage.leader().replica.confirmed_index == confirmed
+    (case,) = stage.leader().replica.agreement.cases.values()
+    assert case.state == "reexecuting"
+    assert case.minority == ()
+    assert {one.agreeing.standing for one in stage.members.values()} == {"well"}
     assert stage.failures == {}
 
 
@@ -93,22 +97,20 @@ def plant(stage: Stage, number: int, value: int) -> None:
     replica.store.end()
 
 
-def test_a_node_with_another_state_stops(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    """The leader logs which node and index; the node stops at the confirmed root; the others go on."""
+def test_a_node_with_another_state_is_named(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """The leader logs which node and index; the verdict is in the log; the others go on."""
     number = stage.follower()
     stage.settle()
     plant(stage, number, 1)
     session = stage.session()
     stage.do(session, "put", "a", 1)
-    stage.until(lambda: stage.failures)
-    assert list(stage.failures) == [number]
-    assert isinstance(stage.failures[number], DivergenceError)
-    assert "state root at index" in str(stage.failures[number])
-    (line,) = (text for text in caplog.messages if "a node's state differs" in text)
-    assert f"node={number}" in line
+    stage.until(lambda: commands(stage, RETURNED))
+    assert any("roots differ" in text and f"node={number}" in text for text in caplog.messages)
+    assert len(commands(stage, DISPUTE)) == 1
+    assert sorted(item[5][1] for item in commands(stage, ATTEST)) == [1, 2, 3]
     assert stage.do(session, "put", "a", 2) == 1
-    stage.start(number)
     stage.settle()
+    assert stage.failures == {}
 
 
 def test_timers_fire_once_over_changes_of_leader(stage: Stage) -> None:

@@ -47,13 +47,18 @@ def items(count: int, session: int = 5) -> bytes:
     return b"".join(join_item(session, n + 1, 1, encode_call("push", 1, [n, "x"])) for n in range(count))
 
 
+@pytest.mark.parametrize("wants_confirmation", [False, True])
 @pytest.mark.parametrize("count", [1, 23, 24, 255, 256, BATCH_COMMANDS_MAX])
 @pytest.mark.parametrize("request_id", [0, 23, 24, 255, 256, 65536, 2**32, 2**63 - 1])
-def test_the_bytes_of_commands_are_found_behind_the_heads(count: int, request_id: int) -> None:
+def test_the_bytes_of_commands_are_found_behind_the_heads(
+    count: int, request_id: int, wants_confirmation: bool
+) -> None:
     """The items come out as the bytes that went in, whatever the lengths of the heads before them."""
-    found, commands = protocol.decode_request(protocol.encode_commands(request_id, count, items(count)))
+    payload = protocol.encode_commands(request_id, count, items(count), wants_confirmation=wants_confirmation)
+    found, commands = protocol.decode_request(payload)
     assert found == request_id
     assert isinstance(commands, protocol.Commands)
+    assert commands.wants_confirmation == wants_confirmation
     assert commands.items == items(count)
     assert [item[:4] for item in commands.decoded] == [[5, n + 1, 1, "push"] for n in range(count)]
 

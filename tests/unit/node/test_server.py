@@ -284,6 +284,77 @@ def test_events_wait_until_there_are_some(raw: Raw, nodes: Nodes) -> None:
     assert nodes.do(lambda: dict(nodes.services[0].server._polls)) == {}  # type: ignore[union-attr]
 
 
+def doubt(nodes: Nodes, *, leads: bool) -> None:
+    """Let the node be in doubt of its state."""
+
+    def change() -> None:
+        service = nodes.services[0]
+        service.in_doubt = "this node is suspect: its root differs"
+        service.leader = (1 if leads else 2, "elsewhere:1")
+
+    nodes.do(change)
+
+
+@pytest.mark.parametrize("leads", [False, True])
+def test_a_node_in_doubt_gives_no_events(raw: Raw, nodes: Nodes, leads: bool) -> None:
+    """Neither to who asks now nor to who waits already: they are sent to the leader, or told to come again."""
+    raw.ask(protocol.OpenSession(60 * SECOND))
+    waiting = raw.request(protocol.Events(0, 10, 20_000))
+    raw.ask(protocol.Status())
+    doubt(nodes, leads=leads)
+    nodes.do(nodes.services[0].notify)
+    expected = BUSY if leads else REDIRECT
+    assert raw.answer()[:2] == (waiting, expected)
+    asked = raw.request(protocol.Events(0, 10, 0))
+    found, status, fields = raw.answer()
+    assert (found, status) == (asked, expected)
+    assert fields == (["this node is suspect: its root differs", 100] if leads else ["elsewhere:1"])
+
+
+def test_a_node_in_doubt_ends_its_streams(raw: Raw, nodes: Nodes) -> None:
+    """One that is open ends with a clear error at its next part, none begins; the log can be exported all the same."""
+    fill(raw, 1000)
+    stream = protocol.Stream("all_words", [], Consistency.LINEARIZABLE, 0)
+    request_id = raw.request(stream)
+    assert raw.answer()[1] == MORE
+    doubt(nodes, leads=True)
+    raw.request(protocol.Next(), request_id)
+    found, status, fields = raw.answer()
+    assert (found, status, fields[0]) == (request_id, ERROR, "Unreachable")
+    assert fields[1].startswith("all_words: the stream ends here, begin it again elsewhere: this node is suspect")
+    raw.request(stream)
+    assert raw.answer()[1] == REDIRECT
+    assert nodes.do(lambda: len(nodes.services[0].server.streams)) == 0  # type: ignore[union-attr]
+    exported = raw.request(protocol.Export(1, 0))
+    assert raw.answer()[:2] == (exported, MORE)
+
+
+def test_a_node_in_doubt_lets_no_read_wait(raw: Raw, nodes: Nodes) -> None:
+    """It may never apply what a read waits for, so the reader is sent on at once."""
+    doubt(nodes, leads=False)
+    began = time.monotonic()
+    raw.request(protocol.Query("word", ["a"], Consistency.AT_LEAST, 10**6))
+    assert raw.answer()[1:] == (REDIRECT, ["elsewhere:1"])
+    raw.request(protocol.Query("word", ["a"], Consistency.STALE, 0))
+    assert raw.answer()[1] == REDIRECT
+    raw.request(protocol.Cursor("c", False))
+    assert raw.answer()[1] == REDIRECT
+    assert time.monotonic() - began < 0.9
+
+
+def test_commands_may_ask_to_be_confirmed(raw: Raw, nodes: Nodes) -> None:
+    """Their request is of another kind and of the same shape; the node is told, and the rest is the same."""
+    [_, number] = raw.ask(protocol.OpenSession(60 * SECOND))
+    raw.ids += 1
+    payload = protocol.encode_commands(raw.ids, 1, push(number, 1), wants_confirmation=True)
+    raw.send(FrameKind.REQUEST, payload)
+    _, status, fields = raw.answer()
+    assert (status, protocol.decode_answers(fields, 1)[1]) == (OK, [Answer(Status.OK, b"\x00")])
+    assert nodes.services[0].confirmed == 1
+    raw.commands([push(number, 2)])
+    assert nodes.services[0].confirmed == 1
+
+
 def test_a_gap_in_the_events_is_told(raw: Raw) -> None:
     """Events that are gone are an error with the number from which there are some."""
     [_, number] = raw.ask(protocol.OpenSession(60 * SECOND))

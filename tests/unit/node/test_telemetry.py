@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -144,3 +145,19 @@ def test_a_value_falls_into_one_bucket(value: float) -> None:
     place = histogram.counts.index(1)
     assert place == len(BATCH_BOUNDS) or value <= BATCH_BOUNDS[place]
     assert place == 0 or value > BATCH_BOUNDS[place - 1]
+
+
+def test_where_the_state_stands_is_a_metric() -> None:
+    """One of the standings is 1; disputes are counted, and the last confirmed index is told."""
+    metrics = Metrics(lambda: msgspec.structs.replace(STATUS, standing="quarantined", desync="x", confirmed_index=64))
+    metrics.desync_cases_total = 2
+    samples = {
+        (sample.name, sample.labels.get("standing", "")): sample.value
+        for family in text_string_to_metric_families(metrics.render().decode())
+        for sample in family.samples
+    }
+    standings = {standing: value for (name, standing), value in samples.items() if name == "rsm_standing"}
+    assert standings == {"well": 0, "suspect": 0, "quarantined": 1, "healing": 0, "out": 0}
+    assert samples["rsm_desync_cases_total", ""] == 2
+    assert samples["rsm_confirmed_index", ""] == 64
+    assert samples["rsm_desync", ""] == 1

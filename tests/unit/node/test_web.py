@@ -46,7 +46,11 @@ def changed(**fields: Any) -> NodeStatus:
         ("/ready", changed(ready_index=99), 503, "applied up to 98 of 99"),
         ("/ready", changed(leader_id=None), 503, "knows of no leader"),
         ("/ready", changed(role="recovering"), 503, "recovering"),
-        ("/ready", changed(desync="root of 64 differs"), 503, "root of 64 differs"),
+        ("/ready", changed(standing="suspect", desync="suspect: root of 64 differs"), 503, "is suspect: root of 64"),
+        ("/ready", changed(standing="quarantined", desync="x"), 503, "this node is quarantined: x"),
+        ("/ready", changed(standing="out", desync="out: its code"), 503, "this node is out: its code"),
+        ("/ready", changed(desync="the nodes' states differ at index 64, and no majority has the same one"), 200, ""),
+        ("/health", changed(standing="out", desync="out: its code"), 200, ""),
         ("/ready", changed(failure="the disk is full"), 503, "the disk is full"),
         ("/leader", STATUS, 200, ""),
         ("/leader", FOLLOWER, 503, "a follower"),
@@ -133,7 +137,7 @@ def test_over_a_socket() -> None:
         head, _, body = (await ask(server, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")
         assert f"Content-Length: {len(body)}".encode() in head
-        assert json.loads(body) == {"ok": True, "reason": ""}
+        assert json.loads(body) == {"ok": True, "reason": "", "standing": "well"}
         assert await ask(server, b"HEAD /health HTTP/1.1\r\n\r\n") == head + b"\r\n\r\n"
         assert b"\nrsm_term 7.0\n" in await ask(server, b"GET /metrics HTTP/1.1\r\n\r\n")
         assert b"Allow: GET, HEAD" in await ask(server, b"POST /health HTTP/1.1\r\n\r\n{}")

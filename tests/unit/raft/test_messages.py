@@ -16,6 +16,7 @@ from rsm.raft import messages
 from rsm.raft.messages import (
     AppendEntries,
     AppendReply,
+    Attest,
     Message,
     PreVote,
     RequestVote,
@@ -57,6 +58,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(SnapshotChunk, NUMBER, NUMBER, NUMBER, st.lists(BYTES, max_size=3).map(tuple), st.booleans()),
     st.builds(SnapshotAck, NUMBER, NUMBER, NUMBER),
     st.builds(SnapshotResult, NUMBER, NUMBER, st.booleans(), st.text(max_size=10)),
+    st.builds(Attest, NUMBER, NUMBER, BYTES, BYTES, NUMBER, BYTES, st.text(max_size=10), st.text(max_size=10)),
 )
 
 
@@ -72,7 +74,7 @@ def test_a_message_comes_out_as_it_went_in(message: Message) -> None:
 def test_every_kind_is_drawn() -> None:
     """A new kind of message is not left out of the tests of this file."""
     drawn = {PreVote, RequestVote, VoteReply, AppendEntries, AppendReply, TimeoutNow}
-    drawn |= {SnapshotOffer, SnapshotWant, SnapshotChunk, SnapshotAck, SnapshotResult}
+    drawn |= {SnapshotOffer, SnapshotWant, SnapshotChunk, SnapshotAck, SnapshotResult, Attest}
     assert set(messages._KINDS) == drawn
 
 
@@ -131,8 +133,8 @@ def test_what_is_no_message_says_why(fields: object, why: str) -> None:
 
 def test_a_kind_of_a_newer_release_is_told_from_damage() -> None:
     """A member may be older than the one that speaks to it."""
-    with pytest.raises(UnknownFormat, match="kind 12"):
-        decode_message(cbor.encode([12, 1]))
+    with pytest.raises(UnknownFormat, match="kind 13"):
+        decode_message(cbor.encode([13, 1]))
 
 
 def test_a_message_beyond_the_bound_is_not_looked_at() -> None:

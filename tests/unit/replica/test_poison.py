@@ -68,11 +68,11 @@ def test_a_later_releases_command_stops_the_replica() -> None:
     """It is not skipped or answered: an older release would then differ from a newer one."""
     log = Log(Shouting)
     session = log.open()
-    with pytest.raises(UnknownFormat, match=r"'rsm\.dispute' is not known"):
-        log.send(session, "rsm.dispute", 1)
+    with pytest.raises(UnknownFormat, match=r"'rsm\.later' is not known"):
+        log.send(session, "rsm.later", 1)
     log = Log(Shouting)
     with pytest.raises(UnknownFormat, match="later one wrote"):
-        log.lead("rsm.attest", 1)
+        log.lead("rsm.latest", 1)
 
 
 @pytest.mark.parametrize(("version", "stamp"), [(1, 2**63), (2**31, 1)])

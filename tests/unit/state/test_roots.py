@@ -343,3 +343,42 @@ def test_a_cut_keeps_old_values_of_unread_buckets_only() -> None:
     assert overlay.buckets == {}
     cut.close()
     assert ledger.overlays == []
+
+
+@pytest.mark.parametrize("leaves_max", [0, 3, 10_000])
+def test_hashes_that_are_put_off_give_the_same_root(leaves_max: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A root after many batches is that of the contents, however many of them were hashed at their end."""
+    monkeypatch.setattr("rsm.state.store.UNHASHED_LEAVES_MAX", leaves_max)
+    stores = desk_with(), desk_with()
+    before = stores[0].digests()
+    for number in range(20):
+        for store in stores:
+            desk: Any = store.ledgers["map"].container
+            with batch(store):
+                desk[f"stays {number % 7}"] = number
+                desk[f"goes {number}"] = number
+                desk.pop(f"goes {number - 2}", None)
+        stores[0].digests()
+    pending = len(stores[1].ledgers["map"].firsts)
+    assert pending <= leaves_max if leaves_max < 10_000 else pending > 20
+    assert stores[0].digests() == stores[1].digests() != before
+    assert not stores[1].ledgers["map"].firsts
+    stores[1].verify()
+
+
+def test_a_cut_hears_of_changes_after_its_moment_only() -> None:
+    """What was written before it and is not hashed yet is part of it, as it was written."""
+    store = desk_with()
+    desk: Any = store.ledgers["map"].container
+    with batch(store):
+        desk["new"] = 1
+    assert store.ledgers["map"].firsts
+    cut = store.cut()
+    with batch(store):
+        desk["new"] = 2
+        desk["later"] = 3
+    assert not store.ledgers["map"].firsts  # somebody watches
+    found = [leaf for name, _, _, packed in cut.chunks() if name == "map" for leaf in msgspec.msgpack.decode(packed)]
+    assert ["new", 1] in found
+    assert "later" not in dict(found)
+    cut.close()

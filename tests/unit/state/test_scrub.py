@@ -6,7 +6,8 @@ The scrub period is stated in hash points: the number of leaves over `SCRUB_LEAV
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -22,7 +23,16 @@ from rsm.replica.batch import FLAG_HASH_POINT, join_batch
 from rsm.replica.replica import Replica
 from rsm.state.queues import Queue
 from rsm.state.store import Store
-from tests.unit.state.stores import batch, store_of
+from tests.unit.state import stores
+from tests.unit.state.stores import store_of
+
+
+@contextmanager
+def batch(store: Store) -> Iterator[None]:
+    """One batch and a root: what was written since the last root is hashed with the next one, as it is then."""
+    with stores.batch(store):
+        yield
+    store.digests()
 
 
 class Order(rsm.Struct):

@@ -8,6 +8,7 @@ import pytest
 
 from rsm.testing.schedule import (
     ALL_FAULTS,
+    DIVERGENCE_FAULTS,
     NETWORK_FAULTS,
     Fault,
     FaultKind,
@@ -18,6 +19,12 @@ from rsm.testing.schedule import (
 
 def drawn(seed: int) -> list[Fault]:
     return draw_schedule(random.Random(seed), ALL_FAULTS, seconds=20.0, rate_per_second=1.0)
+
+
+def test_states_differ_only_where_it_is_asked_for() -> None:
+    """No other fault makes one node's state another than the log's."""
+    assert not set(DIVERGENCE_FAULTS) & set(ALL_FAULTS)
+    assert {*DIVERGENCE_FAULTS, *ALL_FAULTS} == set(FaultKind)
 
 
 def test_a_seed_is_a_schedule() -> None:

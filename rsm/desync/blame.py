@@ -1,0 +1,227 @@
+"""A replica that can say, of each command, what it did and which line of the user's code did it.
+
+While it records, the undo log notes for each write the first frame outside of rsm, and a profile function notes where a
+handler returned. None of it is on the path of a replica that does not record.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from types import FrameType
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from rsm.codec.shapes import make_known
+from rsm.desync.paths import answer_value, flatten, leaf_path, plain
+from rsm.machine.machine import StateMachine
+from rsm.replica.answer import Answer, decode
+from rsm.replica.executor import Executor
+from rsm.replica.replica import Replica
+from rsm.replica.trace import CommandTrace, PackedTrace, TracingReplica, _TracingExecutor, pack, pack_leaf
+from rsm.state.leaf import ABSENT, encode, hash64
+
+__all__ = ["Detail", "Recorder", "Step"]
+
+# Frames of files below are ours and not the user's.
+OWN_DIRECTORY: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+RUN_CODE: Final = Executor.run.__code__
+NO_PLACE: Final = ("", 0)
+
+
+class Step(msgspec.Struct, frozen=True, array_like=True):
+    """One thing that a command did, in order: `what` is a path, `event/<n>` or `result`. `mark`: equal if the same."""
+
+    what: str
+    value: Any
+    file: str
+    line: int
+    text: str
+    mark: bytes
+
+
+class Detail(msgspec.Struct, frozen=True, array_like=True):
+    """All about one command. `after` and `before`: leaf -> path -> plain value, of the leaves that it changed."""
+
+    trace: PackedTrace
+    answer: Any
+    events: list[Any]
+    after: dict[str, dict[str, Any]]
+    before: dict[str, dict[str, Any]]
+    steps: list[Step]
+
+
+make_known(Detail)
+
+
+class _Recorded(NamedTuple):
+    """As little as possible: most of what is recorded is dropped again, unread."""
+
+    trace: CommandTrace
+    undo: list[Any]  # what the command added: container, leaf key, old value, and so on
+    places: list[tuple[str, int]]  # one for each of these
+    event_places: list[tuple[str, int]]
+    result_place: tuple[str, int]
+
+
+class _Write(NamedTuple):
+    path: str
+    leaf_key: Any
+    old: Any
+    value: Any
+    place: tuple[str, int]
+
+
+def _place(depth: int) -> tuple[str, int]:
+    """File and line of the first frame outside of rsm, from `depth` frames up."""
+    frame: FrameType | None = sys._getframe(depth)
+    while frame is not None and frame.f_code.co_filename.startswith(OWN_DIRECTORY):
+        frame = frame.f_back
+    return NO_PLACE if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+
+
+class _LocatingUndo(list[Any]):
+    """An undo log that knows the place of each of its records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: list[tuple[str, int]] = []
+
+    def extend(self, record: Any) -> None:
+        """Add one record; what a rollback took away is forgotten."""
+        del self.places[len(self) // 3 :]
+        self.places.append(_place(2))
+        super().extend(record)
+
+
+class Recorder(TracingReplica):
+    """A replica that records what each command does while `is_recording`, until `forget`."""
+
+    def __init__(self, machine_class: type[StateMachine]) -> None:
+        super().__init__(machine_class, self._take)
+        self.is_lone = False
+        self.is_recording = False
+        self.recorded: list[_Recorded] = []
+        self.event_places: list[tuple[str, int]] = []
+        self.result_place = NO_PLACE
+        self.executor = _RecordingExecutor(self)
+        self._places: list[tuple[str, int]] = []
+        self._undo_before = self._events_before = 0
+
+    def record(self, on: bool) -> None:
+        """Begin or end recording; between two entries."""
+        self.is_recording = on
+        undo: list[Any] = []
+        if on:
+            undo = _LocatingUndo()
+            self._places = undo.places
+        self.store.undo = self.executor._undo = undo
+
+    def forget(self) -> None:
+        """Drop what was recorded."""
+        self.recorded.clear()
+
+    def tell(self, position: int, name: str, answer: Answer) -> None:
+        """Only while recording."""
+        if self.is_recording:
+            super().tell(position, name, answer)
+
+    def _take(self, trace: CommandTrace) -> None:
+        start, events_start = self._undo_before, self._events_before
+        undo = self.store.undo
+        recorded = _Recorded(
+            trace, undo[start:], self._places[start // 3 :], self.event_places[events_start:], self.result_place
+        )
+        self.recorded.append(recorded)
+        self._undo_before, self._events_before = len(undo), len(self.executor.events)
+        self.result_place = NO_PLACE
+
+    def _apply_batch(self, index: int, batch: Any) -> list[Answer]:
+        self._undo_before = self._events_before = 0
+        if not self.is_recording:
+            return super()._apply_batch(index, batch)
+        self.result_place = NO_PLACE
+        previous = sys.getprofile()
+        sys.setprofile(self._profile)
+        try:
+            return super()._apply_batch(index, batch)
+        finally:
+            sys.setprofile(previous)
+
+    def _profile(self, frame: FrameType, event: str, _: Any) -> None:
+        if event == "return" and frame.f_back is not None and frame.f_back.f_code is RUN_CODE:
+            name = frame.f_code.co_filename
+            if not name.startswith(OWN_DIRECTORY):
+                self.result_place = name, frame.f_lineno
+
+    def digests(self) -> bytes:
+        """Eight bytes for each command recorded, in order: equal if it did the same."""
+        return b"".join(hash64(encode(pack(one.trace))).to_bytes(8, "little") for one in self.recorded)
+
+    def detail(self, number: int) -> Detail:
+        """All about the command at this place among those recorded."""
+        recorded = self.recorded[number]
+        after: dict[str, dict[str, Any]] = {}
+        before: dict[str, dict[str, Any]] = {}
+        steps = []
+        for path, leaf_key, old, value, place in _writes(recorded):
+            before.setdefault(path, flatten(path, old))
+            after[path] = flatten(path, value)
+            shown = None if value is ABSENT else plain(value)
+            steps.append(_step(path, shown, place, pack_leaf(leaf_key, value)))
+        trace = recorded.trace
+        for count, packed in enumerate(trace.events):
+            place = recorded.event_places[count] if count < len(recorded.event_places) else NO_PLACE
+            steps.append(_step(f"event/{count}", plain(decode(packed)), place, packed))
+        answer = answer_value(trace.status, trace.body)
+        steps.append(_step("result", answer, recorded.result_place, encode((trace.status, trace.body))))
+        return Detail(pack(trace), answer, [plain(decode(event)) for event in trace.events], after, before, steps)
+
+
+def _writes(recorded: _Recorded) -> list[_Write]:
+    """Each write with the value that it gave, those that changed nothing left out."""
+    undo, places = recorded.undo, recorded.places
+    # A leaf that ended as it began is not in the trace.
+    following: dict[tuple[str, Any], Any] = {}
+    for container, leaf_key, old in zip(undo[::3], undo[1::3], undo[2::3], strict=True):
+        following.setdefault((container._ledger.name, leaf_key), old)
+    following |= {(write.container, write.leaf_key): write.value for write in recorded.trace.writes}
+    writes = []
+    for at in range(len(undo) - 3, -1, -3):
+        container, leaf_key, old = undo[at : at + 3]
+        ledger = container._ledger
+        key = ledger.name, leaf_key
+        value, following[key] = following[key], old
+        if pack_leaf(leaf_key, value) != pack_leaf(leaf_key, old):
+            place = places[at // 3] if at // 3 < len(places) else NO_PLACE
+            writes.append(_Write(leaf_path(ledger.name, leaf_key, nested=ledger.nested), leaf_key, old, value, place))
+    return writes[::-1]
+
+
+def _step(what: str, value: Any, place: tuple[str, int], mark: bytes) -> Step:
+    file, line = place
+    return Step(what, value, file, line, linecache.getline(file, line).strip() if line else "", mark)
+
+
+class _RecordingExecutor(_TracingExecutor):
+    """Knows where events were emitted."""
+
+    def __init__(self, replica: Recorder) -> None:
+        super().__init__(replica)
+        self._recorder = replica
+
+    def emit(self, event: Any) -> None:
+        super().emit(event)
+        if self._recorder.is_recording:
+            places = self._recorder.event_places
+            del places[len(self.events) - 1 :]
+            places.append(_place(2))
+
+
+def plain_replica(machine_class: type[StateMachine]) -> Replica:
+    """A replica that goes on when a root is not the recorded one, as whoever looks for the reason wants."""
+    replica = Replica(machine_class)
+    replica.is_lone = False
+    return replica

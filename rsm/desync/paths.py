@@ -1,0 +1,68 @@
+"""State as paths with plain values: what two processes can compare, whatever classes each of them has.
+
+`orders/17` with a struct of two fields becomes `orders/17/price` and `orders/17/quantity`, as in `rsm.state.diff`;
+bytes become hexadecimal, as in JSON.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from rsm.replica.answer import Status, decode, decode_refusal
+from rsm.state.leaf import ABSENT
+
+__all__ = ["answer_value", "flatten", "leaf_path", "plain"]
+
+INTEGER_BITS: Final = 64
+
+
+def leaf_path(container: str, leaf_key: Any, *, nested: bool) -> str:
+    """The path of one leaf."""
+    return f"{container}/" + ("/".join(repr(part) for part in leaf_key) if nested else repr(leaf_key))
+
+
+def flatten(path: str, value: Any) -> dict[str, Any]:
+    """The paths below a leaf, with a plain value each; none for `ABSENT`."""
+    if value is ABSENT:
+        return {}
+    if isinstance(value, msgspec.Struct) and value.__struct_fields__:
+        found: dict[str, Any] = {}
+        for field in value.__struct_fields__:
+            found |= flatten(f"{path}/{field}", getattr(value, field))
+        return found
+    if isinstance(value, tuple) and value:
+        found = {}
+        for number, part in enumerate(value):
+            found |= flatten(f"{path}/{number}", part)
+        return found
+    return {path: plain(value)}
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON and MessagePack can hold it; what they cannot becomes its text."""
+    if value is None or type(value) in (bool, str):
+        return value
+    if type(value) is int:
+        return value if value.bit_length() < INTEGER_BITS else str(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, msgspec.Struct):
+        return {field: plain(getattr(value, field)) for field in value.__struct_fields__}
+    return repr(value)
+
+
+def answer_value(status: int, body: bytes) -> Any:
+    """An answer as a plain value: the result, or a map that says how it was refused."""
+    try:
+        if status == Status.OK:
+            return plain(decode(body)) if body else None
+        name = Status(status).name.lower()
+        return {"status": name, "reason": decode_refusal(body)[0]} if body else {"status": name}
+    except (msgspec.MsgspecError, ValueError):
+        return {"status": status, "body": body.hex()}

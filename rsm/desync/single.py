@@ -1,0 +1,276 @@
+"""A replay in this process, against what was recorded: `replay`.
+
+Only one side is there, so a difference is known as closely as roots were recorded: the first that differs, the last
+that agreed, and the commands between. A bundle that a node wrote tells more: what each of its commands did there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from rsm.desync.bisect import path_differences
+from rsm.desync.finding import Finding
+from rsm.desync.keeping import keep
+from rsm.desync.paths import answer_value, flatten, leaf_path, plain
+from rsm.desync.recorded_roots import LOG, Mismatch, RecordedRoots, command_at, commands_between, confirmed_root
+from rsm.desync.recording import Recording
+from rsm.desync.replaying import Progress, Side, Unreplayable, check_class
+from rsm.errors import RsmError, UnknownFormat, WrongMachine
+from rsm.machine.machine import StateMachine
+from rsm.replica.naming import Names
+from rsm.replica.replica import Replica
+from rsm.replica.trace import CommandTrace, PackedTrace, TracingReplica, pack
+from rsm.state.leaf import ABSENT, encode
+
+__all__ = ["REPLAY", "names_of", "replay"]
+
+REPLAY = "replay"
+
+
+def names_of(machine: str, version: int, schema: dict[str, Any]) -> Names:
+    """The names of a class's commands and fields."""
+    names = Names()
+    names.declare(machine, version, schema)
+    return names
+
+
+def replay(
+    recording: Recording,
+    machine_class: type[StateMachine],
+    *,
+    start: int | str | None = None,
+    reference: str = "",
+    bundle: Callable[[int], str] | None = None,
+    beat: Callable[[int], None] = lambda _: None,
+) -> Finding:
+    """Run the recording under the class and compare every recorded root.
+
+    `bundle` gives the directory to write a difference into, from its index; None: none is written. `beat` is told each
+    index. `BadBytes` for damage in the log, `StorageError`.
+    """
+    try:
+        check_class(recording, machine_class)
+        side = Side(recording, machine_class, start=start)
+    except (Unreplayable, WrongMachine, UnknownFormat) as error:
+        return Finding(verdict="unchecked", unchecked=(str(error), *recording.unchecked))
+    return _Replay(recording, machine_class, side, reference, bundle).run(beat)
+
+
+class _Replay:
+    def __init__(
+        self,
+        recording: Recording,
+        machine_class: type[StateMachine],
+        side: Side,
+        reference: str,
+        bundle: Callable[[int], str] | None,
+    ) -> None:
+        self.recording = recording
+        self.machine_class = machine_class
+        self.side = side
+        self.reference = reference
+        self.bundle = bundle
+        self.roots = RecordedRoots(recording, side.start)
+        definition = machine_class.definition
+        self.names = names_of(definition.name, definition.version, definition.schema())
+
+    def run(self, beat: Callable[[int], None]) -> Finding:
+        side = self.side
+        try:
+            while True:
+                progress = side.step(beat)
+                mismatch = self.roots.check(progress)
+                if mismatch is not None:
+                    return self._differs(mismatch)
+                if progress.fault or progress.stop is not None:
+                    return self._stopped(progress)
+                if progress.is_end:
+                    return self._ended(progress)
+        except (Unreplayable, WrongMachine, UnknownFormat) as error:
+            return Finding(
+                verdict="unchecked",
+                checked_to_index=self.roots.checked_to,
+                unchecked=(str(error), *self.recording.unchecked),
+                **self._extent(),
+            )
+
+    def _extent(self) -> dict[str, Any]:
+        return {"replayed_from": self.side.start, "replayed_commands": self.side.commands}
+
+    def _ended(self, progress: Progress) -> Finding:
+        reasons = [*progress.unchecked, *self.roots.reasons(progress.index)]
+        notes, evidence = self._evidence()
+        return Finding(
+            verdict="unchecked" if reasons else "agree",
+            checked_to_index=self.roots.checked_to,
+            unchecked=tuple(reasons),
+            notes=notes,
+            evidence=evidence,
+            **self._extent(),
+        )
+
+    def _stopped(self, progress: Progress) -> Finding:
+        """The recording goes on where this code does not."""
+        index, reason = progress.stop or (progress.index, progress.fault)
+        what = f"entry {index} cannot be applied: {reason}" if progress.stop else reason
+        return Finding(
+            verdict="desync",
+            kind="apply",
+            first_bad_index=index,
+            minority=(REPLAY,),
+            checked_to_index=self.roots.checked_to,
+            unchecked=tuple(progress.unchecked),
+            good_index=self.roots.checked_to,
+            commands=commands_between(self.recording, index - 1, index, self.names) if progress.stop else (),
+            notes=(what,),
+            **self._extent(),
+        )
+
+    def _differs(self, mismatch: Mismatch) -> Finding:
+        index, good, own, expected = mismatch
+        commands = commands_between(self.recording, good, index, self.names)
+        notes = [
+            f"{expected.where} has root {expected.root.hex()} at index {index}, this code {own.hex()}",
+            f"the last root that agreed is that of index {good}"
+            if self.roots.compared
+            else f"no root before it was recorded (after index {good})",
+        ]
+        known: dict[str, Any] = {}
+        if len(commands) == 1:
+            only = commands[0]
+            known = {
+                "first_bad_index": only["index"],
+                "first_bad_command": only["position"],
+                "command": {name: only[name] for name in ("name", "version", "values")},
+            }
+        extent = self._extent()
+        more, evidence = self._evidence()
+        is_snapshot = expected.is_snapshot or (
+            expected.where.startswith("the snapshot") and confirmed_root(self.recording, index) == own
+        )
+        finding = Finding(
+            **{
+                "verdict": "desync",
+                "kind": "snapshot" if is_snapshot else "apply",
+                "first_bad_index": index,
+                "minority": (REPLAY,),
+                "checked_to_index": good,
+                "unchecked": tuple(self.side.unchecked + self.recording.unchecked),
+                "good_index": good,
+                "commands": commands,
+                "notes": (*notes, *more),
+                "evidence": evidence,
+                **extent,
+                **known,
+            }
+        )
+        return self._kept(finding, mismatch)
+
+    def _kept(self, finding: Finding, mismatch: Mismatch) -> Finding:
+        """With a bundle, if one is wanted: the state where all was well, and the entries from there."""
+        if self.bundle is None:
+            return finding
+        index, good, own, expected = mismatch
+        executed = self.side.commands
+        side = self.side
+        if not side.rewind(good):
+            side = Side(self.recording, self.machine_class, start=self.side.start)
+            side.run_to(good)
+            executed = 0
+        definition = self.machine_class.definition
+        path = keep(
+            self.recording,
+            self.bundle(index),
+            machine=definition.name,
+            version=definition.version,
+            reference=self.reference,
+            good=good,
+            bad=index,
+            snapshot=side.snapshot() if good else None,
+            from_index=good,
+            expected={index: expected.root} | ({good: side.replica.root()} if good else {}),
+            found={index: own},
+            verdict={"kind": finding.kind, "first_bad_index": finding.first_bad_index, "sources": [LOG, REPLAY]},
+        )
+        return msgspec.structs.replace(finding, bundle=path, reexecuted=side.commands - executed)
+
+    # --- what the source of a bundle did --------------------------------------------------------------------------
+
+    def _evidence(self) -> tuple[tuple[str, ...], Finding | None]:
+        """Where the source of a bundle and this code part, command by command."""
+        bundle = self.recording.bundle
+        if bundle is None:
+            return (), None
+        source = f"node {bundle.head.node}" if bundle.head.node else "the source of the bundle"
+        theirs = list(bundle.traces())
+        if not theirs:
+            return (), None
+        ours: list[CommandTrace] = []
+        try:
+            replica = self._traced(ours, bundle.head.good_index)
+        except (RsmError, ValueError) as error:
+            return (f"what {source} did cannot be compared: {error}",), None
+        ours = [trace for trace in ours if trace.index > bundle.head.good_index]
+        for mine, other in zip(ours, theirs, strict=False):
+            if encode(pack(mine)) != encode(other):
+                return (), self._parted(replica, source, mine, other)
+        return (f"this code does what {source} did, command by command",), None
+
+    def _traced(self, sink: list[CommandTrace], _: int) -> TracingReplica:
+        replica = TracingReplica(self.machine_class, sink.append)
+        replica.is_lone = False
+        side = Side(self.recording, self.machine_class, start=self.side.start, replica=replica)
+        while True:
+            progress = side.step()
+            if progress.is_end or progress.stop is not None:
+                return replica
+
+    def _parted(self, replica: Replica, source: str, mine: CommandTrace, other: PackedTrace) -> Finding:
+        ours = (_leaves(replica, pack(mine)), mine.status, mine.body, mine.events)
+        theirs = (_leaves(replica, other), other.status, other.body, other.events)
+        paths = path_differences(
+            source,
+            REPLAY,
+            (theirs[0], {}, answer_value(theirs[1], theirs[2]), [plain_event(event) for event in theirs[3]]),
+            (ours[0], {}, answer_value(ours[1], ours[2]), [plain_event(event) for event in ours[3]]),
+        )
+        command = command_at(self.recording, mine.index, mine.position, self.names)
+        return Finding(
+            verdict="desync",
+            kind="apply",
+            first_bad_index=mine.index,
+            first_bad_command=mine.position,
+            command=command or {"name": mine.name, "version": 0, "values": {}},
+            paths=paths,
+            minority=(source,),
+            checked_to_index=mine.index - 1,
+        )
+
+
+def plain_event(packed: bytes) -> Any:
+    """An event as a plain value."""
+    return plain(msgspec.msgpack.decode(packed))
+
+
+def _leaves(replica: Replica, trace: PackedTrace) -> dict[str, dict[str, Any]]:
+    """Leaf -> path -> plain value of what a trace wrote, with the types of the class where they fit."""
+    found: dict[str, dict[str, Any]] = {}
+    for container, packed in trace.writes:
+        ledger = replica.store.ledgers.get(container)
+        parts = msgspec.msgpack.decode(packed)
+        leaf_key, value = _hashable(parts[0]), (parts[1] if len(parts) == 2 else ABSENT)
+        if ledger is not None and len(parts) == 2:
+            try:
+                ((leaf_key, value),) = ledger.decode_leaves(b"\x91" + packed)
+            except Exception:  # of another schema: then without its names
+                leaf_key, value = _hashable(parts[0]), parts[1]
+        path = leaf_path(container, leaf_key, nested=ledger is not None and ledger.nested)
+        found[path] = flatten(path, value)
+    return found
+
+
+def _hashable(key: Any) -> Any:
+    return tuple(_hashable(part) for part in key) if type(key) is list else key

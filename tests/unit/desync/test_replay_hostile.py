@@ -1,0 +1,112 @@
+"""Settings that must not matter, each by itself: a healthy machine minds none, a fault is named by its cause."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rsm.desync.environments import hostile
+from rsm.desync.finding import Finding
+from rsm.desync.hostile import RELOADED, replay_hostile
+from rsm.desync.recording import Recording
+from rsm.desync.replaying import Unreplayable
+from rsm.node.disk import OsDisk
+from tests.replay_stage import ShopLog, checkout, shop_of, write_machine
+
+ROOT = Path(__file__).resolve().parents[3]
+FIRST = "self.last = sorted(set(words.split()))[0]"
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The log of a healthy shop."""
+    log = ShopLog(shop_of(checkout(tmp_path_factory.mktemp("healthy")))).trade(250)
+    return write_machine(tmp_path_factory.mktemp("machine") / "data", log)
+
+
+def run(machine: Path, code: Path, monkeypatch: pytest.MonkeyPatch) -> Finding:
+    """A hostile replay in a checkout."""
+    monkeypatch.chdir(code)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("TZ", raising=False)
+    return replay_hostile(Recording(OsDisk(), str(machine)), "shop:Shop")
+
+
+def test_a_healthy_machine_minds_nothing(machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every setting was tried, and through snapshots too."""
+    finding = run(machine, checkout(tmp_path / "code"), monkeypatch)
+    assert (finding.verdict, finding.causes, finding.unchecked) == ("agree", (), ())
+    tried = next(note for note in finding.notes if note.startswith("tried: "))
+    for name in ("another run", "PYTHONHASHSEED=1", "TZ=", "python -O", "python -X utf8", RELOADED):
+        assert name in tried
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause", "path"),
+    [
+        ([(FIRST, "self.last = list(set(words.split()))[0]")], "PYTHONHASHSEED", "scalars/'last'"),
+        ([("self.sold.push(count)", "self.helper.seen += 1; self.sold.push(self.helper.seen)")], RELOADED, "sold/"),
+        (
+            [
+                ("self.total += count", "self.total += count; self.helper.words.setdefault(item, len(item))"),
+                (FIRST, "self.last = ' '.join(self.helper.words)"),
+            ],
+            RELOADED,
+            "scalars/'last'",
+        ),
+        ([("self.sold.push(count)", "self.sold.push(time.time_ns())")], "another run", "sold/0"),
+    ],
+    ids=["set order", "hidden attribute", "insertion order", "clock"],
+)
+def test_a_cause_is_named(
+    changes: list[tuple[str, str]],
+    cause: str,
+    path: str,
+    machine: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The cause, the path that it shows at, and the line; nothing that does not matter is blamed."""
+    code = checkout(tmp_path / "code", *changes)
+    finding = run(machine, code, monkeypatch)
+    assert (finding.verdict, finding.kind) == ("desync", "apply")
+    assert finding.causes
+    assert all(one.startswith(cause) for one in finding.causes)
+    assert finding.paths[0].path.startswith(path)
+    assert finding.command is not None
+    assert finding.blame[0].file == str(code / "shop.py")
+    assert finding.blame[0].text == finding.blame[1].text
+
+
+def test_several_causes_are_named_each_by_itself(
+    machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that minds the hash seed, the time zone, `-O` and the text mode; it minds nothing else."""
+    code = checkout(
+        tmp_path / "code",
+        ("import time\n", "import sys\nimport time\n"),
+        (FIRST, "self.last = str(hash(words))"),
+        ("self.total += count", "self.total += count + time.localtime(0).tm_min"),
+        ("self.sold.push(count)", "self.sold.push(sys.flags.utf8_mode + 2 * int(__debug__))"),
+    )
+    causes = run(machine, code, monkeypatch).causes
+    for cause in ("PYTHONHASHSEED=1", "PYTHONHASHSEED=4242", "TZ=", "python -O", "python -X utf8"):
+        assert any(one.startswith(cause) for one in causes), (cause, causes)
+    assert len(causes) == 5
+
+
+def test_the_settings_differ_in_one_thing_each() -> None:
+    """From the first, whose hash seed is fixed."""
+    base, variants = hostile("shop:Shop")
+    assert variants[0].environment == base.environment
+    assert variants[0].command == base.command
+    for variant in variants[1:]:
+        changed = {name for name, value in variant.environment.items() if base.environment.get(name) != value}
+        assert len(changed) + (variant.command != base.command) == 1, variant.name
+
+
+def test_code_that_cannot_be_loaded(machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line, and nothing was checked."""
+    with pytest.raises(Unreplayable, match="cannot import shop: ZeroDivisionError"):
+        run(machine, checkout(tmp_path / "code", text="1 / 0\n"), monkeypatch)
