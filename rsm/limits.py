@@ -442,6 +442,8 @@ TRACE_RECORD_BYTES: Final = 256 * 1024
 BUNDLE_HEAD_BYTES_MAX: Final = 4 * 1024 * 1024
 # Entries of one step of a replay: what may have to be run again when its roots differ. One hash interval.
 REPLAY_STEP_ENTRIES: Final = HASH_INTERVAL_ENTRIES
+# The same in commands, where two sides are compared: a batch may hold as many, and roots can be taken behind any entry.
+REPLAY_STEP_COMMANDS: Final = 512
 # Entries kept in memory for that, in bytes. Beyond it the replay begins anew instead.
 REPLAY_STEP_BYTES_MAX: Final = 64 * 1024 * 1024
 # Leaves looked at for paths that differ, when it is not one command that explains them.

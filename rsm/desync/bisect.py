@@ -1,9 +1,10 @@
 """Two sides run one recording, step by step; where they part is narrowed to a command, to paths, and to source lines.
 
-Theory of operation. Both sides run to the same hash points and their roots are compared. Where these differ first, both
-are taken back to the last point at which they agreed (see `rsm.desync.rewinding`) and run from there once more, now
-recording what each command does; the first command that did not do the same on both sides is the one. So one hash
-interval is run twice, however long the log is.
+Theory of operation. Both sides run in steps of some hundred commands, and their roots are compared behind each. Where
+these differ first, both are taken back to the last point at which they agreed (see `rsm.desync.rewinding`) and run from
+there once more, now recording what each command does; the first command that did not do the same on both sides is the
+one. So one step is run twice, however long the log is. Afterwards both go on to the next recorded root, which tells
+which of them the log bears out.
 
 A side whose state is not all declared may come out otherwise the second time. Then both begin anew and record from the
 start, which shows the same fault in its own history, if it shows at all.
@@ -21,11 +22,11 @@ import msgspec
 from rsm.desync.blame import Detail
 from rsm.desync.finding import Blame, Finding, PathDifference
 from rsm.desync.keeping import keep
-from rsm.desync.recorded_roots import LOG, Mismatch, RecordedRoots, command_at, commands_between, confirmed_root
+from rsm.desync.recorded_roots import LOG, Mismatch, RecordedRoots, command_at, commands_between
 from rsm.desync.recording import Recording
 from rsm.desync.replaying import Progress
 from rsm.desync.worker import Worker
-from rsm.limits import BUCKETS, PATHS_SHOWN_MAX
+from rsm.limits import BUCKETS, HASH_INTERVAL_ENTRIES, PATHS_SHOWN_MAX
 from rsm.node.snapshots import read_snapshot
 from rsm.replica.naming import Names
 from rsm.replica.replica import POSITION_BEFORE
@@ -35,6 +36,7 @@ __all__ = ["Opened", "compare", "path_differences"]
 DIGEST_BYTES: Final = 8
 MISSING: Final = object()
 SYSTEM: Final = "rsm."
+JUDGE_ENTRIES_MAX: Final = 4 * HASH_INTERVAL_ENTRIES
 
 Side = tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]], Any, list[Any]]
 
@@ -195,8 +197,9 @@ class _Comparison:
             else:
                 parted = again
                 finding = self._located(parted)
+            minority = self._judge(parted) if again is not None else ()
             finding = msgspec.structs.replace(
-                finding, notes=(*notes, *finding.notes), minority=self._minority(parted), reexecuted=self.reexecuted
+                finding, notes=(*notes, *finding.notes), minority=minority, reexecuted=self.reexecuted
             )
             return self._kept(finding, parted, saved)
 
@@ -309,28 +312,32 @@ class _Comparison:
 
     # --- who, and evidence ----------------------------------------------------------------------------------------
 
-    def _recorded(self, parted: _Parted) -> bytes | None:
-        for progress in (parted.left, parted.right):
-            if progress.difference is not None and progress.difference[0] == parted.bad:
-                return progress.difference[2]
-        expected = self.recording.expected.get(parted.bad, [])
-        roots = {one.root for one in expected}
-        return roots.pop() if len(roots) == 1 else confirmed_root(self.recording, parted.bad)
-
-    def _minority(self, parted: _Parted) -> tuple[str, ...]:
-        recorded = self._recorded(parted)
-        left, right = parted.roots()
-        if recorded is not None and recorded == left:
-            return (self.right.name,)
-        if recorded is not None and recorded == right:
-            return (self.left.name,)
-        return ()
+    def _judge(self, parted: _Parted) -> tuple[str, ...]:
+        """Which side is not borne out by what was recorded: both go on to the next recorded root."""
+        one, other = parted.left, parted.right
+        for worker, progress, its_peer in ((self.left, one, other), (self.right, other, one)):
+            if progress.stop is not None and progress.stop != its_peer.stop:
+                return (worker.name,)  # the log goes on where it does not
+        ours = RecordedRoots(self.recording, parted.bad - 1)
+        theirs = RecordedRoots(self.recording, parted.bad - 1)
+        while True:
+            verdict, other_verdict = _is_borne_out(ours, one), _is_borne_out(theirs, other)
+            if verdict is not None and other_verdict is not None:
+                break
+            if one.is_end or one.stop or other.stop or one.index - parted.bad > JUDGE_ENTRIES_MAX:
+                return ()
+            one, other = self.step()
+            self.beat(one.index)
+        if verdict == other_verdict:
+            return ()
+        return (self.right.name,) if verdict else (self.left.name,)
 
     def _kept(self, finding: Finding, parted: _Parted, saved: str | None) -> Finding:
         if self.bundle is None:
             return finding
-        left, right = parted.roots()
-        expected = self._recorded(parted) or left
+        expected, found = parted.roots()
+        if finding.minority == (self.left.name,):
+            expected, found = found, expected
         recording = self.recording
         source: str | None
         if saved is not None:
@@ -348,7 +355,7 @@ class _Comparison:
             snapshot=None if source is None or not from_index else read_snapshot(recording.disk, source),
             from_index=from_index,
             expected={} if expected is None else {parted.bad: expected},
-            found={parted.bad: right} if right is not None and right != expected else {},
+            found={} if found is None else {parted.bad: found},
             verdict={
                 "kind": finding.kind,
                 "first_bad_index": finding.first_bad_index,
@@ -358,6 +365,15 @@ class _Comparison:
             },
         )
         return msgspec.structs.replace(finding, bundle=path)
+
+
+def _is_borne_out(roots: RecordedRoots, progress: Progress) -> bool | None:
+    """Whether a side has the next recorded root; None while there was none to compare."""
+    behind = [pair for pair in progress.roots if pair[0] > roots.start]
+    difference = progress.difference if progress.difference and progress.difference[0] > roots.start else None
+    if roots.check(msgspec.structs.replace(progress, roots=behind, difference=difference)) is not None:
+        return False
+    return True if roots.compared else None
 
 
 def _before_commands(position: int) -> tuple[str, ...]:

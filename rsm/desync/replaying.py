@@ -1,7 +1,8 @@
 """Running a recorded log under a class, step by step, and comparing the roots that come out with those recorded.
 
-A step ends at a hash point. While it runs, a checkpoint keeps where it began, so a difference that shows at its end can
-be looked at again from there (`rewind`), this time recording what each command does (`rsm.desync.bisect`).
+A step ends at a hash point; where two sides are compared, behind any entry, since roots can be taken anywhere. While it
+runs, a checkpoint keeps where it began, so a difference that shows at its end can be looked at again from there
+(`rewind`), this time recording what each command does (`rsm.desync.bisect`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from rsm.desync.paths import flatten, leaf_path
 from rsm.desync.recording import Recording
 from rsm.desync.rewinding import Checkpoint
 from rsm.errors import BadBytes, CallerError, CorruptFile, DivergenceError, RsmError, WrongMachine
-from rsm.limits import DIFFERENT_LEAVES_MAX, REPLAY_STEP_BYTES_MAX, REPLAY_STEP_ENTRIES
+from rsm.limits import DIFFERENT_LEAVES_MAX, REPLAY_STEP_BYTES_MAX, REPLAY_STEP_COMMANDS, REPLAY_STEP_ENTRIES
 from rsm.machine.machine import StateMachine
 from rsm.node.disk import Disk
 from rsm.node.files import located
@@ -41,7 +42,7 @@ class Unreplayable(CallerError):
 class Progress(msgspec.Struct, frozen=True, array_like=True):
     """What one step came to.
 
-    `roots`: (index, root) of its hash points, and of the last entry when `is_end`. `commands` in it, `stop`: (index,
+    `roots`: (index, root) of its hash points, and of its last entry. `commands` in it, `stop`: (index,
     reason) of an entry that could not be applied. `difference`: (index, own root, confirmed root) that the log holds
     against us; `compared_index`: the last confirmed root that was ours. `fault`: what a scrub found.
     """
@@ -154,7 +155,7 @@ class Side:
     # --- going on -------------------------------------------------------------------------------------------------
 
     def step(self, beat: Callable[[int], None] = lambda _: None, *, record: bool = False) -> Progress:
-        """Go on to a hash point some entries ahead, or to the end of the log. `beat` is told each index.
+        """Go on to a root some entries ahead, or to the end of the log. `beat` is told each index.
 
         The roots of the steps before are taken to agree: what was recorded is dropped.
         """
@@ -198,10 +199,14 @@ class Side:
                 replica = self.replica
                 if isinstance(replica, Recorder):
                     replica.record(record)
+            is_long = applied_entries >= REPLAY_STEP_ENTRIES
             if applied.root is not None:
                 roots.append((entry.index, applied.root))
-                if applied_entries >= REPLAY_STEP_ENTRIES and not is_repeat:
-                    break
+            elif self._records and (is_long or commands >= REPLAY_STEP_COMMANDS):
+                is_long = True
+                roots.append((entry.index, replica.root()))
+            if is_long and roots and roots[-1][0] == entry.index and not is_repeat:
+                break
             if is_repeat and not self._ahead and not self._has_ended:
                 break
         self.commands += commands

@@ -245,7 +245,7 @@ class Agreeing:
         if self.standing == "suspect":
             self._complain(now)
         if self._work is not None:
-            self._advance_work()
+            self._advance_work(self._work)
             return self._work is not None
         if self.is_applying and self._replica().agreement.cases:
             self._attest(now)
@@ -387,10 +387,9 @@ class Agreeing:
                 except StorageError as error:
                     logger.error("a snapshot of a state that differs stays", index=taken, error=str(error))
 
-    def _advance_work(self) -> None:
-        assert self._work is not None
+    def _advance_work(self, work: Iterator[None]) -> None:
         try:
-            if next(self._work, self) is self:
+            if next(work, self) is self:
                 self._work = None
         except RsmError as error:
             self._work = None

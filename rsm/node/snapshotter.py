@@ -8,6 +8,7 @@ always put the end in; how the file went, it leaves in `_result` and wakes the r
 
 from __future__ import annotations
 
+import contextlib
 import math
 import queue
 import threading
@@ -115,6 +116,7 @@ class Snapshotter:
         self._held: Part | None = None
         self._writer: threading.Thread | None = None
         self._writer_failed = False
+        self._is_void = False  # what is being written is of a replica that was replaced, or is not believed
         self._result: Written | None = None
         self._requests = threading.Lock()
         self._waiting: list[Future[int]] = []  # asked for, not begun
@@ -142,6 +144,8 @@ class Snapshotter:
         """Another replica has taken the place of the one there was: a snapshot was installed."""
         if self._parts is not None:
             self._end(Last.ABANDON)
+        elif self._writer is not None:
+            self._is_void = True  # it cannot be held any more: it is set aside when it is there
         self._replica = replica
         self.last_index = max(self.last_index, replica.index)
         self._counted_from = self._journal.stored_bytes
@@ -251,7 +255,12 @@ class Snapshotter:
         self._writer.join()
         self._writer = self._result = None
         error = result.error
-        if error is None:
+        is_void, self._is_void = self._is_void, False
+        if error is None and is_void:
+            error = Closed("another state has taken the place of the one in the snapshot")
+            with contextlib.suppress(StorageError):
+                self._files.set_aside(result.at_index)
+        elif error is None:
             self.last_index = result.at_index
             try:
                 drop_older(self._files, self._journal, self._replica, self.keep_from)

@@ -244,12 +244,14 @@ def _have_all_rerun(case: Case) -> bool:
 
 
 def _majority(case: Case) -> tuple[bytes, int, bytes] | None:
+    """What a majority stands for, if somebody has it in service: running again may by chance give two the same."""
     counts: dict[tuple[bytes, int, bytes], int] = {}
     for word in case.words.values():
         claim = word.claim
         if claim is not None:
             counts[claim] = counts.get(claim, 0) + 1
-    return next((claim for claim, count in counts.items() if count >= case.quorum), None)
+    alive = {word.root for word in case.words.values() if not word.fault}
+    return next((claim for claim, count in counts.items() if count >= case.quorum and claim[0] in alive), None)
 
 
 def summary(case: Case) -> dict[str, Any]:

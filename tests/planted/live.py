@@ -32,7 +32,7 @@ class Nodes(Stage):
 
     def __init__(self, make: Callable[[int], Any], **options: Any) -> None:
         self.make = make
-        self.found: FaultDisk | None = None  # what lay on node 3's disk before it could do anything about it
+        self.found: FaultDisk | None = None  # what lay on node 3's disk before it did anything about it
         super().__init__(make(1), 3, **options)
 
     def start(self, *numbers: int, leader: bool = True) -> None:
@@ -41,6 +41,12 @@ class Nodes(Stage):
             super().start(number, leader=False)
         if leader:
             self.leader()
+
+    def step(self) -> None:
+        super().step()
+        node = self.members.get(BAD)
+        if self.found is None and node is not None and node.agreeing.standing == "quarantined":
+            self.found = self.disks[BAD].clone()
 
     def run_all(self, session: Session, commands: Sequence[Command]) -> int:
         """Run commands, each in an entry of its own; the index of the last one."""
@@ -92,7 +98,8 @@ class Story:
     fault: str = ""
     standings: dict[int, str] = dataclasses.field(default_factory=dict)
     set_aside: list[str] = dataclasses.field(default_factory=list)
-    directories: dict[int, Path] = dataclasses.field(default_factory=dict)
+    directories: dict[int, Path] = dataclasses.field(default_factory=dict)  # as they are in the end
+    found: dict[int, Path] = dataclasses.field(default_factory=dict)  # the same, but node 3's before it was healed
 
     @property
     def hash_points(self) -> int:
@@ -141,8 +148,9 @@ def watch(
     _end(nodes, story)
     story.set_aside = nodes.files(BAD, ".unreadable")
     story.directories = nodes.write_out(directory)
-    if nodes.found is not None:
-        story.directories[BAD] = _write_out(nodes.found, directory / "node-3-found")
+    story.found = dict(story.directories)
+    if nodes.found is not None and nodes.found.exists(PATH):
+        story.found[BAD] = _write_out(nodes.found, directory / "node-3-found")
     assert not nodes.failures
     return story
 

@@ -41,7 +41,7 @@ class Run:
             return {
                 "lint": tools.ask_lint(self.other, self.fault.name),
                 "strict": tools.ask_strict(self.machine(3), self.fault.commands, self.fault.queries),
-                "live": tools.told_live(self.story),
+                "live": tools.told_live(self.story, self.machine()),
                 "compare": tools.ask_compare(self.story),
                 "replay": self._replay(self.story),
             }
@@ -59,7 +59,13 @@ class Run:
             nodes = RemoteNodes(self.machine, fault.name, self.sound, setting)
         try:
             return watch(
-                nodes, self.directory, before=fault.before, plant=fault.plant, provoke=fault.provoke, after=fault.after
+                nodes,
+                self.directory,
+                before=fault.before,
+                plant=fault.plant,
+                provoke=fault.provoke,
+                after=fault.after,
+                hash_points=fault.hash_points_max + 1,
             )
         finally:
             for number in list(nodes.members):
@@ -76,7 +82,7 @@ class Run:
             return tools.ask_replay(bundle, self.machine())
         if fault.replay_by == "newest":
             try:
-                return tools.ask_replay(story.directories[3], self.machine(), start="newest")
+                return tools.ask_replay(story.found[3], self.machine(), start="newest")
             except BadBytes as error:
                 return Seen("damage", who=tools.node_in(str(error)))
         return tools.ask_replay(log, self.machine())

@@ -11,12 +11,16 @@ PATHS_SHOWN = 2
 
 
 class Seen(NamedTuple):
-    """Of one tool, about one fault. `what`: a rule, a kind, a way of replaying; empty if the tool found nothing."""
+    """Of one tool, about one fault. `what`: a rule, a kind, a way of replaying; empty if the tool found nothing.
+
+    `index` is a hash point where roots were compared, else the entry; `command` the entry that the evidence names.
+    """
 
     what: str = ""
     index: int | None = None
     paths: tuple[str, ...] = ()
     who: str = ""
+    command: int | None = None  # where that is not the index found
 
     @property
     def text(self) -> str:
@@ -28,6 +32,8 @@ class Seen(NamedTuple):
             parts.append(f"index {self.index}")
         if self.who:
             parts.append(self.who)
+        if self.command is not None:
+            parts.append(f"command {self.command}")
         parts += [f"`{path}`" for path in self.paths[:PATHS_SHOWN]]
         more = len(self.paths) - PATHS_SHOWN
         return ", ".join(parts) + (f" and {more} more" if more > 0 else "")

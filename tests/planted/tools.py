@@ -58,20 +58,24 @@ def ask_strict(machine: Any, commands: Sequence[Command], queries: Sequence[Comm
     return Seen(codes(block.findings), min(one.index for one in block.findings), _paths(paths))
 
 
-def told_live(story: Story) -> Seen:
-    """What the cluster said."""
+def told_live(story: Story, machine: Any) -> Seen:
+    """What the cluster said, and what the evidence of the node that differs names when it is replayed by another."""
     if story.index is None:
-        if story.set_aside:
-            return Seen("refused when it was read", who=f"node {BAD}")
-        return Seen()
+        return Seen("refused when it was read", who=f"node {BAD}") if story.set_aside else Seen()
     who = " and ".join(f"node {number}" for number in story.minority)
     what = "scrub" if story.fault else "roots"
-    return Seen(what, story.index, who=who or ("every node" if story.state == "alarm" else "no majority"))
+    seen = Seen(what, story.index, (), who or ("every node" if story.state == "alarm" else "no majority"))
+    for bundle in story.evidence if story.minority else ():
+        finding = replay(Recording(DISK, str(bundle)), machine, reference="")
+        if finding.evidence is not None:
+            containers = sorted({path.path.partition("/")[0] for path in finding.evidence.paths})
+            seen = seen._replace(command=finding.evidence.first_bad_index, paths=tuple(containers))
+    return seen
 
 
 def ask_compare(story: Story) -> Seen:
-    """`rsm desync compare NODE-1 NODE-2 NODE-3`."""
-    comparison = compare(DISK, [str(path) for path in story.directories.values()])
+    """`rsm desync compare NODE-1 NODE-2 NODE-3`, before node 3 was healed."""
+    comparison = compare(DISK, [str(path) for path in story.found.values()])
     finding = comparison.finding
     if comparison.is_damaged and finding.verdict != "desync":
         return Seen("damage", who=" ".join(sorted({node_in(reason) for reason in finding.unchecked})))

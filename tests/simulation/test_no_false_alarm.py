@@ -7,6 +7,7 @@ from itertools import islice
 
 from demos.orderbook.flowgen import TRADERS, Command, Flow
 from demos.orderbook.machine import OrderBook
+from rsm.raft.messages import SnapshotChunk
 from rsm.replica.answer import Status
 from rsm.state.leaf import encode
 from rsm.testing.disk import Survival
@@ -88,6 +89,7 @@ def test_a_clean_flow_is_never_disputed(soak: bool) -> None:
         assert node.replica.compared_index > 0
         assert node.snapshot_files.indexes()
         node.replica.store.verify()
+    assert any(kind is SnapshotChunk for kind, _ in stage.bytes_sent)
     assert min(disturbances.installed, disturbances.restarts, disturbances.leaders) > 0
 
 

@@ -12,7 +12,7 @@ class Faulty(rsm.StateMachine, name="planted", version=1):
 
     @rsm.command()
     def offer(self, ctx: rsm.Context, name: str) -> int:
-        self.keys[name] = id(self.keys)
+        self.keys[name] = id(type(self))
         return len(self.keys)
 
 

@@ -1,4 +1,4 @@
-"""Stale cache: a rate is remembered when it is first asked for. A replica that was restored asks later, and gets another."""
+"""Stale cache: a rate is remembered when it is first asked for. A restored replica asks later."""
 
 from __future__ import annotations
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from rsm.errors import NotLeader
+from rsm.errors import Closed, NotLeader
 from rsm.limits import REEXECUTE_SECONDS, SUSPECT_SECONDS_MAX
 from rsm.node import agreeing
 from rsm.node.member import Member
+from rsm.node.snapshotter import Snapshotter, drop_older
 from rsm.raft.messages import Attest
 from rsm.replica.snapshot import parts
 from rsm.testing.disk import Survival
@@ -562,3 +563,44 @@ def test_files_are_those_of_the_class() -> None:
     """The planted bug is of the same machine: its snapshots and logs are read by the right code."""
     assert Buggy.definition.name == Everything.definition.name
     assert Buggy.definition.schema() == Everything.definition.schema()
+
+
+# --- snapshots that are not believed ----------------------------------------------------------------------------------
+
+
+def test_a_snapshot_that_is_being_written_when_its_state_is_not_believed_any_more_is_set_aside() -> None:
+    """Its writer, a thread, has everything already and cannot be held; what it commits does not count."""
+    stage, _ = filled()
+    node = stage.members[stage.follower()]
+    node.replica.roots[node.replica.index] = node.replica.root()
+    snapshots = Snapshotter(
+        node.replica, node.journal, node.snapshot_files, log_bytes=0, tail_bytes=0, wake=lambda: None
+    )
+    taken = snapshots.ask()
+    snapshots.at_hash_point()
+    while snapshots.is_producing:
+        snapshots.advance()
+    snapshots.rebind(node.replica)
+    snapshots.stop()
+    assert isinstance(taken.exception(), Closed)
+    assert node.snapshot_files.indexes() == []
+    assert len(stage.files(node.node_id, ".unreadable")) == 1
+    taken = snapshots.ask()
+    snapshots.at_hash_point()
+    snapshots.stop()
+    assert node.snapshot_files.indexes() == [taken.result()]
+
+
+def test_the_log_before_a_snapshot_stays_until_that_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the state turns out to be another than the majority's, only the log can give the right one."""
+    stage, _ = filled()
+    node = stage.members[stage.follower()]
+    dropped: list[int] = []
+    monkeypatch.setattr(node.journal, "compact_to", dropped.append)
+    index = write_snapshot(node)
+    assert node.replica.compared_index < index
+    drop_older(node.snapshot_files, node.journal, node.replica, 0)
+    assert dropped == []
+    node.replica.compared_index = index
+    drop_older(node.snapshot_files, node.journal, node.replica, 0)
+    assert dropped == [index]

@@ -270,7 +270,8 @@ def test_any_sequence_gives_the_same_cases_everywhere(steps: list[tuple[Any, ...
 def check(case: Case, clock: int) -> None:
     """What holds of every case at any time."""
     claims = Counter(said.claim for said in case.words.values() if said.claim is not None)
-    best = max(claims.values(), default=0)
+    alive = {said.root for said in case.words.values() if not said.fault}  # what nobody has in service decides nothing
+    best = max((count for claim, count in claims.items() if claim[0] in alive), default=0)
     faults = sum(bool(said.fault) for said in case.words.values())
     assert (case.state == "decided") == (best >= case.quorum and faults < case.quorum)
     assert set(case.words) <= set(case.voters)
