@@ -31,14 +31,15 @@ from rsm.node.snapshots import read_snapshot
 from rsm.replica.naming import Names
 from rsm.replica.replica import POSITION_BEFORE
 
-__all__ = ["Opened", "compare", "path_differences"]
+__all__ = ["SYSTEM", "Done", "Opened", "compare", "path_differences"]
 
 DIGEST_BYTES: Final = 8
 MISSING: Final = object()
 SYSTEM: Final = "rsm."
 JUDGE_ENTRIES_MAX: Final = 4 * HASH_INTERVAL_ENTRIES
 
-Side = tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]], Any, list[Any]]
+# What a command did: leaf -> path -> value as it left them, the same as it found them, its answer, its events.
+Done = tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]], Any, list[Any]]
 
 
 class Opened(NamedTuple):
@@ -406,11 +407,11 @@ def _different_buckets(ours: bytes, theirs: bytes) -> list[int]:
     return [at for at in range(BUCKETS) if ours[8 * at : 8 * at + 8] != theirs[8 * at : 8 * at + 8]]
 
 
-def _side(detail: Detail) -> Side:
+def _side(detail: Detail) -> Done:
     return detail.after, detail.before, detail.answer, detail.events
 
 
-def path_differences(name: str, other_name: str, left: Side, right: Side) -> tuple[PathDifference, ...]:
+def path_differences(name: str, other_name: str, left: Done, right: Done) -> tuple[PathDifference, ...]:
     """The paths at which two sides of a command differ, the machine's own first; then events and the result.
 
     A side is what it wrote (leaf -> path -> value), what was there before, its answer and its events. A leaf that only

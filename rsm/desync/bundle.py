@@ -17,7 +17,7 @@ import msgspec
 from rsm.codec.record import RecordKind
 from rsm.errors import BadBytes, CorruptFile, StorageError, UnknownFormat
 from rsm.limits import BUNDLE_HEAD_BYTES_MAX
-from rsm.node.bundles import BUNDLE_FORMAT, HEAD, TRACE, BundleHead
+from rsm.node.bundles import BUNDLE_FORMAT, HEAD, STATE, TRACE, BundleHead
 from rsm.node.disk import Disk
 from rsm.node.files import located
 from rsm.node.snapshots import read_snapshot
@@ -82,6 +82,15 @@ class Bundle:
                 except msgspec.MsgspecError as error:
                     raise BadBytes(f"not the record of a trace: {error}") from error
             yield from traces
+
+    @property
+    def has_state(self) -> bool:
+        """Whether the state that its source had is there."""
+        return self._disk.exists(os.path.join(self.path, STATE))
+
+    def state(self) -> Iterator[tuple[RecordKind, bytes]]:
+        """The records of that state, as of a snapshot. `CorruptFile`."""
+        return read_snapshot(self._disk, os.path.join(self.path, STATE))
 
 
 def _roots(path: str, texts: dict[int, str]) -> dict[int, bytes]:

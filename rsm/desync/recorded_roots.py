@@ -13,10 +13,11 @@ from rsm.limits import COMMANDS_SHOWN_MAX, HASH_INTERVAL_ENTRIES
 from rsm.replica.batch import CONFIRMED
 from rsm.replica.naming import Item, Names, items_of
 
-__all__ = ["LOG", "Mismatch", "RecordedRoots", "command_at", "commands_between", "confirmed_root"]
+__all__ = ["LOG", "REPLAY", "Mismatch", "RecordedRoots", "command_at", "commands_between", "confirmed_root"]
 
-# The source of recorded roots, in findings.
+# The sources in findings: what was recorded, and this code.
 LOG: Final = "log"
+REPLAY: Final = "replay"
 CONFIRMED_WITHIN: Final = 4 * HASH_INTERVAL_ENTRIES
 
 

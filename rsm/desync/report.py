@@ -131,7 +131,8 @@ def _near(file: str) -> str:
 
 def _evidence(evidence: Finding) -> list[str]:
     who = ", ".join(evidence.minority)
-    found = [f"  {_safe(who)} did otherwise at index {evidence.first_bad_index}, command {evidence.first_bad_command}:"]
+    command = "" if evidence.first_bad_command is None else f", command {evidence.first_bad_command}"
+    found = [f"  {_safe(who)} is otherwise from index {evidence.first_bad_index}{command} on:"]
     if evidence.command is not None:
         found.append(f"    {_words(evidence.command)}")
     return found + [f"  {line}" for line in _paths(evidence)]

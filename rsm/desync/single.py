@@ -11,23 +11,17 @@ from typing import Any
 
 import msgspec
 
-from rsm.desync.bisect import path_differences
+from rsm.desync.evidence import evidence_of
 from rsm.desync.finding import Finding
 from rsm.desync.keeping import keep
-from rsm.desync.paths import answer_value, flatten, leaf_path, plain
-from rsm.desync.recorded_roots import LOG, Mismatch, RecordedRoots, command_at, commands_between, confirmed_root
+from rsm.desync.recorded_roots import LOG, REPLAY, Mismatch, RecordedRoots, commands_between, confirmed_root
 from rsm.desync.recording import Recording
 from rsm.desync.replaying import Progress, Side, Unreplayable, check_class
-from rsm.errors import RsmError, UnknownFormat, WrongMachine
+from rsm.errors import UnknownFormat, WrongMachine
 from rsm.machine.machine import StateMachine
 from rsm.replica.naming import Names
-from rsm.replica.replica import Replica
-from rsm.replica.trace import CommandTrace, PackedTrace, TracingReplica, pack
-from rsm.state.leaf import ABSENT, encode
 
-__all__ = ["REPLAY", "names_of", "replay"]
-
-REPLAY = "replay"
+__all__ = ["names_of", "replay"]
 
 
 def names_of(machine: str, version: int, schema: dict[str, Any]) -> Names:
@@ -102,7 +96,7 @@ class _Replay:
 
     def _ended(self, progress: Progress) -> Finding:
         reasons = [*progress.unchecked, *self.roots.reasons(progress.index)]
-        notes, evidence = self._evidence()
+        notes, evidence = evidence_of(self.recording, self.machine_class, self.side.start, self.names)
         return Finding(
             verdict="unchecked" if reasons else "agree",
             checked_to_index=self.roots.checked_to,
@@ -147,7 +141,7 @@ class _Replay:
                 "command": {name: only[name] for name in ("name", "version", "values")},
             }
         extent = self._extent()
-        more, evidence = self._evidence()
+        more, evidence = evidence_of(self.recording, self.machine_class, self.side.start, self.names)
         is_snapshot = expected.is_snapshot or (
             expected.where.startswith("the snapshot") and confirmed_root(self.recording, index) == own
         )
@@ -196,81 +190,3 @@ class _Replay:
             verdict={"kind": finding.kind, "first_bad_index": finding.first_bad_index, "sources": [LOG, REPLAY]},
         )
         return msgspec.structs.replace(finding, bundle=path, reexecuted=side.commands - executed)
-
-    # --- what the source of a bundle did --------------------------------------------------------------------------
-
-    def _evidence(self) -> tuple[tuple[str, ...], Finding | None]:
-        """Where the source of a bundle and this code part, command by command."""
-        bundle = self.recording.bundle
-        if bundle is None:
-            return (), None
-        source = f"node {bundle.head.node}" if bundle.head.node else "the source of the bundle"
-        theirs = list(bundle.traces())
-        if not theirs:
-            return (), None
-        ours: list[CommandTrace] = []
-        try:
-            replica = self._traced(ours, bundle.head.good_index)
-        except (RsmError, ValueError) as error:
-            return (f"what {source} did cannot be compared: {error}",), None
-        ours = [trace for trace in ours if trace.index > bundle.head.good_index]
-        for mine, other in zip(ours, theirs, strict=False):
-            if encode(pack(mine)) != encode(other):
-                return (), self._parted(replica, source, mine, other)
-        return (f"this code does what {source} did, command by command",), None
-
-    def _traced(self, sink: list[CommandTrace], _: int) -> TracingReplica:
-        replica = TracingReplica(self.machine_class, sink.append)
-        replica.is_lone = False
-        side = Side(self.recording, self.machine_class, start=self.side.start, replica=replica)
-        while True:
-            progress = side.step()
-            if progress.is_end or progress.stop is not None:
-                return replica
-
-    def _parted(self, replica: Replica, source: str, mine: CommandTrace, other: PackedTrace) -> Finding:
-        ours = (_leaves(replica, pack(mine)), mine.status, mine.body, mine.events)
-        theirs = (_leaves(replica, other), other.status, other.body, other.events)
-        paths = path_differences(
-            source,
-            REPLAY,
-            (theirs[0], {}, answer_value(theirs[1], theirs[2]), [plain_event(event) for event in theirs[3]]),
-            (ours[0], {}, answer_value(ours[1], ours[2]), [plain_event(event) for event in ours[3]]),
-        )
-        command = command_at(self.recording, mine.index, mine.position, self.names)
-        return Finding(
-            verdict="desync",
-            kind="apply",
-            first_bad_index=mine.index,
-            first_bad_command=mine.position,
-            command=command or {"name": mine.name, "version": 0, "values": {}},
-            paths=paths,
-            minority=(source,),
-            checked_to_index=mine.index - 1,
-        )
-
-
-def plain_event(packed: bytes) -> Any:
-    """An event as a plain value."""
-    return plain(msgspec.msgpack.decode(packed))
-
-
-def _leaves(replica: Replica, trace: PackedTrace) -> dict[str, dict[str, Any]]:
-    """Leaf -> path -> plain value of what a trace wrote, with the types of the class where they fit."""
-    found: dict[str, dict[str, Any]] = {}
-    for container, packed in trace.writes:
-        ledger = replica.store.ledgers.get(container)
-        parts = msgspec.msgpack.decode(packed)
-        leaf_key, value = _hashable(parts[0]), (parts[1] if len(parts) == 2 else ABSENT)
-        if ledger is not None and len(parts) == 2:
-            try:
-                ((leaf_key, value),) = ledger.decode_leaves(b"\x91" + packed)
-            except Exception:  # of another schema: then without its names
-                leaf_key, value = _hashable(parts[0]), parts[1]
-        path = leaf_path(container, leaf_key, nested=ledger is not None and ledger.nested)
-        found[path] = flatten(path, value)
-    return found
-
-
-def _hashable(key: Any) -> Any:
-    return tuple(_hashable(part) for part in key) if type(key) is list else key

@@ -5,6 +5,8 @@
     def test_the_total_is_right() -> None:
         finding = rsm.testing.load_bundle("desync-294").replay(Shop)
         assert finding.verdict == "agree", finding
+
+What is in a bundle is data; the class is the one that is given.
 """
 
 from __future__ import annotations

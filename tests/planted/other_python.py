@@ -15,6 +15,7 @@ VARIABLE = "RSM_OTHER_PYTHON"
 NAMES = ("python3.13", "python3.12", "python3.11", "python3.14")
 WORKS = "import sys, rsm.desync.child, rsm.node.member; print('%d.%d' % sys.version_info[:2])"
 INSTALL_SECONDS_MAX = 180
+OWN = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 class NoOtherPython(Exception):
@@ -30,30 +31,58 @@ def _version(python: str, program: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
+def _is_new(version: str) -> bool:
+    """Whether a version is from 3.12 on, where several texts and sums became others."""
+    return tuple(map(int, version.split("."))) >= (3, 12)
+
+
 def _installed() -> list[str]:
-    """Interpreters of another version on this machine, bare."""
+    """Interpreters of another version on this machine, bare; first those on the other side of 3.12."""
     found = [shutil.which(name) for name in NAMES]
     found += [str(path) for path in sorted(Path.home().glob(".pyenv/versions/3.*/bin/python3"), reverse=True)]
-    own = f"{sys.version_info[0]}.{sys.version_info[1]}"
     program = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
     versions = [(python, _version(python, program)) for python in found if python]
-    return [python for python, version in versions if version in ("3.11", "3.12", "3.13", "3.14") and version != own]
+    usable = [(python, one) for python, one in versions if one in ("3.11", "3.12", "3.13", "3.14") and one != OWN]
+    return [python for python, _ in sorted(usable, key=lambda pair: _is_new(pair[1]) == _is_new(OWN))]
+
+
+def other_python(*, across: bool = False) -> str:
+    """Its path: `$RSM_OTHER_PYTHON`, or an environment made below this one's directory. `NoOtherPython`.
+
+    `across`: it must lie on the other side of 3.12 than this one.
+    """
+    python, version = _found()
+    if across and _is_new(version) == _is_new(OWN):
+        raise NoOtherPython(f"{python} is {version}, this one {OWN}: what is planted here became another with 3.12")
+    return python
 
 
 @functools.cache
-def other_python() -> str:
-    """Its path: `$RSM_OTHER_PYTHON`, or an environment made below this one's directory. `NoOtherPython`."""
+def _found() -> tuple[str, str]:
     chosen = os.environ.get(VARIABLE)
     if chosen:
-        if not _version(chosen, WORKS):
-            raise NoOtherPython(f"{VARIABLE}={chosen}: it cannot import rsm")
-        return chosen
+        return chosen, _works(chosen, f"{VARIABLE}={chosen}")
     if sys.prefix == sys.base_prefix:
         raise NoOtherPython(f"the tests do not run in a virtual environment to put another one into; set {VARIABLE}")
     path = Path(sys.prefix) / "other-python"
-    python = path / "bin" / "python"
-    if _version(str(python), WORKS):
-        return str(python)
+    python = str(path / "bin" / "python")
+    version = _version(python, WORKS)
+    if not version:
+        _make(path, python)
+        version = _works(python, python)
+    return python, version
+
+
+def _works(python: str, name: str) -> str:
+    version = _version(python, WORKS)
+    if not version:
+        raise NoOtherPython(f"{name}: it cannot import rsm")
+    if version == OWN:
+        raise NoOtherPython(f"{name}: it is {version} like this one")
+    return version
+
+
+def _make(path: Path, python: str) -> None:
     bare = _installed()
     if not bare:
         raise NoOtherPython(f"no other Python from 3.11 on is installed here, and {VARIABLE} names none")
@@ -61,11 +90,8 @@ def other_python() -> str:
     words = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1", "--timeout", "20"]
     try:
         subprocess.run([bare[0], "-m", "venv", "--clear", str(path)], check=True, capture_output=True, timeout=60)
-        subprocess.run([str(python), *words, *needs], check=True, capture_output=True, timeout=INSTALL_SECONDS_MAX)
+        subprocess.run([python, *words, *needs], check=True, capture_output=True, timeout=INSTALL_SECONDS_MAX)
         (packages,) = path.glob("lib/python*/site-packages")
         (packages / "rsm.pth").write_text(f"{ROOT}\n")
     except (OSError, subprocess.SubprocessError) as error:
         raise NoOtherPython(f"{bare[0]}: what rsm needs cannot be installed for it: {error}") from error
-    if not _version(str(python), WORKS):
-        raise NoOtherPython(f"{python}: it cannot import rsm")
-    return str(python)

@@ -10,7 +10,7 @@ from typing import Any
 import rsm
 from rsm.errors import BadBytes
 from tests.planted import tools
-from tests.planted.faults import PYTHON, Fault
+from tests.planted.faults import ACROSS, Fault
 from tests.planted.live import Nodes, Story, watch
 from tests.planted.loading import MODULE, checkout, forget, load
 from tests.planted.other_python import other_python
@@ -29,6 +29,11 @@ class Run:
         if fault.change is not None or fault.library != "old":
             self.other = checkout(directory / "other", fault.module, fault.change, fault.library)
         self.story: Story | None = None
+
+    @property
+    def python(self) -> str:
+        """The other interpreter; `NoOtherPython`."""
+        return other_python(across=self.fault.setting == ACROSS)
 
     def machine(self, number: int = 1) -> Any:
         """The class as a node has it, in a module of its own."""
@@ -54,7 +59,7 @@ class Run:
         if fault.setting is None:
             nodes = Nodes(self.machine)
         else:
-            setting = Setting(python=other_python()) if fault.setting == PYTHON else fault.setting
+            setting = Setting(python=self.python) if fault.needs_python else fault.setting
             assert isinstance(setting, Setting)
             nodes = RemoteNodes(self.machine, fault.name, self.sound, setting)
         try:
@@ -88,8 +93,8 @@ class Run:
         return tools.ask_replay(log, self.machine())
 
     def _against(self) -> str:
-        if self.fault.setting == PYTHON:
-            return other_python()
+        if self.fault.needs_python:
+            return self.python
         if self.fault.library == "old":
             return str(self.other)
         # An environment that has the other release installed, and otherwise what this one has.

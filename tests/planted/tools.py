@@ -69,7 +69,8 @@ def told_live(story: Story, machine: Any) -> Seen:
         finding = replay(Recording(DISK, str(bundle)), machine, reference="")
         if finding.evidence is not None:
             containers = sorted({path.path.partition("/")[0] for path in finding.evidence.paths})
-            seen = seen._replace(command=finding.evidence.first_bad_index, paths=tuple(containers))
+            command = finding.evidence.first_bad_index if finding.evidence.command is not None else None
+            seen = seen._replace(command=command, paths=tuple(containers))
     return seen
 
 

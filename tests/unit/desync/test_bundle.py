@@ -137,7 +137,17 @@ def test_the_evidence_of_a_node_names_the_command(evidence: Path, healthy: Any, 
     assert values["replay"] == values["node 3"] + 1
     finding = load_bundle(evidence).replay(wrong)
     assert (finding.verdict, finding.evidence) == ("desync", None)
-    assert any("does what node 3 did" in note for note in finding.notes)
+    assert any("did what it did at node 3" in note for note in finding.notes)
+
+
+def test_a_state_that_no_command_made(evidence: Path, healthy: Any, wrong: Any) -> None:
+    """Without traces, and where they tell nothing, the states are compared leaf by leaf."""
+    (evidence / "trace").unlink()
+    theirs = load_bundle(evidence).replay(healthy).evidence
+    assert theirs is not None
+    assert (theirs.first_bad_index, theirs.first_bad_command, theirs.minority) == (192, None, ("node 3",))
+    assert "scalars/'total'" in [path.path for path in theirs.paths]
+    assert load_bundle(evidence).replay(wrong).evidence is None
 
 
 def test_damage_of_a_bundle_is_named(written: Path, healthy: Any, tmp_path: Path) -> None:

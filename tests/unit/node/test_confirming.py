@@ -66,7 +66,7 @@ def mute_roots(stage: Stage, leader: int) -> None:
 
 
 def test_nothing_is_confirmed_without_a_quorum() -> None:
-    """A command that is applied waits until the others' roots are heard; one that asks for less in the same batch not."""
+    """A command that is applied waits until the others' roots are heard, one that asks for less in its batch not."""
     stage, ann = led()
     leader = stage.leader().node_id
     mute_roots(stage, leader)
