@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rsm.limits import SCRUB_LEAVES_MIN
+from rsm.limits import HASH_INTERVAL_ENTRIES, SCRUB_LEAVES_MIN
 from tests.planted import tools
 from tests.planted.faults import FAULTS, Fault
 from tests.planted.live import Nodes, watch
@@ -51,6 +51,7 @@ def test_each_tool_says_what_is_expected(fault: Fault, tmp_path: Path) -> None:
     assert run.story is not None
     if run.story.index is not None:
         assert 0 <= run.story.hash_points <= fault.hash_points_max
+        assert run.story.index - run.story.planted_at <= HASH_INTERVAL_ENTRIES * fault.hash_points_max
 
 
 def test_no_kind_is_found_by_nothing() -> None:

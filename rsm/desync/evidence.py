@@ -88,13 +88,16 @@ class _Evidence:
             return remarks, None
         if ours:
             remarks = (*remarks, "and its state is another: something else than a command changed it")
+        # Where it was disputed: the roots that it had may all be a majority's, as when a scrub has found it.
+        good = self.bundle.head.good_index
+        disputed = min((index for index in self.bundle.expected if index > good), default=state_index)
         found = Finding(
             verdict="desync",
             kind="apply",
-            first_bad_index=min(self.bundle.found, default=state_index),
+            first_bad_index=disputed,
             paths=paths,
             minority=(self.source,),
-            checked_to_index=self.bundle.head.good_index,
+            checked_to_index=good,
         )
         return remarks, found
 

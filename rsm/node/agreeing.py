@@ -234,6 +234,8 @@ class Agreeing:
 
     def _become(self, standing: Standing, reason: str) -> None:
         self.standing, self.reason = standing, reason
+        if standing == "well":
+            self._leading.comparison.absolve()
         self._leading.barred = "" if standing == "well" else f"{standing}: {reason}"
 
     # --- what it does about it ---------------------------------------------------------------------------------------

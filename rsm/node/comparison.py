@@ -40,6 +40,12 @@ class Comparison:
         self._confirmed_to = confirmed_index
         self.contradiction, self.contradicted_index = "", 0
 
+    def absolve(self) -> None:
+        """What this leader had is not held against it any more: its state is another one, or a verdict was for it."""
+        self.contradiction, self.contradicted_index = "", 0
+        for reports in self._reports.values():
+            reports.pop(self._node_id, None)
+
     def compare(self, engine: ClusterEngine, replica: Replica) -> Found:
         """Take in what members have reported by now."""
         voters, roots = engine.configuration.voters, replica.roots

@@ -161,11 +161,15 @@ class SnapshotFiles:
     def remove_older(self, keep: int) -> list[int]:
         """Remove all but the newest `keep` snapshots (at least one is kept); return the removed indexes."""
         removed = self.indexes()[: -max(1, keep)]
-        for index in removed:
-            self._disk.unlink(self.path_of(index))
-        if removed:
-            self._disk.fsync_directory(self.path)
+        self.remove(removed)
         return removed
+
+    def remove(self, indexes: list[int]) -> None:
+        """Remove the snapshots taken after these log indexes."""
+        for index in indexes:
+            self._disk.unlink(self.path_of(index))
+        if indexes:
+            self._disk.fsync_directory(self.path)
 
 
 def copy_snapshot(disk: Disk, source: str, target: str) -> None:

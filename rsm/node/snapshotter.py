@@ -54,13 +54,16 @@ def drop_older(files: SnapshotFiles, journal: Journal, replica: Replica, keep_fr
     """Drop what a new snapshot makes superfluous: old ones, and the log before the oldest that stays.
 
     The last confirmed snapshot stays, and whatever is newer; so does one that is on its way to another node, at
-    `keep_from` (0 for none), with the log behind it that this node will need next. While none is confirmed, nothing is
-    dropped: if the state turns out to be another than the majority's, only that can give the right one.
+    `keep_from` (0 for none), with the log behind it that this node will need next. While none is confirmed, the log
+    stays: if the state turns out to be another than the majority's, only that can give the right one. Of those that
+    wait for being confirmed, which in a cluster without a majority may take days, the newest few stay.
     """
     indexes = files.indexes()
     confirmed = [index for index in indexes if replica.is_lone or index <= replica.compared_index]
+    files.remove(indexes[len(confirmed) : -SNAPSHOTS_KEPT])
     if not confirmed:
         return
+    indexes = files.indexes()
     oldest = confirmed[-1]
     if keep_from:
         oldest = min(oldest, keep_from)

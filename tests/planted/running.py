@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import venv
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from rsm.errors import BadBytes
 from tests.planted import tools
 from tests.planted.faults import ACROSS, Fault
 from tests.planted.live import Nodes, Story, watch
-from tests.planted.loading import MODULE, checkout, forget, load
+from tests.planted.loading import checkout, forget, load
 from tests.planted.other_python import other_python
 from tests.planted.remote import RemoteNodes, Setting
 from tests.planted.seen import Seen
@@ -104,15 +103,3 @@ class Run:
         here = Path(rsm.__file__).parent.parent
         (packages / "planted.pth").write_text(f"{self.other}\n{here}\n{tools.packages()}\n")
         return str(path)
-
-
-def run_all(faults: list[Fault]) -> dict[str, dict[str, Seen]]:
-    """Every fault, by key."""
-    rows = {}
-    for fault in faults:
-        with tempfile.TemporaryDirectory() as directory:
-            rows[fault.key] = Run(fault, Path(directory).resolve()).run()
-    return rows
-
-
-__all__ = ["MODULE", "Run", "run_all"]

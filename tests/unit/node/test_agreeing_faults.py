@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from rsm.errors import Closed, NotLeader
-from rsm.limits import REEXECUTE_SECONDS, SUSPECT_SECONDS_MAX
+from rsm.limits import REEXECUTE_SECONDS, SNAPSHOTS_KEPT, SUSPECT_SECONDS_MAX
 from rsm.node import agreeing
 from rsm.node.member import Member
 from rsm.node.snapshotter import Snapshotter, drop_older
-from rsm.raft.messages import Attest
+from rsm.raft.messages import Attest, TimeoutNow
 from rsm.replica.snapshot import parts
 from rsm.testing.disk import Survival
 from tests.cluster_stage import Call, Look, Stage, member
@@ -157,6 +157,23 @@ def test_a_node_that_is_out_wins_an_election_and_hands_over() -> None:
     assert standing(stage, 1) == "out"
     stage.start(other)
     stage.settle(2, 3)
+
+
+def test_a_leader_that_healed_is_not_held_to_what_it_was() -> None:
+    """It could not hand over: what was said against its state is of a state that is gone."""
+    stage, ann = filled()
+    bad = stage.leader().node_id
+    node = stage.members[bad]
+    stage.lose = lambda _sender, _receiver, message: isinstance(message, TimeoutNow)
+    alter(node)
+    stage.submit(Call(ann.item("put", "more", 1)), bad)
+    stage.until(lambda: standing(stage, bad) == "suspect")
+    stage.until(lambda: standing(stage, bad) == "well", 60)
+    assert node.is_leader
+    for _ in range(400):
+        stage.step()
+        assert standing(stage, bad) == "well"
+    assert node.agreeing.may_show
 
 
 def test_the_others_are_elected_while_one_is_out_however_often() -> None:
@@ -604,3 +621,24 @@ def test_the_log_before_a_snapshot_stays_until_that_is_confirmed(monkeypatch: py
     node.replica.compared_index = index
     drop_older(node.snapshot_files, node.journal, node.replica, 0)
     assert dropped == [index]
+
+
+def test_snapshots_that_nobody_confirms_do_not_fill_the_disk() -> None:
+    """Two nodes that differ for good go on, and no root is ever confirmed: the last confirmed and the newest stay."""
+    stage, ann = buggy(2, nodes=2)
+    for node in stage.members.values():
+        write_snapshot(node)
+    stage.do(ann, "put", "good", 2)
+    last = stage.leader().applied_index
+    stage.until(lambda: all(node.replica.compared_index >= last for node in stage.members.values()))
+    good = {number: node.snapshot_files.indexes() for number, node in stage.members.items()}
+    stage.do(ann, "put", "bad", 5)
+    for number in range(6):
+        asked = [node.snapshots.ask() for node in stage.members.values()]
+        stage.do(ann, "put", "more", number)
+        stage.until(lambda asked=asked: all(one.done() for one in asked))  # type: ignore[misc]  # a bound default
+    for number, node in stage.members.items():
+        indexes = node.snapshot_files.indexes()
+        assert indexes[:1] == good[number][:1]
+        assert len(indexes) == 1 + SNAPSHOTS_KEPT
+        assert node.journal.first_index == 1
