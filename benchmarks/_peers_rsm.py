@@ -40,6 +40,7 @@ START_SECONDS_MAX = 30.0
 ROOTS_SECONDS_MAX = 30.0
 PAGE_SECONDS_MAX = 2.0
 OPENING_IN_FLIGHT = 64
+ORDER_BOOK = "demos.orderbook.machine:OrderBook"
 PROGRAM = (sys.executable, "-c", "import sys; from rsm.cli.main import main; sys.exit(main())")
 
 
@@ -136,13 +137,22 @@ class Rsm(Contender):
 
     is_durable = True
 
-    def __init__(self, directory: Path, limits: LimitsSection, *, clients: int, day_commands: int) -> None:
-        super().__init__("rsm")
+    def __init__(
+        self,
+        directory: Path,
+        limits: LimitsSection,
+        *,
+        clients: int,
+        day_commands: int,
+        name: str = "rsm",
+        machine: str = ORDER_BOOK,
+    ) -> None:
+        super().__init__(name)
         self.what = "rsm, every entry synced, sessions and roots on, over TCP"
-        self._directory = directory / "rsm"
+        self._directory = directory / name
         self._directory.mkdir()
         self._sizes = clients, day_commands
-        self.cluster = Nodes("demos.orderbook.machine:OrderBook", self._directory, limits)
+        self.cluster = Nodes(machine, self._directory, limits)
         self.nodes = self.cluster.children
 
     def prepare(self) -> None:

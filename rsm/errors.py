@@ -18,6 +18,7 @@
     │   ├── Closed                 the machine is closed
     │   ├── DirectoryInUse         another process has the directory open
     │   ├── WrongMachine           the directory or cluster belongs to another machine, or to another version of it
+    │   │   └── ReleaseMissing     the log goes on under a machine version that this release does not have
     │   └── LimitExceeded          a named bound was reached by what the caller sent
     ├── MediumError                what came from, or went to, a disk or a peer
     │   ├── BadBytes               bytes that are not what was written: never applied, never silently dropped
@@ -48,6 +49,7 @@ __all__ = [
     "MediumError",
     "NotLeader",
     "Rejected",
+    "ReleaseMissing",
     "RsmError",
     "SequenceReused",
     "SessionExpired",
@@ -150,6 +152,14 @@ class DirectoryInUse(CallerError):
 
 class WrongMachine(CallerError):
     """The directory, or the cluster, belongs to another machine, or its log has another version or schema."""
+
+
+class ReleaseMissing(WrongMachine):
+    """The log goes on, or begins, under a machine `version` that this release does not ship: nothing was applied."""
+
+    def __init__(self, message: str, version: int) -> None:
+        super().__init__(message)
+        self.version = version
 
 
 class LimitExceeded(CallerError):

@@ -25,6 +25,7 @@ LAYERS = {
     "client": 7,
     "desync": 7,
     "lint": 7,
+    "schemas": 7,
     "testing": 8,
     "cli": 9,
     "__main__": 10,

@@ -63,7 +63,8 @@ def desyncs(statuses: Sequence[NodeStatus]) -> list[str]:
     concerned = {number for case in cases for number in _out(case, statuses)}
     for status in statuses:
         if status.evidence and (status.standing != "well" or status.node_id in concerned):
-            found.append(f"evidence of node {status.node_id}: rsm desync replay {status.evidence}")
+            look = f"rsm desync replay {status.evidence} --machine MODULE:CLASS"
+            found.append(f"evidence of node {status.node_id}: {look}")
     return list(dict.fromkeys(found))
 
 

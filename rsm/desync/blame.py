@@ -106,9 +106,11 @@ class Recorder(TracingReplica):
         self.recorded: list[_Recorded] = []
         self.event_places: list[tuple[str, int]] = []
         self.result_place = NO_PLACE
-        self.executor = _RecordingExecutor(self)
         self._places: list[tuple[str, int]] = []
         self._undo_before = self._events_before = 0
+
+    def _make_executor(self) -> Executor:
+        return _RecordingExecutor(self)
 
     def record(self, on: bool) -> None:
         """Begin or end recording; between two entries."""

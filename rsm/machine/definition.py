@@ -97,7 +97,14 @@ class Definition:
     """All that rsm knows of a machine class."""
 
     def __init__(
-        self, owner: type, name: str, version: int, event: Any, prefix: str, local_names: dict[str, Any]
+        self,
+        owner: type,
+        name: str,
+        version: int,
+        event: Any,
+        prefix: str,
+        local_names: dict[str, Any],
+        previous: Definition | None = None,
     ) -> None:
         if not isinstance(name, str) or not name or not name.isprintable():
             raise DefinitionError(
@@ -105,9 +112,12 @@ class Definition:
             )
         if type(version) is not int or version < 1:
             raise DefinitionError(f"{owner.__name__}: version must be an int from 1, not {version!r}")
+        if previous is not None:
+            _check_previous(owner, name, version, previous)
         self.owner = owner
         self.name = name
         self.version = version
+        self.previous = previous  # the release before, which runs the entries that were written under it
         self.event = event
         self.prefix = prefix  # before the names of its containers in a store
         if event is not None:
@@ -125,6 +135,39 @@ class Definition:
             self._local_names.update((name, member) for name, member in vars(base).items() if isinstance(member, type))
         self._read_state()
         self._read_handlers()
+        if previous is not None:
+            self._check_migration(previous)
+
+    # --- releases -------------------------------------------------------------------------------------------------
+
+    def releases(self) -> list[Definition]:
+        """This one and those before it that it still ships, newest first; the last is its floor."""
+        found = [self]
+        while (previous := found[-1].previous) is not None:
+            found.append(previous)
+        return found
+
+    def release(self, version: int) -> Definition | None:
+        """The release of a machine version, or None if this one does not ship it."""
+        return next((one for one in self.releases() if one.version == version), None)
+
+    def _check_migration(self, previous: Definition) -> None:
+        """What is kept must be kept as it was, unless the class says how to bring it over."""
+        if any(
+            "migrate_state" in vars(base) for base in self.owner.__mro__ if base.__module__ != "rsm.machine.machine"
+        ):
+            return
+        ours = self.state_schema()
+        changes = [
+            f"{name} was {' '.join(kept)} and is {' '.join(ours[name]) if name in ours else 'gone'}"
+            for name, kept in previous.state_schema().items()
+            if ours.get(name) != kept
+        ]
+        if changes:
+            raise DefinitionError(
+                f"{self.owner.__name__}: the state of version {previous.version} is not that of version {self.version} "
+                f"({'; '.join(changes)}): write migrate_state(self, old)"
+            )
 
     # --- state ----------------------------------------------------------------------------------------------------
 
@@ -277,6 +320,15 @@ class Definition:
         state = {spec.name: [spec.kind, spec.schema] for spec in self.containers}
         state.update({name: ["scalar", describe(declared)] for name, (declared, _) in self.scalars.items()})
         return dict(sorted(state.items()))
+
+
+def _check_previous(owner: type, name: str, version: int, previous: Definition) -> None:
+    if previous.name != name:
+        raise DefinitionError(f"{owner.__name__}: its previous release is machine {previous.name!r}, not {name!r}")
+    if previous.version >= version:
+        raise DefinitionError(
+            f"{owner.__name__}: version {version} must be above that of its previous release, {previous.version}"
+        )
 
 
 def _check_event(owner: type, event: Any) -> None:

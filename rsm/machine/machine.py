@@ -17,12 +17,14 @@ from collections.abc import Callable
 from types import GenericAlias
 from typing import Any, ClassVar, Self
 
+import msgspec
+
 from rsm.errors import DefinitionError
 from rsm.machine.definition import CONTAINERS, ContainerSpec, Definition
 from rsm.machine.surface import ClientSurface
 from rsm.state.checks import key_check, value_check
 from rsm.state.containers import refuse_write
-from rsm.state.leaf import ALGORITHM
+from rsm.state.leaf import ALGORITHM, encode
 from rsm.state.ledger import Ledger
 from rsm.state.scalars import SCALARS, ScalarLedger, Scalars
 from rsm.state.types import describe
@@ -35,13 +37,21 @@ class StateMachine(ClientSurface):
     """Base class of machines: `class Book(rsm.StateMachine, name="book", version=1)`.
 
     `name` identifies the machine in logs, whatever the class or module is called; `version` counts releases that behave
-    differently; `event` is the type (or union of tagged structs) of its events, for typed decoding.
+    differently; `event` is the type (or union of tagged structs) of its events, for typed decoding. `previous` is the
+    class of the release before, frozen as it was: entries written under its version run under it, for ever.
     """
 
     definition: ClassVar[Definition]
 
     def __init_subclass__(
-        cls, *, name: str | None = None, version: int = 1, event: Any = None, prefix: str = "", **kwargs: Any
+        cls,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        event: Any = None,
+        prefix: str = "",
+        previous: type[StateMachine] | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
         if name is None:  # a mixin: its members are read with the machine that inherits them
@@ -50,7 +60,17 @@ class StateMachine(ClientSurface):
             raise DefinitionError(
                 f"{cls.__name__}: use setup(self) instead of __init__: state is created and restored by rsm"
             )
-        cls.definition = Definition(cls, name, version, event, prefix, sys._getframe(1).f_locals)
+        if previous is not None and "definition" not in vars(previous):
+            raise DefinitionError(f"{cls.__name__}: its previous release, {previous.__name__}, is no machine")
+        cls.definition = Definition(
+            cls,
+            name,
+            version,
+            event,
+            prefix,
+            sys._getframe(1).f_locals,
+            None if previous is None else previous.definition,
+        )
 
     def __new__(cls) -> Self:
         if "definition" not in vars(cls):
@@ -58,14 +78,7 @@ class StateMachine(ClientSurface):
                 f"{cls.__name__} has no name: class {cls.__name__}(rsm.StateMachine, name=..., version=...)"
             )
         self = super().__new__(cls)
-        values = self.__dict__
-        definition = cls.definition
-        defaults = {name: default for name, (_, default) in definition.scalars.items()}
-        checks = {name: value_check(name, declared) for name, (declared, _) in definition.scalars.items()}
-        values.update(defaults)
-        values["_scalars"] = Scalars(values, defaults, checks)
-        values.update((spec.name, make_container(definition.prefix, spec)) for spec in definition.containers)
-        self._set_up()
+        make_machine(self)
         return self
 
     def _set_up(self) -> None:
@@ -75,6 +88,13 @@ class StateMachine(ClientSurface):
 
     def setup(self) -> None:
         """Called once, on the empty machine: build domain objects around the containers, and keep no state in them."""
+
+    def migrate_state(self, old: Any) -> None:
+        """Called once, when the cluster goes from the previous release to this one, on every replica at one index.
+
+        Whatever has the same name and type is here already; `old` is the machine of the previous release, to be read.
+        What it raises leaves everything as it was: the old release stays in force.
+        """
 
     def __setattr__(self, name: str, value: Any) -> None:
         scalars: Scalars = self.__dict__["_scalars"]
@@ -92,6 +112,59 @@ class StateMachine(ClientSurface):
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"{type(self).__name__}.{name}: attributes of a machine cannot be deleted; assign a value")
+
+
+def make_machine(machine: StateMachine, kept: dict[str, Any] | None = None) -> None:
+    """Give a bare machine its state: fresh, but for `kept` containers and scalars by name."""
+    kept = kept or {}
+    values, definition = machine.__dict__, machine.definition
+    defaults = {name: default for name, (_, default) in definition.scalars.items()}
+    checks = {name: value_check(name, declared) for name, (declared, _) in definition.scalars.items()}
+    values.update(defaults)
+    values["_scalars"] = Scalars(values, defaults, checks)
+    for spec in definition.containers:
+        values[spec.name] = kept[spec.name] if spec.name in kept else make_container(definition.prefix, spec)
+    machine._set_up()
+
+
+def successor(machine_class: type[StateMachine], old: StateMachine) -> StateMachine:
+    """A machine of the next release that has taken over what is as it was; `migrate_state` sees to the rest.
+
+    A container whose types are the same objects is handed over as it is, at no cost; one whose types were declared
+    anew, alike, is copied leaf by leaf.
+    """
+    known = {spec.name: spec for spec in old.definition.containers}
+    kept: dict[str, Any] = {}
+    for spec in machine_class.definition.containers:
+        before = known.get(spec.name)
+        if before is None or (before.kind, before.schema) != (spec.kind, spec.schema):
+            continue
+        container = old.__dict__[spec.name]
+        if (before.key, before.value) != (spec.key, spec.value):
+            container = _copied(container, make_container(machine_class.definition.prefix, spec))
+        kept[spec.name] = container
+    machine: StateMachine = object.__new__(machine_class)
+    make_machine(machine, kept)
+    return machine
+
+
+def keep_scalars(machine: StateMachine, old: StateMachine) -> None:
+    """Take over the scalars that are declared as they were; in a batch, when the machine's containers are open."""
+    before = old.definition.scalars
+    for name, (declared, _) in machine.definition.scalars.items():
+        if name in before and describe(before[name][0]) == describe(declared):
+            value = old.__dict__[name]
+            if before[name][0] != declared:  # a type declared anew, alike
+                value = msgspec.msgpack.decode(encode(value), type=declared)
+            setattr(machine, name, value)
+
+
+def _copied(old: Any, new: Any) -> Any:
+    old._ledger.settle()
+    for bucket, members in enumerate(old._ledger.members):
+        if members:
+            new._ledger.load(new._ledger.decode_leaves(encode(old._ledger.leaves(bucket))))
+    return new
 
 
 def open_view(machine: StateMachine) -> tuple[StateMachine, Callable[[], None]]:

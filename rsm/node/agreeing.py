@@ -507,7 +507,7 @@ class Agreeing:
             previous=(self._engine.replication.log.term_at(first) or 0, chain),
         )
         self.evidence = path
-        logger.warning("evidence", path=path, look=f"rsm desync replay {path}")
+        logger.warning("evidence", path=path, look=f"rsm desync replay {path} --machine {head.reference}")
 
 
 def _state(replica: Replica, chain: bytes) -> Iterable[tuple[RecordKind, bytes]]:

@@ -17,6 +17,7 @@ from rsm.limits import BATCH_COMMANDS_MAX, BATCH_DEPTH_MAX, ENTRY_BYTES_MAX
 
 BATCH_FORMAT: Final = 1
 FLAG_HASH_POINT: Final = 1
+FLAG_UPGRADE: Final = 2  # it holds nothing but the `rsm.activate` of another machine version
 
 ACTIVATE: Final = "rsm.activate"
 OPEN_SESSION: Final = "rsm.open_session"
@@ -43,6 +44,11 @@ class Batch(NamedTuple):
     def is_hash_point(self) -> bool:
         """Whether the batch itself asks for a state root, besides the indexes that have one anyway."""
         return bool(self.flags & FLAG_HASH_POINT)
+
+    @property
+    def is_upgrade(self) -> bool:
+        """Whether it moves the machine to another version."""
+        return bool(self.flags & FLAG_UPGRADE)
 
 
 def encode_head(major: int, number: int) -> bytes:
@@ -109,7 +115,7 @@ def decode_batch(payload: bytes) -> Batch:
         raise BadBytes("a batch must be [format, machine version, stamp, flags, items]")
     if not 0 <= stamp < 2**63 or not 0 <= machine_version < 2**31 or flags < 0:
         raise BadBytes("a batch's stamp, machine version or flags are out of range")
-    if flags & ~FLAG_HASH_POINT:
+    if flags & ~(FLAG_HASH_POINT | FLAG_UPGRADE):
         raise UnknownFormat(f"a newer release wrote this (batch flags {flags:#x} are not known)")
     if len(items) > BATCH_COMMANDS_MAX:
         raise BadBytes(f"a batch of {len(items)} commands exceeds the bound of {BATCH_COMMANDS_MAX}")

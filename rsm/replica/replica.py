@@ -12,21 +12,23 @@ failures. Nothing in it may be shown to anyone before the entry is committed and
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
 
 from rsm.codec.record import Entry, RecordKind
-from rsm.errors import BadBytes, DivergenceError, InvalidCommand, UnknownFormat
+from rsm.errors import BadBytes, DivergenceError, InvalidCommand, ReleaseMissing, UnknownFormat
 from rsm.limits import HASH_INTERVAL_ENTRIES, KEY_LENGTH_MAX, ROOTS_KEPT, TIMERS_PER_ENTRY_MAX
 from rsm.machine.definition import Definition, QuerySpec
-from rsm.machine.machine import StateMachine, containers_of, open_view
+from rsm.machine.machine import StateMachine, containers_of, keep_scalars, open_view, successor
 from rsm.machine.values import fingerprint
 from rsm.replica import keys
 from rsm.replica.agreement import Agreement
 from rsm.replica.answer import Answer, Status
-from rsm.replica.batch import PIPELINE, Batch, decode_batch
+from rsm.replica.batch import ACTIVATE, PIPELINE, Batch, decode_batch
+from rsm.replica.compatibility import check_schema
 from rsm.replica.events import EventRing
 from rsm.replica.executor import Executor, Failure
 from rsm.replica.sessions import Session, SessionTable
@@ -66,14 +68,18 @@ class Difference(msgspec.Struct, frozen=True):
 class Replica:
     """One copy of a machine. Not thread-safe: one thread applies, queries run between entries."""
 
+    machine: StateMachine
+    definition: Definition  # of the release in force: the log selects it
+    store: Store
+    executor: Executor
+
     def __init__(self, machine_class: type[StateMachine]) -> None:
-        self.machine = machine_class()
-        self.definition: Definition = machine_class.definition
+        self.newest: Definition = machine_class.definition  # it and the releases before it that it ships
         self.system = System()
         self.sessions = SessionTable()
         self.ring = EventRing()
-        self.store = Store({**containers_of(self.machine), **containers_of(self.system), "rsm.sessions": self.sessions})
-        self.executor = Executor(self.machine, self.system, self.store)
+        self._own_containers = {**containers_of(self.system), "rsm.sessions": self.sessions}
+        self.adopt(machine_class())
         self.index = 0
         self.term = 0
         self.schema: dict[str, Any] | None = None  # as the log last declared it
@@ -84,13 +90,23 @@ class Replica:
         self.is_lone = True  # nobody else has a copy: what differs stops it. Else it is noted in the next two
         self.difference: Difference | None = None  # the first confirmed root that is not ours
         self.fault = ""  # what a scrub found changed behind the containers' back
+
+    def adopt(self, machine: StateMachine, store: Store | None = None) -> None:
+        """Go on with this machine, of whichever release, beside the same system state."""
+        self.machine, self.definition = machine, type(machine).definition
+        self.store = store or Store({**containers_of(machine), **self._own_containers})
+        self.executor = self._make_executor()
         self._specs = self.definition.commands
+
+    def _make_executor(self) -> Executor:
+        return Executor(self.machine, self.system, self.store)
 
     # --- entries --------------------------------------------------------------------------------------------------
 
     def apply(self, entry: Entry, batch: Batch | None = None) -> Applied:
         """Apply the next committed entry. `batch` is what its payload decodes to, from a leader that made it of that.
 
+        `ReleaseMissing`: it needs a release that is not here; nothing was applied, and nothing will be until it is.
         `DivergenceError` and `BadBytes` mean that this replica must stop; so does any other exception that comes out.
         """
         if entry.index != self.index + 1:
@@ -101,7 +117,10 @@ class Replica:
             if batch is None:
                 batch = decode_batch(entry.payload)
             is_hash_point = is_hash_point or batch.is_hash_point
+            target = self._release_for(entry.index, batch)
             answers = self._apply_batch(entry.index, batch)
+            if target is not None:
+                self._upgrade(entry.index, target)
         elif entry.kind == RecordKind.CONFIGURATION:
             self.store.begin()
             self.system.configuration = entry.payload
@@ -111,6 +130,56 @@ class Replica:
         self.index, self.term = entry.index, entry.term
         failures, self.executor.failures = self.executor.failures, []
         return Applied(entry.index, answers, failures, self._take_root() if is_hash_point else None)
+
+    # --- releases -------------------------------------------------------------------------------------------------
+
+    def _release_for(self, index: int, batch: Batch) -> Definition | None:
+        """What must be here before a batch is applied: the release that a new log begins under, or the one that the
+        batch moves the machine to, which is the result.
+        """
+        if not self.system.machine_version and batch.machine_version != self.definition.version:
+            self.adopt(self.release(batch.machine_version, f"the log begins at entry {index}").owner())
+        if not batch.is_upgrade:
+            return None
+        version, schema = upgrade_of(index, batch)
+        target = self.release(version, f"entry {index} moves the machine on")
+        check_schema(target, self.definition.name, version, schema)
+        # One release at a time: a migration knows the release before it, and no other.
+        return target if target.previous is self.definition else None
+
+    def release(self, version: int, what: str) -> Definition:
+        """The release of a machine version; `ReleaseMissing` if it is not shipped here, beginning with `what`."""
+        found = self.newest.release(version)
+        if found is None:
+            shipped = [one.version for one in self.newest.releases()]
+            have = f"{shipped[-1]} to {shipped[0]}" if len(shipped) > 1 else f"{shipped[0]}"
+            advice = "upgrade this node" if version > shipped[0] else "run a release that still ships it"
+            raise ReleaseMissing(
+                f"{what} under version {version} of {self.newest.name!r}, this release has {have}: {advice}", version
+            )
+        return found
+
+    def _upgrade(self, index: int, target: Definition) -> None:
+        """Go over to a newer release, or stay as it was if its migration raises."""
+        machine = successor(target.owner, self.machine)
+        store = Store({**containers_of(machine), **self._own_containers})
+        failures = self.executor.failures
+        store.begin()
+        try:
+            keep_scalars(machine, self.machine)
+            machine.migrate_state(self.machine)
+            self.system.machine_version = target.version
+        except (MemoryError, RecursionError):
+            raise
+        except Exception:
+            failures.append(Failure(index, 0, "migrate_state", traceback.format_exc()))
+            store.rollback(0)
+            store.end()
+            return
+        store.end()
+        self.adopt(machine, store)
+        self.executor.failures = failures
+        self.schema = target.schema()
 
     def _apply_batch(self, index: int, batch: Batch) -> list[Answer]:
         system, executor, store = self.system, self.executor, self.store
@@ -292,6 +361,16 @@ def _stream(items: Iterator[Any], close: Callable[[], None]) -> Iterator[bytes]:
             yield encode(item)
     finally:
         close()
+
+
+def upgrade_of(index: int, batch: Batch) -> tuple[int, dict[str, Any]]:
+    """Machine version and schema that an upgrade's batch names; `BadBytes` if it names none."""
+    for item in batch.items:
+        if type(item) is list and len(item) == 6 and item[:4] == [0, 0, 0, ACTIVATE] and type(item[5]) is list:
+            values = item[5]
+            if len(values) == 4 and type(values[1]) is int and type(values[2]) is dict:
+                return values[1], values[2]
+    raise BadBytes(f"entry {index} is an upgrade and names no version")
 
 
 def refuse_later_release(name: str) -> None:

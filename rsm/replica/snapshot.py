@@ -249,6 +249,8 @@ def _events(packed: bytes) -> list[RawEvent]:
 
 
 def _check_machine(replica: Replica, manifest: Manifest) -> None:
+    if manifest.machine == replica.newest.name and manifest.version != replica.definition.version:
+        replica.adopt(replica.release(manifest.version, f"the snapshot of index {manifest.index} is").owner())
     ours = replica.definition
     check_schema(ours, manifest.machine, manifest.version, manifest.schema)
     for name, kind, schema, _ in replica.store.digests():

@@ -55,6 +55,12 @@ def activate(replica: Replica, values: Any) -> Answer:
     if not fits(values, str, int, dict, bytes):
         return BAD_VALUES
     name, version, schema, seed = values
+    active = replica.system.machine_version
+    if active and version != active:  # the end of the entry goes over to a newer one; there is no way back
+        target = replica.newest.release(version)
+        if target is not None and target.previous is replica.definition:
+            return NOTHING
+        return Answer(Status.REJECTED, encode((f"version {active} is in force, and {version} does not follow it", -1)))
     check_schema(replica.definition, name, version, schema)
     replica.schema = schema
     replica.system.machine_version = version

@@ -92,7 +92,6 @@ class TracingReplica(Replica):
     def __init__(self, machine_class: type[StateMachine], sink: Callable[[CommandTrace], None]) -> None:
         super().__init__(machine_class)
         self.sink = sink
-        self.executor = _TracingExecutor(self)
         self._undo_told = 0  # length of the undo log when the last trace was told
         self._events_told = 0
 
@@ -112,6 +111,9 @@ class TracingReplica(Replica):
         self._undo_told, self._events_told = len(undo), len(events)
         index = self.executor.context.index
         self.sink(CommandTrace(index, position, name, int(answer.status), answer.body, tuple(writes), emitted))
+
+    def _make_executor(self) -> Executor:
+        return _TracingExecutor(self)
 
     def _apply_batch(self, index: int, batch: Batch) -> list[Answer]:
         self._undo_told = self._events_told = 0

@@ -137,7 +137,7 @@ def test_a_desync_is_told_with_what_to_do(nodes: Nodes) -> None:
         f"desync: node 2: out: its root is {bad}",
         f"desync: verdict at index 64: node 2 differs from the majority: node 1, 3: {good}; node 2: {bad}",
         "desync: node 2 runs other code: 1a1a1a1a... instead of 3c3c3c3c...",
-        "desync: evidence of node 2: rsm desync replay /n2/evidence/64-cdcdcdcd",
+        "desync: evidence of node 2: rsm desync replay /n2/evidence/64-cdcdcdcd --machine MODULE:CLASS",
         "unchecked: node 3: no root has been confirmed by a quorum since this node started",
     ]
     document = json.loads(run("status", nodes.addresses[0], "--json").out)

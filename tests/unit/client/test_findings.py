@@ -58,7 +58,7 @@ def test_a_verdict_names_node_index_roots_code_and_evidence() -> None:
         f"node 2: {said}",
         f"verdict at index 64: node 2 differs from the majority: node 1, 3: {A}; node 2: {B}",
         "node 2 runs other code: 22222222... instead of 11111111...",
-        "evidence of node 2: rsm desync replay /d/evidence/64-bbbbbbbb",
+        "evidence of node 2: rsm desync replay /d/evidence/64-bbbbbbbb --machine MODULE:CLASS",
     ]
     assert warnings(three) == []
     assert state_of(bad) == "quarantined"

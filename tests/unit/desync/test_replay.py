@@ -177,6 +177,27 @@ def test_damage_is_named(machine: Path, healthy: Any, tmp_path: Path) -> None:
         run(tmp_path / "nothing", healthy)
 
 
+def test_the_directory_of_a_node_that_differed(log: ShopLog, healthy: Any, wrong: Any, tmp_path: Path) -> None:
+    """Its log has the quorum's root and its book its own: replayed by the quorum's code, it is the book that differs,
+    and the bundle expects the quorum's root.
+    """
+    path = write_machine(tmp_path / "data", log)
+    replica = Replica(wrong)
+    replica.is_lone = False
+    book = RootBook(OsDisk(), str(path))
+    for entry in log.entries:
+        applied = replica.apply(entry)
+        if applied.root is not None:
+            book.note(entry.index, applied.root)
+    book.close()
+    finding = run(path, healthy, bundle=lambda _: str(tmp_path / "bundle"))
+    assert (finding.verdict, finding.kind, finding.minority) == ("desync", "apply", ("the book of roots",))
+    assert "a quorum had the root of this code" in " ".join(finding.notes)
+    assert run(tmp_path / "bundle", healthy).verdict == "agree"
+    assert run(tmp_path / "bundle", wrong).verdict == "desync"
+    assert run(path, wrong).minority == ("replay",)
+
+
 def test_a_corrupt_snapshot_is_passed_over_and_said(log: ShopLog, healthy: Any, tmp_path: Path) -> None:
     """The next one is taken; asked for by its index, it is an error."""
     path = write_machine(tmp_path / "data", log, snapshots=(128, 192), first=100)

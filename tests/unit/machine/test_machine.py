@@ -175,6 +175,7 @@ def test_a_machine_inside_is_no_client() -> None:
         "status": lambda: bank.status(),
         "close": lambda: bank.close(),
         "reading": lambda: bank.reading("stale"),
+        "acking": lambda: bank.acking("confirmed"),
         "stats": lambda: bank.stats,
     }
     assert set(calls) == RESERVED == {name for name in vars(ClientSurface) if not name.startswith("_")}
