@@ -24,14 +24,14 @@ CALLS = [encode_call("place", 1, ["BUY", 10_000 + number, 17, "ann"]) for number
 
 def orders(commands: int, commands_per_entry: int) -> Iterator[Entry]:
     """Entries of orders, and the confirmations that a machine would write. Nobody applies them."""
-    first = 1
-    for index in range(1, commands // commands_per_entry + 1):
+    first, last = 1, commands // commands_per_entry
+    for index in range(1, last + 1):
         items = [
             join_item(SESSION, number, first, CALLS[number % len(CALLS)])
             for number in range(first, first + commands_per_entry)
         ]
         first += commands_per_entry
-        if index % HASH_INTERVAL_ENTRIES == 1 and index > 1:
+        if index > 1 and (index % HASH_INTERVAL_ENTRIES == 1 or index == last):
             items.insert(0, join_item(0, 0, 0, encode_call(CONFIRMED, 1, [index - 1, bytes(16)])))
         yield Entry(index, 1, RecordKind.BATCH, join_batch(1, STAMP + index, 0, items))
 

@@ -15,7 +15,7 @@ from rsm.codec.record import Entry, RecordKind
 from rsm.desync.blame import plain_replica
 from rsm.node.directory import MachineDirectory
 from rsm.node.disk import OsDisk
-from rsm.replica.answer import decode
+from rsm.replica.answer import Status, decode
 from rsm.replica.batch import CONFIRMED, OPEN_SESSION, encode_call, join_batch, join_item
 
 SEED = 2021
@@ -99,6 +99,9 @@ class Traffic:
             for each in (statements + items, items)
         )
         applied = self._replica.apply(entry)
+        refused = [answer for answer in applied.answers if answer.status != Status.OK]
+        if refused:
+            raise RuntimeError(f"entry {index}: {len(refused)} commands were not run: {refused[0]}")
         self._unconfirmed = [] if applied.root is None else [(index, applied.root)]
         return Made(entry, bare, commands), applied.answers
 
@@ -106,7 +109,7 @@ class Traffic:
 def encode(command: Command) -> bytes:
     """A command as a client encodes it."""
     spec = OrderBook.definition.commands[command.name]
-    return encode_call(command.name, spec.version, spec.signature.encode(spec.signature.bind(command.values, {})))
+    return encode_call(command.name, spec.version, spec.signature.bind(command.values, {}))
 
 
 def drop(_: object) -> None:

@@ -33,11 +33,12 @@ from rsm.errors import (
     Unreachable,
     WrongMachine,
 )
-from rsm.machine.calls import Pending, command, on_session_end, query, upcast
+from rsm.machine.calls import Pending, command, on_session_end, query
 from rsm.machine.context import MILLISECOND, SECOND, Context
 from rsm.machine.machine import StateMachine
 from rsm.machine.outcome import ClientStats, Event, Outcome, Status
 from rsm.machine.random import Random
+from rsm.machine.upcasting import Drop, Split, downcast, drop, split, upcast, upcast_fields
 from rsm.node.tls import TlsOptions
 from rsm.state.containers import Map, Set, SortedMap
 from rsm.state.queues import Queue, Table
@@ -47,10 +48,11 @@ from rsm.state.types import Struct
 __all__ = [
     "MILLISECOND", "SECOND",
     "BadBytes", "Busy", "CallerError", "ClientStats", "Closed", "Context", "CorruptFile", "DefinitionError",
-    "DirectoryInUse", "DivergenceError", "Event", "EventsGap", "HandlerFailed", "InvalidCommand", "KeyReused",
+    "DirectoryInUse", "DivergenceError", "Drop", "Event", "EventsGap", "HandlerFailed", "InvalidCommand", "KeyReused",
     "KeyVoided", "LimitExceeded", "Map", "MediumError", "Meta", "NotLeader", "Outcome", "Pending", "Queue", "Random",
-    "Rejected", "RsmError", "SequenceReused", "SessionExpired", "Set", "SortedMap", "StateMachine", "Status",
+    "Rejected", "RsmError", "SequenceReused", "SessionExpired", "Set", "SortedMap", "Split", "StateMachine", "Status",
     "StorageError", "Struct", "Table", "TlsOptions", "UnknownFormat", "Unreachable", "WrongMachine", "command",
-    "connect", "connect_async", "on_session_end", "open", "open_async", "query", "result", "upcast",
+    "connect", "connect_async", "downcast", "drop", "on_session_end", "open", "open_async", "query", "result", "split",
+    "upcast", "upcast_fields",
 ]
 # fmt: on

@@ -29,6 +29,9 @@ BATCH_COMMANDS_MAX: Final = 1024
 BATCH_BYTES_MAX: Final = 1024 * 1024
 # Commands in one pipeline: it is one atomic step and its rollback scope lives in memory.
 PIPELINE_STEPS_MAX: Final = 256
+# Commands that one upcaster splits an old one into, and all that one old command becomes, through however many
+# splits: it is one atomic step, as a pipeline is.
+UPCAST_PARTS_MAX: Final = 64
 
 # --- state ----------------------------------------------------------------------------------------------------------
 
@@ -62,6 +65,8 @@ FAULT_LENGTH_MAX: Final = 500
 CODE_DIGEST_LENGTH_MAX: Final = 64
 # Roots that a node's status shows, the newest ones.
 ROOTS_SHOWN: Final = 16
+# Releases of a machine that a node tells its peers about; nobody ships so many.
+RELEASES_MAX: Final = 64
 # Modules of one package that the digest of a machine's code reads.
 CODE_MODULES_MAX: Final = 1000
 # A node repeats its word so often, in seconds, until it is in the log.
@@ -512,3 +517,20 @@ LINT_STEPS_MAX: Final = 10_000_000
 LINT_ALLOWANCES_MAX: Final = 1000
 # Names in the chain that leads from a handler to a finding; longer ones are shown with a gap.
 LINT_CHAIN_MAX: Final = 8
+
+# --- the lock file ---------------------------------------------------------------------------------------------------
+
+# A lock file. That of the order book, with eighteen commands, has some 100 KiB.
+LOCK_FILE_BYTES_MAX: Final = 16 * 1024 * 1024
+# Cases that are kept of one command version: enough for each way in which it can end, few enough to be read.
+LOCK_CASES_MAX: Final = 12
+# Cases of one version that are tried, of which those that do something new are kept.
+LOCK_CASES_DRAWN: Final = 160
+# Steps of a run between two roots of its state.
+LOCK_ROOT_STEPS: Final = 16
+# The effect of a step in words; a longer one is there as its digest only.
+LOCK_DETAIL_CHARACTERS_MAX: Final = 1000
+# How long the process may take that runs a machine's corpus: a hundred times what a large one needs.
+LOCK_RUN_SECONDS_MAX: Final = 120.0
+# Different command versions that `rsm schema usage` counts; a log of nonsense may hold more, which is then said.
+USAGE_VERSIONS_MAX: Final = 10_000

@@ -144,6 +144,10 @@ class FakeService:
         self._check()
         reply.complete(node_id)
 
+    def upgrade(self, version: int, reply: Reply) -> None:
+        self._check()
+        reply.complete(version)
+
     def snapshot(self, reply: Reply) -> None:
         self._check()
         reply.complete(self.replica.index)

@@ -23,6 +23,7 @@ from rsm.cli.schema import schema
 from rsm.cli.sim import sim
 from rsm.cli.snapshot import snapshot
 from rsm.cli.status import status
+from rsm.cli.upgrade import upgrade
 
 __all__ = ["main"]
 
@@ -49,6 +50,7 @@ cli.add_command(snapshot)
 cli.add_command(schema)
 cli.add_command(certs)
 cli.add_command(sim)
+cli.add_command(upgrade)
 cli.add_command(lint)
 cli.add_command(desync)
 

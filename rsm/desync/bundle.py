@@ -66,6 +66,8 @@ class Bundle:
             raise CorruptFile(name, 0, f"not the head of a bundle: {error}") from error
         if head.format != BUNDLE_FORMAT or not 0 <= head.from_index <= head.to_index:
             raise CorruptFile(name, 0, "not the head of a bundle: format or indexes are not possible")
+        if not all(head.from_index <= index <= head.to_index for index in head.expected):
+            raise CorruptFile(name, 0, "not the head of a bundle: it expects roots that lie outside of it")
         return cls(disk, path, head)
 
     def traces(self) -> Iterator[PackedTrace]:

@@ -208,6 +208,8 @@ class Side:
             if is_long and roots and roots[-1][0] == entry.index and not is_repeat:
                 break
             if is_repeat and not self._ahead and not self._has_ended:
+                if not roots or roots[-1][0] != entry.index:
+                    roots.append((entry.index, replica.root()))  # it began later than the first time: at a hash point
                 break
         self.commands += commands
         difference = replica.difference
@@ -229,6 +231,11 @@ class Side:
         if torn is not None:
             what = f"torn tail of {torn.bytes} bytes after index {self.replica.index}"
             reasons.append(f"{torn.path}: offset {torn.offset}: {what}")
+        bundle = self._recording.bundle
+        if is_end and bundle is not None and self.replica.index < bundle.head.to_index:
+            reasons.append(
+                f"{bundle.path}: its entries end at index {self.replica.index}, and {bundle.head.to_index} is the last"
+            )
         if is_end and self.replica.index == self.start:
             reasons.append(f"{self._recording.path}: the log holds no entry after index {self.start}")
         return reasons

@@ -1,4 +1,4 @@
-"""What `@rsm.command`, `@rsm.query`, `@rsm.upcast` and `@rsm.on_session_end` put on a class, and what a caller sees.
+"""What `@rsm.command`, `@rsm.query` and `@rsm.on_session_end` put on a class, and what a caller sees.
 
 The decorators keep the handler's parameters (without self and context) in the type, so that type checkers check calls
 on a client's proxy: `bank.deposit("ann", 500)` is `int`, `bank.deposit.send("ann", 500)` is `Pending[int]`.
@@ -112,18 +112,6 @@ class Query(Generic[P, R]):
         return f"<query {self.name}>"
 
 
-class Upcaster:
-    """One pure step from a command's version to the next."""
-
-    def __init__(self, step: Callable[..., tuple[Any, ...]], command: str, from_version: int) -> None:
-        self.step = step
-        self.command = command
-        self.from_version = from_version
-
-    def __repr__(self) -> str:
-        return f"<upcaster {self.command} v{self.from_version} -> v{self.from_version + 1}>"
-
-
 class SessionEnd:
     """The handler that runs in the log when a session closes or expires."""
 
@@ -155,25 +143,6 @@ def command(
 def query(handler: Callable[Concatenate[M, P], R]) -> Query[P, R]:
     """Make a method a query: `def balance(self, who: str) -> int`. A generator's items all come from one index."""
     return Query(handler)
-
-
-def upcast(command_name: str, *, from_version: int) -> Callable[[Callable[..., tuple[Any, ...]]], Any]:
-    """Make a function the step from one version of a command to the next, on plain values.
-
-    Its annotated parameters are the old schema, its `tuple[...]` result the values of the next version:
-
-        @rsm.upcast("deposit", from_version=1)
-        def deposit_in_dollars(to: str, dollars: int) -> tuple[str, int]:
-            return to, dollars * 100
-    """
-
-    if type(from_version) is not int:
-        raise DefinitionError(f"upcaster of {command_name}: from_version must be an int from 1, not {from_version!r}")
-
-    def decorate(step: Callable[..., tuple[Any, ...]]) -> Any:
-        return Upcaster(step, command_name, from_version)
-
-    return decorate
 
 
 def on_session_end(handler: Callable[[Any, Context], None]) -> Any:

@@ -47,10 +47,11 @@ class Context:
     authenticated.
     """
 
-    __slots__ = ("_host", "index", "now", "position", "principal", "session", "step")
+    __slots__ = ("_host", "_part", "index", "now", "position", "principal", "session", "step")
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self._part = 0  # which of the commands that an upcaster split an old one into; 0 for all others
         self.now = 0
         self.index = 0
         self.position = 0
@@ -80,7 +81,8 @@ class Context:
 
     def random(self, name: str) -> Random:
         """The random stream of this name for this command; see `rsm.Random`."""
-        return Random.named(self._host.random_seed(), self.index, self.position, self.step, name)
+        identity = (self._host.random_seed(), self.index, self.position, self.step, name)
+        return Random.named(*identity, self._part) if self._part else Random.named(*identity)
 
     def schedule(self, at: int, command: Command[P, Any], *args: P.args, **kwargs: P.kwargs) -> int:
         """Run a command of this machine at log time `at` (nanoseconds), or as soon after as the log moves.

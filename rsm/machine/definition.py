@@ -7,6 +7,7 @@ in `schema()`, which travels in the log itself.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import typing
 from collections.abc import Callable
@@ -14,14 +15,16 @@ from typing import Any
 
 import msgspec
 
-from rsm.errors import DefinitionError
-from rsm.machine.calls import Command, Query, SessionEnd, Upcaster
+from rsm.errors import DefinitionError, InvalidCommand
+from rsm.machine.calls import Command, Query, SessionEnd
+from rsm.machine.chains import Chain, link, link_downcasters
 from rsm.machine.context import Context
 from rsm.machine.surface import reserved
+from rsm.machine.upcasting import Downcaster, Drop, Parts, Split, Upcaster
 from rsm.machine.values import Signature, fingerprint_seed, type_hints
 from rsm.state.checks import value_check
 from rsm.state.containers import Map, Set, SortedMap
-from rsm.state.leaf import ALGORITHM
+from rsm.state.leaf import ALGORITHM, encode
 from rsm.state.queues import Queue, Table
 from rsm.state.types import describe, describe_key
 
@@ -53,21 +56,99 @@ class CommandSpec:
         self.result_type = result
         self.decode_result = result_decoder(f"command {self.name}", result)
         self.steps: dict[int, tuple[Signature, Upcaster]] = {}
+        self.chains: dict[int, Chain] = {}  # the same, put together for each old version
+        self.downcasters: dict[int, tuple[Signature, Downcaster]] = {}  # by the version that they lead to
+        self.is_retired = False  # it has no handler any more: only old versions, whose last leads elsewhere
+
+    @classmethod
+    def retired(cls, name: str, version: int) -> CommandSpec:
+        """A command that ended before this version."""
+
+        def refuse(*_: Any) -> Any:
+            raise InvalidCommand(f"{name}: version {version} is not known", "version")
+
+        spec = cls(Command(refuse, version, name), Signature(f"command {name}", []), Any)
+        spec.decode, spec.is_retired = refuse, True
+        return spec
 
     def signature_at(self, version: int) -> Signature | None:
         """The schema of a version, or None if no upcaster reaches back to it."""
-        if version == self.version:
+        if version == self.version and not self.is_retired:
             return self.signature
         step = self.steps.get(version)
         return step[0] if step else None
 
-    def upcast(self, version: int, values: list[Any]) -> list[Any]:
-        """Plain values of an old version as plain values of the current one."""
-        while version < self.version:
-            signature, upcaster = self.steps[version]
-            args = signature.decode(signature.encode(values))
-            values = msgspec.to_builtins(list(upcaster.step(*args)), builtin_types=(bytes,))
-            version += 1
+    def lead(self, version: int, packed: bytes, read: Callable[..., Any]) -> tuple[Any, ...] | Parts | Drop:
+        """What takes the place of an old version's packed values: the handler's arguments, several commands, or none.
+
+        `read(step, args)` runs a step that sees the state. What a step raises comes out as `InvalidCommand`, or as
+        `msgspec.ValidationError` for values that do not fit.
+        """
+        chain = self.chains.get(version)
+        if chain is None:
+            raise InvalidCommand(f"{self.name}: version {version} is not known", "version")
+        for decode, upcaster in chain.links:
+            args = decode(packed)
+            try:
+                values = read(upcaster.step, args) if upcaster.reads_state else upcaster.step(*args)
+                if values.__class__ is Split:
+                    return upcaster.parts_of(values)
+                upcaster.check(values)
+                if values.__class__ is Drop:
+                    return values
+                packed = encode(values)
+            except (InvalidCommand, MemoryError, RecursionError):
+                raise
+            except Exception as error:
+                raise InvalidCommand(
+                    f"{self.name}: the upcaster from version {upcaster.from_version} raised", "upcast"
+                ) from error
+        return self.decode(packed)
+
+    def upcast(self, version: int, values: list[Any], machine: Any = None) -> list[Any] | Split | Drop:
+        """Plain values of an old version as plain values of the current one, or the split or drop that they end in."""
+        while version != self.version:
+            led = self.upcast_once(version, values, machine)
+            if not isinstance(led, list):
+                return led
+            values, version = led, version + 1
+        return values
+
+    def upcast_once(self, version: int, values: list[Any], machine: Any = None) -> list[Any] | Split | Drop:
+        """One step of that. Without a `machine`, `InvalidCommand` for a step that reads the state."""
+        if version not in self.steps:
+            raise InvalidCommand(f"{self.name}: version {version} is not known", "version")
+        signature, upcaster = self.steps[version]
+        args = signature.decode(signature.encode(values))
+        if upcaster.reads_state:
+            if machine is None:
+                raise InvalidCommand(
+                    f"{upcaster}: reads the state, so it can run only where a command is applied", "upcast"
+                )
+            args = (machine, *args)
+        result = upcaster.step(*args)
+        if isinstance(result, Split):
+            upcaster.parts_of(result)
+            return result
+        upcaster.check(result)
+        if isinstance(result, Drop):
+            return result
+        plain: list[Any] = msgspec.to_builtins(list(result), builtin_types=(bytes,))
+        return plain
+
+    def downcast(self, version: int, values: list[Any]) -> list[Any]:
+        """Plain values of the current version as those of an older one; `InvalidCommand` if it cannot say this."""
+        for to_version in range(self.version - 1, version - 1, -1):
+            step, target = self.downcasters.get(to_version), self.signature_at(to_version)
+            if step is None or target is None:
+                raise InvalidCommand(
+                    f"{self.name}: the cluster knows version {version} of it, this client has version {self.version}, "
+                    f"and nothing leads from {to_version + 1} to {to_version}: upgrade the cluster, or add "
+                    f"@rsm.downcast({self.name!r}, to_version={to_version})",
+                    "version",
+                )
+            signature, downcaster = step
+            values = target.bind(tuple(downcaster.step(*signature.decode(signature.encode(values)))), {})
         return values
 
 
@@ -205,6 +286,7 @@ class Definition:
 
     def _read_handlers(self) -> None:
         upcasters: list[Upcaster] = []
+        downcasters: list[Downcaster] = []
         members: dict[str, Any] = {}
         for base in reversed(self.owner.__mro__):
             members.update(vars(base))
@@ -216,7 +298,9 @@ class Definition:
                 self._refuse_reserved(attribute)
                 self._add_query(attribute, member)
             elif isinstance(member, Upcaster):
-                upcasters.append(member)
+                upcasters.append(copy.copy(member))  # a mixin's is linked anew in every machine
+            elif isinstance(member, Downcaster):
+                downcasters.append(member)
             elif isinstance(member, SessionEnd):
                 if self.session_end is not None:
                     raise DefinitionError(f"{self.owner.__name__}.{attribute}: there is another @rsm.on_session_end")
@@ -230,7 +314,8 @@ class Definition:
                     f"{self.owner.__name__}.{attribute}: a {type(member).__name__} of the class is state that nobody "
                     f"restores: declare a container, or make it a constant (tuple, frozenset)"
                 )
-        self._link(upcasters)
+        link(self.commands, upcasters, self._local_names, CommandSpec.retired)
+        link_downcasters(self.commands, downcasters, self._local_names)
 
     def _add_command(self, attribute: str, command: Command[Any, Any]) -> None:
         what = f"command {command.name}"
@@ -265,41 +350,6 @@ class Definition:
             raise DefinitionError(
                 f"{self.owner.__name__}.{name}: the name is the client's or the base class's; choose another"
             )
-
-    def _link(self, upcasters: list[Upcaster]) -> None:
-        for upcaster in upcasters:
-            spec = self.commands.get(upcaster.command)
-            if spec is None:
-                raise DefinitionError(f"{upcaster}: there is no command {upcaster.command!r}")
-            if not 1 <= upcaster.from_version < spec.version:
-                raise DefinitionError(f"{upcaster}: command {spec.name!r} is at version {spec.version}")
-            if upcaster.from_version in spec.steps:
-                raise DefinitionError(f"{upcaster}: declared twice")
-            signature = Signature.of(f"{upcaster}", upcaster.step, 0, self._local_names)
-            spec.steps[upcaster.from_version] = (signature, upcaster)
-        for spec in self.commands.values():
-            if spec.steps:
-                self._verify_chain(spec)
-
-    def _verify_chain(self, spec: CommandSpec) -> None:
-        for version in range(min(spec.steps), spec.version):
-            if version not in spec.steps:
-                raise DefinitionError(
-                    f"command {spec.name}: the chain of upcasters has a gap: "
-                    f"nothing leads from version {version} to {version + 1}"
-                )
-        for version, (_, upcaster) in sorted(spec.steps.items()):
-            result = type_hints(repr(upcaster), upcaster.step, self._local_names).get("return")
-            following = spec.steps.get(version + 1)
-            wanted = following[0].count if following else spec.signature.count
-            parts = typing.get_args(result)
-            if Ellipsis in parts or (typing.get_origin(result) is not tuple and result is not tuple):
-                raise DefinitionError(
-                    f"{upcaster}: declare its result: -> tuple[...] with the {wanted} values of the next version"
-                )
-            returned = 0 if parts == ((),) else len(parts)
-            if returned != wanted:
-                raise DefinitionError(f"{upcaster}: gives {returned} values, version {version + 1} takes {wanted}")
 
     # --- identity -------------------------------------------------------------------------------------------------
 
@@ -344,7 +394,8 @@ def _context_type(handler: Any, local_names: dict[str, Any]) -> Any:
 
 
 def _versions(spec: CommandSpec) -> list[tuple[int, Signature]]:
-    return [(version, step[0]) for version, step in sorted(spec.steps.items())] + [(spec.version, spec.signature)]
+    old = [(version, step[0]) for version, step in sorted(spec.steps.items())]
+    return old if spec.is_retired else [*old, (spec.version, spec.signature)]
 
 
 def _container(name: str, origin: Any, arguments: tuple[Any, ...]) -> ContainerSpec:

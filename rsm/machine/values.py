@@ -65,16 +65,13 @@ class Signature:
                 raise DefinitionError(f"{what}: parameter {parameter.name!r} must be positional (no * or **)")
             if parameter.name not in hints:
                 raise DefinitionError(f"{what}: parameter {parameter.name!r} has no type")
-            try:
-                describe(hints[parameter.name], parameter=True)
-            except DefinitionError as error:
-                raise DefinitionError(f"{what}: parameter {parameter.name!r}: {error}") from None
-            parameters.append(Parameter(parameter.name, hints[parameter.name], parameter.default))
+            parameters.append(parameter_of(what, parameter.name, hints[parameter.name], parameter.default))
         signature = cls(what, parameters)
-        signature._check_defaults()
+        signature.check_defaults()
         return signature
 
-    def _check_defaults(self) -> None:
+    def check_defaults(self) -> None:
+        """`DefinitionError` for a default that the parameter's own type refuses."""
         for parameter in self.parameters:
             if parameter.default is not MISSING:
                 try:
@@ -174,6 +171,15 @@ class Signature:
         except (ValueError, LookupError):  # a wording that we do not know: then in msgspec's own words
             return InvalidCommand(f"{self.what}: {text}")
         return InvalidCommand(f"{self.what}: {path}: {said}", name)
+
+
+def parameter_of(what: str, name: str, declared: Any, default: Any = MISSING) -> Parameter:
+    """A parameter of this type; `DefinitionError` for a type that cannot travel."""
+    try:
+        describe(declared, parameter=True)
+    except DefinitionError as error:
+        raise DefinitionError(f"{what}: parameter {name!r}: {error}") from None
+    return Parameter(name, declared, default)
 
 
 def fingerprint(name: str, version: int, packed: bytes) -> int:

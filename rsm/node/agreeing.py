@@ -10,6 +10,7 @@
 | quarantined | its evidence is on the disk                    | healing: it runs the log again from a snapshot      |
 | healing     | it has the root that the majority had          | well, when it has caught up                         |
 | healing     | it comes to another root again                 | out: it stays as it is and says why, until restarted |
+| any         | the log goes on under a release it has not     | outdated: it logs and votes on, until it is upgraded |
 
 A verdict that does not come (a learner is not asked, a leader may be gone) is not waited for: what a quorum confirmed
 is a majority's word too. Only states that were compared are believed: snapshots from the index of the difference on are
@@ -25,7 +26,15 @@ from typing import Any, Final, Literal
 
 from rsm.codec import cbor
 from rsm.codec.record import RecordKind
-from rsm.errors import BadBytes, CallerError, DivergenceError, RsmError, StorageError, WrongMachine
+from rsm.errors import (
+    BadBytes,
+    CallerError,
+    DivergenceError,
+    ReleaseMissing,
+    RsmError,
+    StorageError,
+    WrongMachine,
+)
 from rsm.limits import (
     ATTEST_RETRY_SECONDS,
     EVIDENCE_KEPT,
@@ -55,7 +64,7 @@ from rsm.state.leaf import digest128, encode
 
 __all__ = ["Agreeing", "Standing"]
 
-Standing = Literal["well", "suspect", "quarantined", "healing", "out"]
+Standing = Literal["well", "suspect", "quarantined", "healing", "out", "outdated"]
 EVIDENCE: Final = "evidence"
 
 
@@ -95,7 +104,7 @@ class Agreeing:
         self._replica = replica
         self._swap = swap
         self._say = say
-        self._schema = digest128(cbor.encode(machine.definition.schema()))
+        self._schemas = {one.version: digest128(cbor.encode(one.schema())) for one in machine.definition.releases()}
         self._opened_at = now
         self._had_state = journal.last_index > 1  # behind the founding entry: it has run before
         self._suspect_since = now
@@ -170,7 +179,17 @@ class Agreeing:
         """The cases in this node's log, as plain values."""
         return [summary(case) for case in self._replica().agreement.cases.values()]
 
+    @property
+    def _schema(self) -> bytes:
+        return self._schemas[self._replica().definition.version]
+
     # --- what happens ------------------------------------------------------------------------------------------------
+
+    def outdated(self, error: ReleaseMissing) -> None:
+        """The replica cannot go on: the log needs a release that this node has not."""
+        logger.error("this node must be upgraded; it logs and votes meanwhile", reason=str(error))
+        self._work = None
+        self._become("outdated", str(error))
 
     def receive(self, sender: int, message: Attest) -> None:
         """A member's word, for the leader to log."""

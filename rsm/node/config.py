@@ -73,12 +73,14 @@ class MemberConfig(Section, frozen=True, kw_only=True):
 class ClusterSection(Section, frozen=True, kw_only=True):
     """[cluster]: who founds it. Once the log has a configuration, that one counts and `members` only helps to find it.
 
-    `id` (32 hex digits) keeps a node with an empty directory from joining any other cluster.
+    `id` (32 hex digits) keeps a node with an empty directory from joining any other cluster. With `strict_code`,
+    members whose code differs under one machine version do not talk to each other.
     """
 
     members: tuple[MemberConfig, ...]
     name: str = ""
     id: str | None = None
+    strict_code: bool = False
 
 
 class LimitsSection(Section, frozen=True, kw_only=True):

@@ -26,7 +26,7 @@ from itertools import islice
 from typing import Any, Literal, get_args
 
 from rsm.codec.record import Entry
-from rsm.errors import CallerError, Closed, RsmError, SessionExpired, StorageError
+from rsm.errors import CallerError, Closed, RsmError, SessionExpired, StorageError, WrongMachine
 from rsm.limits import (
     BATCH_COMMANDS_MAX,
     FULL_DISK_RETRY_SECONDS,
@@ -57,6 +57,7 @@ from rsm.replica.batch import (
     CLOSE_SESSION,
     CONFIRMED,
     FLAG_HASH_POINT,
+    FLAG_UPGRADE,
     OPEN_SESSION,
     Batch,
     encode_call,
@@ -399,6 +400,7 @@ class Embedded:
                 refused = self._step(first[start : start + FIRST_COMMANDS_PER_BATCH], 0)
                 if refused is not None:
                     raise refused
+            self._move_on()
         except BaseException:
             self._release()
             raise
@@ -415,6 +417,20 @@ class Embedded:
         for number in sorted(number for number, session in replica.sessions.items() if session.ttl == 0):
             first.append(Submission(0, encode_call(CLOSE_SESSION, 1, [number])))
         return first
+
+    def _move_on(self) -> None:
+        """To the newest release that the class ships: nobody else has to have it."""
+        while (target := self.replica.next_release) is not None:
+            call = encode_call(ACTIVATE, 1, [target.name, target.version, target.schema(), b""])
+            refused = self._step([], 0) or self._step([Submission(0, call)], FLAG_UPGRADE | FLAG_HASH_POINT)
+            if refused is not None:
+                raise refused
+            if self.replica.definition is not target:
+                raise WrongMachine(
+                    f"{self.directory.path}: migrate_state of version {target.version} raised (see the log); version "
+                    f"{self.replica.definition.version} stays in force: open it with that release, or mend this one"
+                )
+            logger.info("the machine has moved on", version=target.version, index=self.replica.index)
 
     def _idle_seconds(self) -> float:
         """How long nothing needs to be done if nobody asks for anything."""

@@ -19,7 +19,7 @@ import msgspec
 from rsm.codec import cbor
 from rsm.codec.shapes import make_known
 from rsm.errors import BadBytes
-from rsm.limits import HELLO_BYTES_MAX
+from rsm.limits import HELLO_BYTES_MAX, RELEASES_MAX
 from rsm.node.tls import ROLE_ADMIN, ROLE_CLIENT, ROLE_PEER, Owner, node_name
 from rsm.node.wire import PROTOCOL_MAX, PROTOCOL_MIN
 from rsm.raft.configuration import NODE_ID_MAX
@@ -53,6 +53,7 @@ WRONG_ROLE: Final = "wrong role"
 WRONG_CLUSTER: Final = "another cluster"
 WRONG_MACHINE: Final = "another machine"
 WRONG_SCHEMA: Final = "another schema"
+OTHER_CODE: Final = "other code under the same version"
 WRONG_GROUP: Final = "another group"
 SAME_ID: Final = "two nodes with one id"
 WRONG_NODE: Final = "another node"
@@ -68,14 +69,16 @@ class Refused(BadBytes):
 
 
 class PeerHello(msgspec.Struct, frozen=True):
-    """A member's. `cluster_id` is empty while a new node has not learned it. `instance`: random bytes of one run of the
-    node, which tell a redial from a second node of this id.
+    """A member's. `cluster_id` is empty while a new node has not learned it. `releases`: machine version and schema
+    digest of each release that it ships; `code`: digest of its machine's code, in hex. `instance`: random bytes of one
+    run of the node, which tell a redial from a second node of this id.
     """
 
     cluster_id: bytes
     group_id: int
     machine: str
-    schema: bytes
+    releases: tuple[tuple[int, bytes], ...]
+    code: str
     node_id: int
     peer_address: str
     instance: bytes
@@ -83,8 +86,10 @@ class PeerHello(msgspec.Struct, frozen=True):
     role: str = ROLE_PEER
 
     def __post_init__(self) -> None:
-        lengths = (len(self.schema), len(self.instance))
-        if lengths != (SCHEMA_BYTES, INSTANCE_BYTES) or len(self.cluster_id) not in (0, CLUSTER_ID_BYTES):
+        lengths = {len(schema) for _, schema in self.releases}
+        if lengths != {SCHEMA_BYTES} or not 0 < len(self.releases) <= RELEASES_MAX:
+            raise ValueError("releases must be [[version, schema digest], ...]")
+        if len(self.instance) != INSTANCE_BYTES or len(self.cluster_id) not in (0, CLUSTER_ID_BYTES):
             raise ValueError("a field has another length")
         if not 0 < self.node_id <= NODE_ID_MAX or not 0 <= self.group_id < 2**32:
             raise ValueError("node_id or group_id is out of range")
@@ -191,9 +196,10 @@ def check_peer(
     is_member: Callable[[int], bool],
     owner: Owner | None,
     expected_id: int | None = None,
-    schema_must_match: bool = False,
+    code_must_match: bool = False,
 ) -> str:
-    """Whether two members may talk: `Refused`, or a warning, which is empty when all is well.
+    """Whether two members may talk: `Refused`, or a warning, which is empty when all is well. They must ship a machine
+    version in common, and mean the same by it.
 
     `owner`: of the other side's certificate, None without TLS. `expected_id`: whom we dialed, None if it dialed us.
     """
@@ -212,7 +218,30 @@ def check_peer(
         raise Refused(WRONG_NODE, f"node {expected_id} was expected there, it is node {theirs.node_id}")
     if not is_member(theirs.node_id):
         raise Refused(NOT_A_MEMBER, f"node {theirs.node_id} is not in the configuration")
-    return _check_schema(ours.schema, theirs.schema, schema_must_match)
+    return _check_releases(ours, theirs, code_must_match=code_must_match)
+
+
+def _check_releases(ours: PeerHello, theirs: PeerHello, *, code_must_match: bool) -> str:
+    own, other = dict(ours.releases), dict(theirs.releases)
+    common = own.keys() & other.keys()
+    if not common:
+        spans = [f"{min(some)} to {max(some)}" for some in (own, other)]
+        raise Refused(WRONG_SCHEMA, f"this ships versions {spans[0]} of {ours.machine!r}, the other side {spans[1]}")
+    for version in sorted(common, reverse=True):
+        if own[version] != other[version]:
+            raise Refused(
+                WRONG_SCHEMA,
+                f"version {version} of {ours.machine!r} is {own[version].hex()} here and {other[version].hex()} there: "
+                f"a released version never changes; give the newer one another number",
+            )
+    if max(own) != max(other) or ours.code == theirs.code:
+        return ""
+    text = (
+        f"version {max(own)} of {ours.machine!r} is {ours.code or 'unknown'} here and {theirs.code or 'unknown'} there"
+    )
+    if code_must_match:
+        raise Refused(OTHER_CODE, text)
+    return f"{OTHER_CODE}: {text}"
 
 
 def check_client(

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from rsm.codec.record import Entry
-from rsm.errors import Busy, NotLeader
+from rsm.errors import Busy, CallerError, NotLeader
 from rsm.limits import (
     BATCH_BYTES_MAX,
     BATCH_COMMANDS_MAX,
@@ -42,6 +42,7 @@ from rsm.replica.batch import (
     CONFIRMED,
     DISPUTE,
     FLAG_HASH_POINT,
+    FLAG_UPGRADE,
     RETURNED,
     Batch,
     encode_call,
@@ -88,6 +89,7 @@ class Leading:
         self._stated: set[tuple[Any, ...]] = set()  # those that are on their way, so that none is made twice
         self.comparison = Comparison(node_id)
         self.confirming = Confirming()
+        self._upgrade: SystemRequest | None = None  # to be proposed when nothing is on its way, or on its way itself
         self.barred = ""  # why this node may not serve, though it may lead: it hands leadership over
 
     def bind_snapshots(self, wants_hash_point: Callable[[], bool]) -> None:
@@ -153,6 +155,8 @@ class Leading:
         self.proposed.clear()
         self._queue.clear()
         self._queued_commands = self._queued_bytes = 0
+        if self._upgrade is not None and self._upgrade not in waiting:
+            waiting.append(self._upgrade)
         for request in waiting:
             request.fail(error)
         self.confirming.fail(error)
@@ -185,6 +189,11 @@ class Leading:
             # Stamps of earlier leaders that were not applied at the election are now.
             clock.advance_to(self.replica.system.clock, now)
             self._become_ready()
+        if self._upgrade is not None:
+            # Alone: whatever is proposed next is proposed under the version that is in force then.
+            if not self.proposed:
+                self._propose([self._upgrade], FLAG_UPGRADE | FLAG_HASH_POINT, now)
+            return
         while self._queue and len(self.proposed) < BATCHES_IN_FLIGHT_MAX:
             self._propose(self._take(), 0, now)
         if not self.proposed:
@@ -217,6 +226,7 @@ class Leading:
             self.confirming.proposed_hash_point(index)
         commands = sum(len(request.decoded) for request in requests)
         count = max(0, min(STATEMENTS_PER_BATCH_MAX, BATCH_COMMANDS_MAX - commands))
+        count = 0 if flags & FLAG_UPGRADE else count
         statements = self._statements[:count]
         del self._statements[:count]
         version, stamp = self.replica.definition.version, self._clock.at(now)
@@ -302,6 +312,33 @@ class Leading:
                 self._engine.announce_commit(now)
         elif not is_quiet and self._hash_by is None:
             self._hash_by = now + IDLE_HASH_SECONDS
+
+    # --- releases ----------------------------------------------------------------------------------------------------
+
+    def upgrade(self, done: Callable[[int], None], fail: Callable[[Exception], None]) -> None:
+        """Move the machine to its next release; `done` gets the index at which that happened."""
+        target = self.replica.next_release
+        if target is None or self._upgrade is not None:
+            fail(CallerError("there is no next release here" if target is None else "an upgrade is under way already"))
+            return
+        before = self.replica.definition.version
+
+        def finished(index: int, _: Answer) -> None:
+            self._upgrade = None
+            if self.replica.definition is target:
+                done(index)
+            else:
+                fail(
+                    CallerError(
+                        f"migrate_state of version {target.version} raised (see the nodes' logs): {before} stays"
+                    )
+                )
+
+        def failed(error: Exception) -> None:
+            self._upgrade = None
+            fail(error)
+
+        self._upgrade = SystemRequest(ACTIVATE, [target.name, target.version, target.schema(), b""], finished, failed)
 
     # --- what it states about roots -----------------------------------------------------------------------------------
 

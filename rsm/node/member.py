@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from rsm.codec.record import Entry
-from rsm.errors import BadBytes, Busy, CallerError, Closed, NotLeader, RsmError, StorageError
+from rsm.errors import BadBytes, Busy, CallerError, Closed, NotLeader, ReleaseMissing, RsmError, StorageError
 from rsm.limits import (
     APPEND_BYTES_MAX,
     ELECTION_SECONDS_MAX,
@@ -134,6 +134,8 @@ class Member:
             chance=chance,
         )
         self.engine.own_wall_clock = wall_clock()
+        shipped = [one.version for one in machine.definition.releases()]
+        self.engine.replication.releases = shipped[-1], shipped[0]
         make = snapshots_of or _inline
         self.snapshots = make(self.replica, self.journal, self.snapshot_files, options.snapshot_log_bytes)
         self.leading = Leading(self.engine, self.replica, self.node_id, chance)
@@ -375,6 +377,48 @@ class Member:
             return
         self._transfer = done, fail
 
+    def upgrade(self, version: int, done: Callable[[int], None], fail: Callable[[Exception], None]) -> None:
+        """Move the machine to a version, one release after the other; `done` gets the index of the last step.
+
+        Refused while a voter does not ship it: `CallerError` says which.
+        """
+        if not self.engine.is_leader or not self.leading.is_ready:
+            fail(self.not_leader())
+            return
+        active = self.replica.definition.version
+        if version <= active:
+            if version == active:
+                done(self.replica.index)
+            else:
+                fail(CallerError(f"version {active} is in force, and there is no way back to {version}"))
+            return
+        reason = self._unready_for(version)
+        if reason:
+            fail(CallerError(reason))
+            return
+        self.leading.upgrade(lambda _: self.upgrade(version, done, fail), fail)
+
+    def _unready_for(self, version: int) -> str:
+        """Why the machine may not move to a version yet, or an empty text."""
+        if self.replica.newest.release(version) is None:
+            return f"node {self.node_id}, which leads, does not ship version {version}: upgrade it, or let another lead"
+        for number, (oldest, newest) in sorted(self.releases().items()):
+            if not newest:
+                return f"node {number} has not said which versions it ships: start it, or remove it"
+            if not oldest <= version <= newest:
+                return f"node {number} ships versions {oldest} to {newest}: upgrade it before version {version}"
+        return ""
+
+    def releases(self) -> dict[int, tuple[int, int]]:
+        """The oldest and newest machine version that each voter ships, as far as this leader knows; zeros if not."""
+        found = {}
+        for number in self.configuration.voters:
+            progress = self.engine.progress(number)
+            found[number] = (0, 0) if progress is None else progress.releases
+        if self.node_id in found:
+            found[self.node_id] = self.engine.replication.releases
+        return found
+
     def _match(self, number: int) -> int:
         progress = self.engine.progress(number)
         return 0 if progress is None else progress.match_index
@@ -486,6 +530,11 @@ class Member:
             return
         try:
             applied = self.replica.apply(entry, None if proposed is None else proposed.batch)
+        except ReleaseMissing as error:
+            self.agreeing.outdated(error)
+            for request in () if proposed is None else proposed.requests:
+                request.fail(self.not_leader())
+            return
         except BaseException:
             if proposed is not None:
                 for request in proposed.requests:

@@ -40,7 +40,7 @@ class Port(Protocol):
 
     hello: PeerHello
     limiter: ConnectionLimiter
-    schema_must_match: bool
+    code_must_match: bool
     is_member: Callable[[int], bool]
     on_message: Callable[[int, Message], None]
     incoming: dict[int, Incoming]
@@ -136,7 +136,7 @@ class Incoming(_PeerConnection):
                 hello,
                 is_member=port.is_member,
                 owner=self.owner,
-                schema_must_match=port.schema_must_match,
+                code_must_match=port.code_must_match,
             )
             self._take_place(hello)
         except Refused as refusal:
@@ -202,7 +202,7 @@ class Outgoing(_PeerConnection):
                 is_member=port.is_member,
                 owner=self.owner,
                 expected_id=self.peer,
-                schema_must_match=port.schema_must_match,
+                code_must_match=port.code_must_match,
             )
         except Refused as refusal:
             self.refuse(str(refusal))

@@ -61,6 +61,7 @@ __all__ = [
     "Status",
     "Stream",
     "Transfer",
+    "Upgrade",
     "decode_answer",
     "decode_answers",
     "decode_request",
@@ -91,6 +92,7 @@ class RequestKind(IntEnum):
     TRANSFER = 13
     EXPORT = 14
     CONFIRMED_COMMANDS = 15
+    UPGRADE = 16
 
 
 class AnswerStatus(IntEnum):
@@ -197,6 +199,12 @@ class Transfer(Request, frozen=True, array_like=True):
     node_id: NodeId
 
 
+class Upgrade(Request, frozen=True, array_like=True):
+    """Move the machine to a version that every voter ships -> [index at which it is in force]"""
+
+    version: Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
+
+
 class Export(Request, frozen=True, array_like=True):
     """Entries of the log, `last` 0 for all -> MORE [head map or nil, [[index, term, kind, payload, chain], ...]]."""
 
@@ -230,6 +238,7 @@ _KINDS: Final[dict[int, type[Request]]] = {
     RequestKind.SNAPSHOT: Snapshot,
     RequestKind.CHANGE: Change,
     RequestKind.TRANSFER: Transfer,
+    RequestKind.UPGRADE: Upgrade,
     RequestKind.EXPORT: Export,
 }
 make_known(*_KINDS.values())

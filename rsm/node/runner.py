@@ -29,11 +29,12 @@ import msgspec
 
 from rsm.codec.chain import next_chain
 from rsm.errors import Busy, CallerError, Closed, DivergenceError, RsmError, UnknownFormat, WrongMachine
-from rsm.limits import COLLECTOR_OBJECTS, EXPORT_PART_BYTES, FAREWELL_SECONDS_MAX, TICK_SECONDS_MAX
+from rsm.limits import COLLECTOR_OBJECTS, EXPORT_PART_BYTES, FAREWELL_SECONDS_MAX, RELEASES_MAX, TICK_SECONDS_MAX
 from rsm.machine.definition import Definition
 from rsm.machine.machine import StateMachine
 from rsm.node.addresses import split_address
 from rsm.node.bootstrap import is_prepared, prepare
+from rsm.node.code_identity import code_digest
 from rsm.node.config import NodeConfig
 from rsm.node.disk import Disk, OsDisk
 from rsm.node.handshake import PeerHello
@@ -124,7 +125,8 @@ class Runner:
             self.cluster_id,
             0,
             self.definition.name,
-            schema_digest(self.definition),
+            tuple((one.version, schema_digest(one)) for one in self.definition.releases()[:RELEASES_MAX]),
+            code_digest(self._machine),
             node.id,
             node.peer_listen,
             secrets.token_bytes(8),
@@ -138,8 +140,7 @@ class Runner:
             on_disconnected=self._disconnected,
             is_member=self._is_member,
             random=self._chance,
-            # Until versions can be raised while a cluster runs, all its nodes run the same class.
-            schema_must_match=True,
+            code_must_match=config.cluster.strict_code,
         )
         self._server = ClientServer(self, tls=None if config.tls is None else config.tls.server_context())
         web = WebServer(self.node_status, self.metrics)
@@ -439,6 +440,11 @@ class Runner:
     def transfer(self, node_id: int, reply: Reply) -> None:
         """Hand leadership to a node, 0 for any -> its number"""
         self.member.transfer(node_id, reply.complete, reply.fail)
+        self._kick()
+
+    def upgrade(self, version: int, reply: Reply) -> None:
+        """Move the machine to a version -> index"""
+        self.member.upgrade(version, reply.complete, reply.fail)
         self._kick()
 
     def snapshot(self, reply: Reply) -> None:

@@ -79,7 +79,9 @@ _WRITES: Final = frozenset(
         *(RequestKind.OPEN_SESSION, RequestKind.CLOSE_SESSION),
     }
 )
-_ADMINISTERS: Final = frozenset({RequestKind.SNAPSHOT, RequestKind.CHANGE, RequestKind.TRANSFER, RequestKind.EXPORT})
+_ADMINISTERS: Final = frozenset(
+    {RequestKind.SNAPSHOT, RequestKind.CHANGE, RequestKind.TRANSFER, RequestKind.EXPORT, RequestKind.UPGRADE}
+)
 # A leader whose state is in doubt hands over at once; one that has just started knows more with the next root.
 DOUBT_RETRY_SECONDS: Final = 0.1
 EXPIRED: Final = Answer(Status.SESSION_EXPIRED, b"")
@@ -455,6 +457,9 @@ class _Connection(FrameProtocol):
     def _transfer(self, request: protocol.Transfer, reply: Replying) -> None:
         self.service.transfer(request.node_id, reply)
 
+    def _upgrade(self, request: protocol.Upgrade, reply: Replying) -> None:
+        self.service.upgrade(request.version, reply)
+
 
 _HANDLERS: Final[dict[type[protocol.Request], Callable[[_Connection, Any, Replying], None]]] = {
     protocol.OpenSession: _Connection._open_session,
@@ -469,5 +474,6 @@ _HANDLERS: Final[dict[type[protocol.Request], Callable[[_Connection, Any, Replyi
     protocol.Snapshot: _Connection._snapshot,
     protocol.Change: _Connection._change,
     protocol.Transfer: _Connection._transfer,
+    protocol.Upgrade: _Connection._upgrade,
     protocol.Export: _Connection._export,
 }

@@ -90,6 +90,9 @@ class Service(Protocol):
     def transfer(self, node_id: int, reply: Reply) -> None:
         """Hand leadership to a node, 0 for any -> its number"""
 
+    def upgrade(self, version: int, reply: Reply) -> None:
+        """Move the machine to a version that every voter ships -> index"""
+
     def snapshot(self, reply: Reply) -> None:
         """Write a snapshot -> index"""
 

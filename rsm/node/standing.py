@@ -67,6 +67,7 @@ def status_of(
         desync=member.agreeing.alarm,
         evidence=member.agreeing.evidence,
         code_digest=member.agreeing.code,
+        releases=member.engine.replication.releases,
         verdicts=tuple(msgspec.convert(case, CaseStatus) for case in member.agreeing.verdicts()),
         roots=tuple((index, root.hex()) for index, root in sorted(replica.roots.items())[-ROOTS_SHOWN:]),
         failure="" if failure is None else describe(failure),
@@ -93,5 +94,6 @@ def _peers(member: Member, is_connected: Callable[[int], bool]) -> tuple[PeerSta
             progress = member.engine.progress(one.id)
             match = 0 if progress is None else progress.match_index
             lag = max(0, member.commit_index - match) if member.is_leader else 0
-            peers.append(PeerStatus(one.id, is_connected(one.id), match, lag))
+            releases = (0, 0) if progress is None else progress.releases
+            peers.append(PeerStatus(one.id, is_connected(one.id), match, lag, releases))
     return tuple(peers)

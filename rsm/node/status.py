@@ -45,12 +45,15 @@ class MemberStatus(msgspec.Struct, frozen=True):
 
 
 class PeerStatus(msgspec.Struct, frozen=True):
-    """Another member as this node sees it. `match_index` and `lag_entries` are known to a leader only, else 0."""
+    """Another member as this node sees it. `match_index`, `lag_entries` and `releases` (the oldest and newest machine
+    version that it ships) are known to a leader only, else 0.
+    """
 
     id: int
     is_connected: bool
     match_index: int = 0
     lag_entries: int = 0
+    releases: tuple[int, int] = (0, 0)
 
 
 class CaseStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,10 +79,10 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     far behind without knowing. `unchecked` are reasons why something could not be checked, `desync` what was found to
     differ (here, or among the nodes as far as the log says), `standing` where it is in that (see `rsm.node.agreeing`),
     `evidence` the directory where it kept what shows it, `verdicts` the disputed hash points in its log, `roots` its
-    last roots by index, in hex, `confirmed_index` the last hash point that a quorum confirmed, `code_digest` of the
-    machine's code, `failure` why the node no longer works; all empty while there is nothing to say. `schema` is the one
-    that the log declares: with it a tool encodes commands without the machine's class; `streaming_queries` are those of
-    its queries that give one item after another.
+    last roots by index, in hex, `confirmed_index` the last hash point that a quorum confirmed, `releases` the oldest
+    and newest machine version that it ships, `code_digest` of the machine's code, `failure` why the node no longer
+    works; all empty while there is nothing to say. `schema` is the one that the log declares: with it a tool encodes
+    commands without the machine's class; `streaming_queries` are those of its queries that give one item after another.
     """
 
     node_id: int
@@ -113,6 +116,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     evidence: str = ""
     confirmed_index: int = 0
     code_digest: str = ""
+    releases: tuple[int, int] = (0, 0)
     verdicts: tuple[CaseStatus, ...] = ()
     roots: tuple[tuple[int, str], ...] = ()
     failure: str = ""

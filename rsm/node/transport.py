@@ -61,7 +61,7 @@ class PeerTransport:
         on_disconnected: Callable[[int], None],
         is_member: Callable[[int], bool],
         random: random.Random,
-        schema_must_match: bool = False,
+        code_must_match: bool = False,
     ) -> None:
         """`hello` may be replaced later, for handshakes to come. `CallerError` if the files of `tls` cannot be used."""
         self.hello = hello
@@ -70,7 +70,7 @@ class PeerTransport:
         self.on_connected = on_connected
         self.on_disconnected = on_disconnected
         self.is_member = is_member
-        self.schema_must_match = schema_must_match
+        self.code_must_match = code_must_match
         self.limiter = ConnectionLimiter("peer")
         self.incoming: dict[int, Incoming] = {}
         self._random = random

@@ -87,7 +87,7 @@ class AppendReply(Message, frozen=True, array_like=True):
     """`match_index`: durable here, and equal to the leader's log up to here. When not `accepted`, the entry at
     `previous_index` was not the leader's, and the leader is to go on from `hint_index`: the first index of the
     conflicting term, or the one behind the log. `root`: the state root at `root_index`, the last hash point applied,
-    for the leader to confirm.
+    for the leader to confirm. `releases`: the oldest and newest machine version that this member ships.
     """
 
     accepted: bool
@@ -99,6 +99,7 @@ class AppendReply(Message, frozen=True, array_like=True):
     root_index: int
     root: bytes
     applied_index: int
+    releases: tuple[int, int] = (0, 0)
 
 
 class TimeoutNow(Message, frozen=True, array_like=True):

@@ -36,6 +36,7 @@ class Progress:
         "is_recovering",
         "match_index",
         "next_index",
+        "releases",
         "root",
         "root_index",
         "stage",
@@ -54,6 +55,7 @@ class Progress:
         self.applied_index = 0
         self.root_index = 0
         self.root = b""
+        self.releases = (0, 0)  # oldest and newest machine version that it ships; zeros while it has not said
 
     @property
     def may_send(self) -> bool:

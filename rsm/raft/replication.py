@@ -57,6 +57,7 @@ class Replication:
         self.progress: dict[int, Progress] = {}
         self.outbox: list[tuple[int, Message]] = []
         self.root_index, self.root, self.applied_index = 0, b"", 0  # reported to the leader
+        self.releases = (0, 0)  # oldest and newest machine version here; reported to the leader
         self._configurations = configurations  # (index, configuration), rising
         self._verified_index = 0  # equal to the current leader's log up to here
         self._told_index = 0  # acknowledged to the current leader up to here
@@ -233,6 +234,7 @@ class Replication:
         progress.is_recovering = reply.is_recovering
         progress.applied_index = reply.applied_index
         progress.root_index, progress.root = reply.root_index, reply.root
+        progress.releases = reply.releases
         if reply.round > progress.acknowledged_round and not reply.is_recovering:
             progress.acknowledged_round = reply.round
             self._finish_reads()
@@ -410,6 +412,7 @@ class Replication:
             self.root_index,
             self.root,
             self.applied_index,
+            self.releases,
         )
         self.outbox.append((leader, reply))
 

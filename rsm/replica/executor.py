@@ -10,6 +10,7 @@ node.
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -23,11 +24,13 @@ from rsm.limits import (
     RESULT_BYTES_MAX,
     RESULT_BYTES_PER_BATCH_MAX,
     TIMERS_PER_ENTRY_MAX,
+    UPCAST_PARTS_MAX,
 )
 from rsm.machine.context import Context, Reject
 from rsm.machine.definition import CommandSpec, Definition
 from rsm.machine.machine import StateMachine
-from rsm.replica.answer import Answer, Status, decode
+from rsm.machine.upcasting import Drop, Parts
+from rsm.replica.answer import Answer, Status
 from rsm.replica.events import RawEvent
 from rsm.replica.system import System, Timer
 from rsm.state.leaf import encode
@@ -65,20 +68,21 @@ class Executor:
         self._undo = store.undo
         self._decode_event = None if self.definition.event is None else self.definition.decode_event
         self._event_number = 0
+        self._first_event_number = 0  # of the handler that runs: not 0 for a later part of a split
+        self._parts = 0  # that the command has been split into so far
         self.event_bytes = 0  # of the batch so far, also of events that were taken back
         self.result_bytes = 0  # of the batch so far
 
     # --- one command ----------------------------------------------------------------------------------------------
 
-    def run(self, spec: CommandSpec, version: int, values: Any, packed: bytes, step: int = NO_STEP) -> Answer:
-        """Upcast, validate, handle. `packed` is MessagePack of `values`. The bare result stays in `result`."""
+    def run(self, spec: CommandSpec, version: int, packed: bytes, step: int = NO_STEP) -> Answer:
+        """Upcast, validate, handle. `packed`: MessagePack of its plain values. The bare result stays in `result`."""
         undo, events = self._undo, self.events
         mark, events_mark = len(undo), len(events)
-        self._event_number = 0
+        self._event_number = self._first_event_number
+        args: Any  # or, of an old version, what takes the place of a handler's arguments
         try:
-            if version != spec.version:
-                packed = self._upcast(spec, version, values)
-            args = spec.decode(packed)
+            args = spec.decode(packed) if version == spec.version else spec.lead(version, packed, self._read)
         except (msgspec.ValidationError, InvalidCommand):
             # Which field it was would be read off a library's wording, and the answer is part of the root.
             self._note_failure(spec.name)
@@ -88,6 +92,8 @@ class Executor:
         except Exception:  # a struct of the user's may run code of its own when it is made
             self._note_failure(spec.name)
             return Answer(FAILED, encode(("handler_failed", step)))
+        if args.__class__ is not tuple:
+            return self._end(spec.name, args, step)
         try:
             self.result = spec.handler(self.machine, self.context, *args)
             body = encode(self.result)
@@ -106,16 +112,59 @@ class Executor:
         del events[events_mark:]
         return answer
 
-    def _upcast(self, spec: CommandSpec, version: int, values: Any) -> bytes:
-        if spec.signature_at(version) is None:
-            raise InvalidCommand(f"{spec.name}: version {version} is not known", "version")
+    def _read(self, step: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Run an upcaster that sees the state as it is now; it cannot write."""
+        self.store.close_for_writing()
         try:
-            return encode(spec.upcast(version, values))
-        except (InvalidCommand, MemoryError, RecursionError):
-            raise
-        except Exception as error:
-            self._note_failure(f"upcaster of {spec.name} v{version}")
-            raise InvalidCommand(f"{spec.name}: the upcaster from version {version} raised", "upcast") from error
+            return step(self.machine, *args)
+        finally:
+            self.store.open_for_writing()
+
+    def _end(self, name: str, led: Parts | Drop, step: int) -> Answer:
+        """What an old command leads to that is not one command: several, all or none, or nothing."""
+        is_first = self._parts == 0
+        mark, events_mark = self.store.mark(), len(self.events)
+        try:
+            answer = self._drop(name, led.result, step) if isinstance(led, Drop) else self._split(led, step)
+        finally:
+            if is_first:
+                self._parts = self._first_event_number = self.context._part = 0
+        if answer.status != OK:
+            self.store.rollback(mark)
+            del self.events[events_mark:]
+        return answer
+
+    def _drop(self, name: str, result: Any, step: int) -> Answer:
+        try:
+            body = encode(result)
+        except (TypeError, ValueError, OverflowError):
+            self._note_failure(name)
+            return Answer(INVALID, encode(("values", step)))
+        self.result = result
+        return Answer(OK, body)
+
+    def _split(self, led: Parts, step: int) -> Answer:
+        answered, result = Answer(OK, b""), None
+        for number, (spec, version, values) in enumerate(led.parts):
+            self._parts += 1
+            if self._parts > UPCAST_PARTS_MAX:
+                return Answer(INVALID, encode((f"an old command becomes at most {UPCAST_PARTS_MAX}", step)))
+            # Parts are executions of their own: each has its own events and random streams.
+            self.context._part = self._parts - 1
+            try:
+                packed = encode(values)
+            except (TypeError, ValueError, OverflowError):
+                self._note_failure(spec.name)
+                return Answer(INVALID, encode(("values", step)))
+            # Not `self.run`: who traces timers tells of whole commands.
+            answer = Executor.run(self, spec, version, packed, step)
+            self._first_event_number = self._event_number
+            if answer.status != OK:
+                return answer
+            if number == led.answers:
+                answered, result = answer, self.result
+        self.result = result
+        return answered
 
     def _note_failure(self, name: str) -> None:
         self.failures.append(Failure(self.context.index, self.context.position, name, traceback.format_exc()))
@@ -159,7 +208,7 @@ class Executor:
             raise
         except Exception:  # there is no such result or field, or it is a property of the user's that raised
             return Answer(INVALID, encode(("reference", number)))
-        return self.run(spec, version, values, packed, number)
+        return self.run(spec, version, packed, number)
 
     # --- timers and session ends ----------------------------------------------------------------------------------
 
@@ -180,7 +229,7 @@ class Executor:
             context.session, context.principal, context.step = 0, "", 0
             spec = self.definition.commands.get(timer.name)
             if spec is not None:
-                self.run(spec, timer.version, decode(timer.packed), timer.packed)
+                self.run(spec, timer.version, timer.packed)
 
     def end_session(self, number: int, principal: str) -> None:
         """Run the session-end handler, if the machine has one, for a session that is about to go."""

@@ -147,6 +147,11 @@ class Replica:
         # One release at a time: a migration knows the release before it, and no other.
         return target if target.previous is self.definition else None
 
+    @property
+    def next_release(self) -> Definition | None:
+        """The shipped release that follows the one in force, None if there is none."""
+        return next((one for one in self.newest.releases() if one.previous is self.definition), None)
+
     def release(self, version: int, what: str) -> Definition:
         """The release of a machine version; `ReleaseMissing` if it is not shipped here, beginning with `what`."""
         found = self.newest.release(version)
@@ -241,6 +246,8 @@ class Replica:
         spec = self._specs.get(name)
         if spec is not None and version == spec.version:
             mark = hash64(packed, spec.fingerprint_seed)
+        elif spec is not None and version in spec.chains:  # what the client sent, not what becomes of it
+            mark = hash64(packed, spec.chains[version].fingerprint_seed)
         else:
             mark = fingerprint(name, version, packed)
         if session.touched_at != context.index:
@@ -249,7 +256,7 @@ class Replica:
             return session.earlier(sequence, mark)
         if len(item) == 6:
             if spec is not None:
-                answer = self.executor.run(spec, version, values, packed)
+                answer = self.executor.run(spec, version, packed)
             else:
                 answer = self._run_system(session, name, values)
         elif type(item[6]) is str and 0 < len(item[6]) <= KEY_LENGTH_MAX and (spec is not None or name == PIPELINE):
@@ -261,7 +268,7 @@ class Replica:
                 lambda: (
                     self._run_system(session, name, values)
                     if spec is None
-                    else self.executor.run(spec, version, values, packed)
+                    else self.executor.run(spec, version, packed)
                 ),
             )
         else:

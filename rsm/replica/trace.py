@@ -144,8 +144,8 @@ class _TracingExecutor(Executor):
         super().__init__(replica.machine, replica.system, replica.store)
         self._replica = replica
 
-    def run(self, spec: CommandSpec, version: int, values: Any, packed: bytes, step: int = NO_STEP) -> Answer:
-        answer = super().run(spec, version, values, packed, step)
+    def run(self, spec: CommandSpec, version: int, packed: bytes, step: int = NO_STEP) -> Answer:
+        answer = super().run(spec, version, packed, step)
         if self.context.position < 0:
             self._replica.tell(self.context.position, spec.name, answer)
         return answer

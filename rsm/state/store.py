@@ -42,9 +42,18 @@ class Store:
     def begin(self) -> None:
         """Open the containers for writing."""
         self.is_open = True
+        self.open_for_writing()
+
+    def open_for_writing(self) -> None:
+        """Have every write recorded, so that it can be undone."""
         record = self.undo.extend
         for container in self.containers.values():
             container._record = record
+
+    def close_for_writing(self) -> None:
+        """Have every write refused."""
+        for container in self.containers.values():
+            container._record = refuse_write
 
     def mark(self) -> int:
         """Where the undo log stands; give it to `rollback` to undo everything written since."""
@@ -61,8 +70,7 @@ class Store:
     def end(self) -> None:
         """Close the containers for writing, and keep the first old value of each leaf for its ledger to settle."""
         self.is_open = False
-        for container in self.containers.values():
-            container._record = refuse_write
+        self.close_for_writing()
         undo = iter(self.undo)
         for container, leaf_key, old in zip(undo, undo, undo, strict=True):
             container._ledger.firsts.setdefault(leaf_key, old)

@@ -19,8 +19,9 @@ from types import CellType, FunctionType, ModuleType
 from typing import Any, Final
 
 from rsm.limits import STRICT_MODULES_MAX, STRICT_OBJECTS_MAX, STRICT_VALUES_MAX
-from rsm.machine.calls import Command, Query, SessionEnd, Upcaster
+from rsm.machine.calls import Command, Query, SessionEnd
 from rsm.machine.machine import StateMachine
+from rsm.machine.upcasting import Downcaster, Upcaster
 from rsm.state.containers import Map, Set
 from rsm.state.queues import Queue, Table
 from rsm.testing.blaming import is_user_file
@@ -105,7 +106,7 @@ def _parts(path: str, value: Any, is_own: Callable[[str], bool]) -> Iterator[tup
         # Tracked containers and their like; a handler's function may still have mutable defaults.
         if isinstance(value, (Command, Query, SessionEnd)):
             yield path, value.handler
-        elif isinstance(value, Upcaster):
+        elif isinstance(value, (Upcaster, Downcaster)):
             yield path, value.step
     elif isinstance(value, dict):
         if len(value) <= STRICT_VALUES_MAX:

@@ -348,7 +348,7 @@ FAULTS: tuple[Fault, ...] = (
         replay_by="log",
         lint="`RSM305`",
         strict="`RSM306`, index 4",
-        live="scrub, index 64, every node",
+        live="scrub, index 64, no majority",
         compare=NO,
         replay="log, index 64",
     ),

@@ -64,7 +64,7 @@ def told_live(story: Story, machine: Any) -> Seen:
         return Seen("refused when it was read", who=f"node {BAD}") if story.set_aside else Seen()
     who = " and ".join(f"node {number}" for number in story.minority)
     what = "scrub" if story.fault else "roots"
-    seen = Seen(what, story.index, (), who or ("every node" if story.state == "alarm" else "no majority"))
+    seen = Seen(what, story.index, (), who or "no majority")
     for bundle in story.evidence if story.minority else ():
         finding = replay(Recording(DISK, str(bundle)), machine, reference="")
         if finding.evidence is not None:

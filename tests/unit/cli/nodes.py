@@ -135,6 +135,11 @@ class Node:
         self.cluster.leader_number = node_id or 2
         reply.complete(self.cluster.leader_number)
 
+    def upgrade(self, version: int, reply: Reply) -> None:
+        self._check_leader()
+        self.cluster.version = version
+        reply.complete(78)
+
     def snapshot(self, reply: Reply) -> None:
         reply.complete(1)
 

@@ -14,6 +14,7 @@ from rsm.desync.single import replay
 from rsm.errors import CorruptFile, StorageError, UnknownFormat
 from rsm.node.bundles import BundleHead, environment, write_bundle
 from rsm.node.disk import OsDisk
+from rsm.node.scan import scan
 from rsm.replica.replica import Replica
 from rsm.replica.snapshot import parts
 from rsm.replica.trace import CommandTrace, TracingReplica
@@ -187,6 +188,21 @@ def test_damage_of_a_bundle_is_named(written: Path, healthy: Any, tmp_path: Path
     finding = load_bundle(path).replay(healthy)
     assert finding.verdict == "unchecked"
     assert any("snapshot: offset" in reason for reason in finding.unchecked)
+
+
+def test_a_bundle_whose_entries_end_early_is_no_agreement(evidence: Path, healthy: Any) -> None:
+    """Cut between two entries nothing is damaged, and yet what it expects was not reached."""
+    batches = evidence / "batches"
+    scanned = list(scan(OsDisk(), str(batches)))
+    batches.write_bytes(batches.read_bytes()[: scanned[-20].offset])
+    finding = load_bundle(str(evidence)).replay(healthy)
+    assert finding.verdict == "unchecked"
+    assert "its entries end at index 172" in " ".join(finding.unchecked)
+    head = json.loads((evidence / "bundle.json").read_text())
+    head["expected"] = {"193": head["expected"]["192"]}
+    (evidence / "bundle.json").write_text(json.dumps(head))
+    with pytest.raises(CorruptFile, match="expects roots that lie outside"):
+        load_bundle(str(evidence))
 
 
 def test_traces_that_cannot_be_read(evidence: Path, healthy: Any) -> None:

@@ -171,7 +171,7 @@ def run(made: Any, version: int, values: list[Any]) -> Answer:
     executor = Executor(instance, system, store)
     spec = made.definition.commands["deposit"]
     store.begin()
-    return executor.run(spec, version, values, spec.signature.encode(values))
+    return executor.run(spec, version, spec.signature.encode(values))
 
 
 def test_a_command_of_an_old_version_runs_as_the_newest() -> None:
