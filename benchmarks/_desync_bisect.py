@@ -28,7 +28,6 @@ from rsm.desync.recording import Recording
 from rsm.limits import HASH_INTERVAL_ENTRIES, REPLAY_STEP_COMMANDS, REPLAY_STEP_ENTRIES
 
 HASH_POINTS, SNAPSHOTS = "hash points", "snapshots"
-PLACES = (0.1, 0.5, 0.9)
 RIGHT = "return self.book.place(ctx.emit, order_id, instrument, side, quantity, "
 WRONG = "return self.book.place(ctx.emit, order_id, instrument, side, quantity + (order_id == {order_id}), "
 RESTING = 500
@@ -68,10 +67,10 @@ def measure_bisecting(directory: Path, scale: Any) -> dict[str, Any]:
             entries = 3 * HASH_INTERVAL_ENTRIES
             log = Log(directory / f"hash{number}", entries * commands_per_entry, commands_per_entry)
             first = log.opened - log.opened % HASH_INTERVAL_ENTRIES + HASH_INTERVAL_ENTRIES
-            rows.append(_interval(directory, HASH_POINTS, log, first, first + HASH_INTERVAL_ENTRIES))
+            rows.append(_interval(directory, scale, HASH_POINTS, log, first, first + HASH_INTERVAL_ENTRIES))
         for number, commands in enumerate(scale.snapshot_interval_commands):
             log = Log(directory / f"snapshots{number}", commands, scale.snapshot_interval_commands_per_entry)
-            rows.append(_interval(directory, SNAPSHOTS, log, log.opened, log.last))
+            rows.append(_interval(directory, scale, SNAPSHOTS, log, log.opened, log.last))
     return {
         "what": "replay_against of one log under the order book and under a copy with one wrong order, two processes; "
         "both sides take a root behind every step, and run the step that ends with other roots once more, so at most "
@@ -83,12 +82,12 @@ def measure_bisecting(directory: Path, scale: Any) -> dict[str, Any]:
     }
 
 
-def _interval(directory: Path, kind: str, log: Log, first: int, last: int) -> dict[str, Any]:
+def _interval(directory: Path, scale: Any, kind: str, log: Log, first: int, last: int) -> dict[str, Any]:
     """Plant a difference at several places between two indexes, and have it found each time."""
     commands = (last - first) * log.commands_per_entry
     progress(f"{commands:,} commands between {kind}, {log.commands_per_entry:,} an entry")
     reexecuted, seconds, rates = [], [], []
-    for place in PLACES:
+    for place in scale.places:
         order_id = log.order_behind(first + int(place * (last - first)))
         other = _plant(directory, order_id)
         began = time.perf_counter()
@@ -107,7 +106,7 @@ def _interval(directory: Path, kind: str, log: Log, first: int, last: int) -> di
         "commands_per_entry": log.commands_per_entry,
         "interval_entries": last - first,
         "interval_commands": commands,
-        "place_ratio": list(PLACES),
+        "place_ratio": list(scale.places),
         "reexecuted_commands": reexecuted,
         "reexecuted_commands_max": most,
         "reexecuted_of_interval_ratio": round(most / commands, 4),

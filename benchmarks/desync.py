@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from _common import Options, document, run, scratch, show_head, table
-from _desync_bisect import PLACES, measure_bisecting
+from _desync_bisect import measure_bisecting
 from _desync_compare import measure_comparing
 from _desync_replay import measure_replaying
 from _live_cost import measure_applying, measure_nodes
@@ -42,6 +42,7 @@ class Scale:
         self.hash_interval_commands_per_entry = [1, 16] if quick else [1, 16, 256, 1000]
         self.snapshot_interval_commands = [1024, 16_384] if quick else [1024, 16_384, 131_072]
         self.snapshot_interval_commands_per_entry = 16
+        self.places = [0.1, 0.9] if quick else [0.1, 0.5, 0.9]
 
 
 def measure(options: Options, scale: Any = None) -> dict[str, Any]:
@@ -68,10 +69,12 @@ def show(found: dict[str, Any]) -> None:
         for level in part["levels"]:
             (name, value), *rows = level.items()
             table(f"{title}: {value:,} {_words(name)}", [(_words(key), each) for key, each in rows])
-    print(f"\nbisection: commands run again, differences at {', '.join(map(str, PLACES))} of each interval")
+    print("\nbisection: commands run again by each side, for a difference at several places of each interval")
     for row in found["bisect"]["intervals"]:
         again = ", ".join(f"{count:,}" for count in row["reexecuted_commands"])
-        print(f"  {row['interval_commands']:>9,} between {row['between']}, {row['commands_per_entry']} an entry: {again}")
+        print(
+            f"  {row['interval_commands']:>9,} between {row['between']}, {row['commands_per_entry']} an entry: {again}"
+        )
     for row in found["bisect"]["growth"]:
         print(f"  between {row['between']}: exponent {row['exponent']}, {row['commands_per_doubling']} a doubling")
 

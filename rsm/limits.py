@@ -428,6 +428,8 @@ LEADER_SILENCE_SECONDS_MAX: Final = 1.0
 CLIENT_CALLS_MAX: Final = 16_384
 # How old a client lets its idea of the log's time grow, which tells the outcomes of keys that it sent from older ones.
 LOG_TIME_SECONDS_MAX: Final = 600.0
+# Between two looks at the schema of a cluster that is older than its client: soon after an upgrade the client knows.
+SCHEMA_SECONDS_MIN: Final = 1.0
 # Addresses that a client keeps: those that it was given and those of the members.
 CLIENT_ADDRESSES_MAX: Final = 256
 

@@ -12,6 +12,7 @@ from rsm.cli.errors import FINE, Unreadable
 from rsm.cli.options import Group, json_option
 from rsm.cli.output import print_json, print_line, table
 from rsm.cli.reading import entries_of, items_of, open_named
+from rsm.cli.schema_lock import check, lock
 from rsm.cli.target import load_machine
 from rsm.replica.batch import ACTIVATE
 from rsm.replica.naming import SYSTEM_PREFIX
@@ -22,11 +23,15 @@ __all__ = ["schema"]
 
 @click.group(cls=Group)
 def schema() -> None:
-    """Look at the schema of a machine.
+    """Look at the schema of a machine, and keep it.
 
     \b
     Example: rsm schema show bank:Bank
     """
+
+
+schema.add_command(lock)
+schema.add_command(check)
 
 
 @schema.command()

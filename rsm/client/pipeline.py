@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from rsm.client.pending import PendingAnswer
+from rsm.client.versions import is_known, version_to_send
 from rsm.codec.cbor import Reference
 from rsm.errors import CallerError, InvalidCommand, LimitExceeded
 from rsm.limits import PIPELINE_STEPS_MAX
@@ -61,14 +62,24 @@ class PipelineCommand:
         self._spec = spec
 
     def __call__(self, *args: Any, **kwargs: Any) -> Result:
-        signature = self._spec.signature
+        spec = self._spec
+        signature, runtime = spec.signature, self._scope._proxy._runtime
+        version = spec.version
+        if not is_known(spec, runtime.schema):
+            runtime.look_again()
+            version = version_to_send(spec, runtime.schema)
         values = signature.fill(args, kwargs)
-        if any(_has_result(value) for value in values):
+        if not any(_has_result(value) for value in values):
+            values = spec.downcast(version, signature.bind(tuple(values), {}))
+        elif version == spec.version:
             # What a reference stands for is checked when it is resolved, on the replicas.
             values = [self._scope.referred(value) for value in values]
         else:
-            values = signature.bind(tuple(values), {})
-        return self._scope.add(self._spec, values)
+            raise InvalidCommand(
+                f"{spec.name}: the machine knows version {version} of it, and results of earlier steps cannot be "
+                f"brought to that here: run these steps one by one until it is upgraded"
+            )
+        return self._scope.add(spec, version, values)
 
 
 class PipelineScope:
@@ -81,13 +92,13 @@ class PipelineScope:
         self._results: list[Any] | None = None
         self._is_over = False
 
-    def add(self, spec: CommandSpec, values: list[Any]) -> Result:
+    def add(self, spec: CommandSpec, version: int, values: list[Any]) -> Result:
         """Add a step."""
         if self._is_over:
             raise CallerError("the pipeline's block has ended: begin another")
         if len(self._steps) == PIPELINE_STEPS_MAX:
             raise LimitExceeded(f"a pipeline takes at most {PIPELINE_STEPS_MAX} commands")
-        self._steps.append([spec.name, spec.version, values])
+        self._steps.append([spec.name, version, values])
         self._specs.append(spec)
         return Result(self, len(self._steps) - 1)
 

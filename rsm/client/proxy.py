@@ -20,6 +20,7 @@ import msgspec
 from rsm.client.pending import ConfirmedAnswer, PendingAnswer, PendingValue
 from rsm.client.pipeline import PipelineScope
 from rsm.client.runtime import Runtime
+from rsm.client.versions import is_known, version_to_send
 from rsm.codec import cbor
 from rsm.errors import CallerError, Closed, InvalidCommand, LimitExceeded, RsmError, SessionExpired
 from rsm.limits import COMMAND_BYTES_MAX, EVENTS_PER_READ, KEY_LENGTH_MAX, KEYS_REMEMBERED, SESSION_TTL_SECONDS_MAX
@@ -51,9 +52,11 @@ class ClientCommand(BoundCommand[Any, Any]):
         return self.send(*args, **kwargs).result(self._proxy._runtime.timeout_seconds)
 
     def send(self, *args: Any, **kwargs: Any) -> PendingAnswer[Any]:
-        spec, proxy = self._spec, self._proxy
         values = self._bind(args, kwargs)
-        call = self._head + self._encode(values)
+        return self._submit(self._head + self._encode(values), values)
+
+    def _submit(self, call: bytes, values: list[Any]) -> PendingAnswer[Any]:
+        spec, proxy = self._spec, self._proxy
         if len(call) > COMMAND_BYTES_MAX:
             raise too_large(call)
         pending = proxy._pending(spec.name, spec.decode_result, proxy._session, call, proxy._key, self._known, values)
@@ -62,6 +65,22 @@ class ClientCommand(BoundCommand[Any, Any]):
 
     def __repr__(self) -> str:
         return f"<command {self._spec.name} v{self._spec.version} of {self._proxy!r}>"
+
+
+class OlderCommand(ClientCommand):
+    """A command of a proxy whose machine does not know this version of it, as far as the proxy has heard."""
+
+    def __init__(self, proxy: Proxy, spec: CommandSpec) -> None:
+        super().__init__(proxy, spec)
+        self._known = None  # what is sent are other values
+
+    def send(self, *args: Any, **kwargs: Any) -> PendingAnswer[Any]:
+        spec, runtime = self._spec, self._proxy._runtime
+        runtime.look_again()
+        values = self._bind(args, kwargs)
+        version = version_to_send(spec, runtime.schema)
+        values = spec.downcast(version, values)
+        return self._submit(call_head(spec.name, version) + cbor.encode(values), values)
 
 
 class PendingRead(PendingValue[Any]):
@@ -143,7 +162,10 @@ class Proxy:
         definition = self._definition
         member: Any
         if name in definition.methods:
-            member = ClientCommand(self, definition.methods[name])
+            spec = definition.methods[name]
+            if not is_known(spec, self._runtime.schema):
+                return OlderCommand(self, spec)  # and not kept: the machine may be upgraded
+            member = ClientCommand(self, spec)
         elif name in definition.queries:
             member = ClientQuery(self, name, definition.queries[name])
         elif name in definition.state_schema():

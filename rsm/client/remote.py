@@ -35,6 +35,7 @@ from rsm.limits import (
     EVENTS_PER_ANSWER_MAX,
     EVENTS_WAIT_SECONDS_MAX,
     LOG_TIME_SECONDS_MAX,
+    SCHEMA_SECONDS_MIN,
 )
 from rsm.machine.outcome import ClientStats, Reading, Status
 from rsm.node import protocol
@@ -76,6 +77,7 @@ class RemoteRuntime:
         self._read_index = 0
         self._log_time = 0
         self._log_time_at = 0.0
+        self.schema: dict[str, Any] = {}  # of the cluster's machine, as it was last told
         self._loop = _new_loop()
         self._sender = Sender(self._loop, self._reopen)
         self._sender.moved = self._calls.moved
@@ -319,8 +321,16 @@ class RemoteRuntime:
             Call(self._calls, protocol.Status(), kind, reply, what="status", timeout_seconds=self._wait_seconds)
         )
 
+    def look_again(self) -> None:
+        """Ask for the status, in passing, unless that was done a moment ago."""
+        if time.monotonic() - self._log_time_at > SCHEMA_SECONDS_MIN and self._refusal is None:
+            self._log_time_at = time.monotonic()
+            self._tell(self._learn_log_time)
+
     def _note_status(self, fields: dict[str, Any]) -> None:
-        log_time = fields.get("log_time")
+        log_time, schema = fields.get("log_time"), fields.get("schema")
+        if type(schema) is dict and schema:
+            self.schema = schema
         self._log_time_at = time.monotonic()
         if type(log_time) is int:
             self._log_time = max(self._log_time, log_time)

@@ -39,6 +39,13 @@ class Runtime(Protocol):
     def is_open(self) -> bool:
         """Whether commands are taken."""
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The machine's schema, as its log declares it; of a cluster, as it was last told. Empty: not known."""
+
+    def look_again(self) -> None:
+        """Have the schema asked for again, soon: it is older than what the caller has."""
+
     def submit(self, submission: Submission) -> None:
         """Queue a command. When the queue is full, a thread waits, and an event loop gets `Busy`."""
 

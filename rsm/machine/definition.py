@@ -107,7 +107,7 @@ class CommandSpec:
 
     def upcast(self, version: int, values: list[Any], machine: Any = None) -> list[Any] | Split | Drop:
         """Plain values of an old version as plain values of the current one, or the split or drop that they end in."""
-        while version != self.version:
+        while version != self.version or self.is_retired:
             led = self.upcast_once(version, values, machine)
             if not isinstance(led, list):
                 return led

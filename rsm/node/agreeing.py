@@ -263,8 +263,10 @@ class Agreeing:
         """Do what is due, a slice of it; whether there is more to do at once."""
         if self.standing != "well":
             self._hand_over(now)
+        if self.standing not in ("well", "outdated") and self._is_voter:
+            self._give_word(self._suspect_index, b"", now)  # also without being asked
         if self.standing == "suspect":
-            self._complain(now)
+            self._wait_for_verdict(now)
         if self._work is not None:
             self._advance_work(self._work)
             return self._work is not None
@@ -298,13 +300,11 @@ class Agreeing:
             except CallerError as error:
                 logger.info("leadership cannot be handed over yet", error=str(error))
 
-    def _complain(self, now: float) -> None:
-        """A suspect says what it has, also without being asked; and does not wait for ever for the verdict."""
+    def _wait_for_verdict(self, now: float) -> None:
+        """But not for ever."""
         replica = self._replica()
-        if self._is_voter:
-            self._give_word(self._suspect_index, b"", now)
-            if now - self._suspect_since < SUSPECT_SECONDS_MAX:
-                return
+        if self._is_voter and now - self._suspect_since < SUSPECT_SECONDS_MAX:
+            return
         found, compared = replica.difference, replica.compared_index
         if found is not None:
             self._quarantine(found.index, found.confirmed, self.reason, None)
@@ -394,6 +394,7 @@ class Agreeing:
     def _quarantine(self, index: int, root: bytes, reason: str, case: Case | None) -> None:
         logger.error("quarantined", index=index, reason=reason)
         self._become("quarantined", reason)
+        self._suspect_index = index
         self._rerun = None
         self._drop_snapshots(index)
         self._work = self._see_to_it(index, root, case)
@@ -487,7 +488,8 @@ class Agreeing:
         above = os.path.join(self._directory.path, EVIDENCE)
         path = os.path.join(above, f"{index}-{own.hex()[:8]}")
         kept = self._disk.listdir(above) if self._disk.exists(above) else []
-        kept = [name for name in kept if name != os.path.basename(path)]  # which a crash may have left unfinished
+        # Not those that a crash left unfinished.
+        kept = [name for name in kept if self._disk.exists(os.path.join(above, name, HEAD))]
         if self._disk.exists(os.path.join(path, HEAD)):
             self.evidence = path  # of an earlier time; the first evidence is the best
             return

@@ -258,6 +258,14 @@ class Embedded:
         self._check_open()
         return self._snapshotter.request()
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The machine's schema, as the log declares it."""
+        return self.replica.schema or {}
+
+    def look_again(self) -> None:
+        """Nothing to do: it is looked at where it is."""
+
     def log_time(self) -> int:
         """The log's time as the last batch left it, in nanoseconds."""
         return self.replica.system.clock

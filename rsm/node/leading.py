@@ -366,6 +366,8 @@ class Leading:
                 self._state(ATTEST, *attest)
         elif node in case.voters and ((known := case.words.get(node)) is None or (word.rerun and not known.rerun)):
             self._state(ATTEST, *attest)
+        elif node in case.returned and case.differs(word):
+            self._statements.append((ATTEST, attest))  # once more, though it was said before
         elif node in case.out and word.root in (b"", case.root) and not word.fault:
             self._hash_by = 0.0  # it is well again, as it says: the next hash point proves it
 

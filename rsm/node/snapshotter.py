@@ -56,11 +56,12 @@ def drop_older(files: SnapshotFiles, journal: Journal, replica: Replica, keep_fr
     The last confirmed snapshot stays, and whatever is newer; so does one that is on its way to another node, at
     `keep_from` (0 for none), with the log behind it that this node will need next. While none is confirmed, the log
     stays: if the state turns out to be another than the majority's, only that can give the right one. Of those that
-    wait for being confirmed, which in a cluster without a majority may take days, the newest few stay.
+    wait for being confirmed, which in a cluster without a majority may take days, the newest few stay; and the oldest,
+    which after a restart may be the confirmed one, though this process has compared nothing yet.
     """
     indexes = files.indexes()
     confirmed = [index for index in indexes if replica.is_lone or index <= replica.compared_index]
-    files.remove(indexes[len(confirmed) : -SNAPSHOTS_KEPT])
+    files.remove(indexes[max(1, len(confirmed)) : -SNAPSHOTS_KEPT])
     if not confirmed:
         return
     indexes = files.indexes()

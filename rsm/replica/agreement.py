@@ -167,7 +167,7 @@ class Agreement:
         self._settle(at)
 
     def attest(self, index: int, node: int, word: Word, at: int) -> None:
-        """A voter's word. The first one stands; later ones can only add a rerun."""
+        """A voter's word. The first one stands; later ones add a rerun, or tell that one that returned is out again."""
         case = self.cases.get(index)
         if case is None or node not in case.voters:
             return
@@ -176,6 +176,8 @@ class Agreement:
             case.words[node] = word
         elif word.rerun and not known.rerun:
             case.words[node] = msgspec.structs.replace(known, rerun=word.rerun)
+        elif node in case.returned and case.differs(word):
+            del case.returned[node]  # it has run the log again, and differs again
         self._settle(at)
 
     def returned(self, node: int, index: int, at: int) -> None:

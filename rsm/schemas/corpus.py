@@ -20,7 +20,7 @@ from rsm.machine.definition import Definition
 from rsm.machine.values import MISSING, Parameter, Signature
 from rsm.schemas.document import Lock, read_value, write_value
 from rsm.schemas.drawing import draw_value, extreme_value
-from rsm.schemas.running import CLOSING, Call, play
+from rsm.schemas.running import CLOSING, Call, Effect, play
 
 __all__ = ["Versions", "calls_of", "candidates", "choose", "steps_for"]
 
@@ -29,10 +29,14 @@ TRIES: Final = 20
 DEFAULT_SHARE: Final = 0.7
 SMALL_SHARE: Final = 0.8
 SMALL_MAX: Final = 3
-# Of each kind of outcome, and of each version whatever it does: an upcaster is looked at by values, not by outcomes.
+# Of each kind of outcome; of those that are refused.
 OF_A_KIND: Final = 2
 REFUSED_MAX: Final = 4
+# Of each version whatever they do: an upcaster is looked at by values, not by outcomes.
+CASES_FIRST: Final = 2
 CASES_MIN: Final = 6
+# Places kept free for outermost values.
+EXTREMES: Final = 4
 # Of versions that a run repeats, so that the new ones have something to work on.
 CASES_REPEATED: Final = 4
 
@@ -41,21 +45,17 @@ class _Tried(NamedTuple):
     name: str
     version: int
     values: str
-    is_known: bool  # a case already
+    is_known: bool = False  # a case already
+    is_extreme: bool = False
 
 
-def candidates(name: str, version: int, signature: Signature) -> list[str]:
-    """Calls of one version, as texts of values: realistic ones, then the lowest and the highest of each field."""
-    found: dict[str, None] = {}
-    realistic = LOCK_CASES_DRAWN - 2 - signature.count
-    for number in range(max(1, realistic)):
-        chance = random.Random(f"{name}/{version}/{number}")
-        values = _drawn(signature, chance)
-        if values is not None:
-            found[values] = None
-    for values in _extremes(signature, random.Random(f"{name}/{version}")):
-        found[values] = None
-    return list(found)[:LOCK_CASES_DRAWN]
+def candidates(name: str, version: int, signature: Signature) -> tuple[list[str], list[str]]:
+    """Calls of one version, as texts of values: realistic ones; the lowest and the highest of all fields and of each.
+    """
+    drawn = [_drawn(signature, random.Random(f"{name}/{version}/{number}")) for number in range(LOCK_CASES_DRAWN)]
+    realistic = dict.fromkeys(text for text in drawn if text is not None)
+    extreme = dict.fromkeys(_extremes(signature, random.Random(f"{name}/{version}")))
+    return list(realistic), list(extreme)[:LOCK_CASES_DRAWN]
 
 
 def _drawn(signature: Signature, chance: random.Random) -> str | None:
@@ -107,37 +107,48 @@ def _bound(signature: Signature, values: list[Any]) -> str | None:
 
 def choose(definition: Definition, lock: Lock, new: Versions, known: Versions) -> dict[tuple[str, int], list[str]]:
     """The cases to keep of each new version, tried in between calls of the known ones; in order of use."""
-    queues = [
-        [_Tried(name, version, values, False) for values in candidates(name, version, signature)]
-        for name, version, signature in _flat(new)
-    ]
+    queues, outermost = [], []
+    for name, version, signature in _flat(new):
+        realistic, extreme = candidates(name, version, signature)
+        queues.append([_Tried(name, version, values) for values in realistic])
+        outermost.append([_Tried(name, version, values, is_extreme=True) for values in extreme])
     for name, version, _ in _flat(known):
         command = lock.version_of(name, version)
         cases = [] if command is None else command.cases
-        queues.append([_Tried(name, version, values, True) for values in cases])
-    tried = list(_in_turns(queues))
+        queues.append([_Tried(name, version, values, is_known=True) for values in cases])
+    # The outermost values last: a sum that has overflowed once refuses all that comes after.
+    tried = [*_in_turns(queues), *_in_turns(outermost)]
     _, effects = play(definition, (Call(one.name, one.version, 1, read_value(one.values)) for one in tried))
-    kept: dict[tuple[str, int], list[str]] = {(name, version): [] for name, version, _ in _flat(new)}
-    kinds: Counter[Any] = Counter()
-    refused: Counter[tuple[str, int]] = Counter()
-    written: set[str] = set()
+    choice = _Choice({(name, version): [] for name, version, _ in _flat(new)})
     for one, effect in zip(tried, effects, strict=True):
+        choice.consider(one, effect)
+    return choice.kept
+
+
+class _Choice:
+    """What is kept of the calls tried, in order."""
+
+    def __init__(self, kept: dict[tuple[str, int], list[str]]) -> None:
+        self.kept = kept
+        self._kinds: Counter[Any] = Counter()
+        self._refused: Counter[tuple[str, int]] = Counter()
+        self._written: set[str] = set()
+
+    def consider(self, one: _Tried, effect: Effect) -> None:
+        """Keep a call if it adds something; the first of the outermost whatever it does: upcasters are shown these."""
+        key = (one.name, one.version)
         # What was there before is half of what most commands do.
-        kind = (effect.kind, sum(path in written for path in effect.paths))
-        written.update(effect.paths)
-        if one.is_known:
-            continue
-        cases = kept[one.name, one.version]
-        if not effect.is_ok:
-            refused[one.name, one.version] += kinds[kind] < OF_A_KIND
-        if len(cases) < LOCK_CASES_MAX and kinds[kind] < OF_A_KIND and refused[one.name, one.version] <= REFUSED_MAX:
-            kinds[kind] += 1
+        kind = (effect.kind, sum(path in self._written for path in effect.paths))
+        self._written.update(effect.paths)
+        if one.is_known or one.values in self.kept[key]:
+            return
+        cases = self.kept[key]
+        room = LOCK_CASES_MAX - len(cases) - (0 if one.is_extreme else EXTREMES)
+        adds = self._kinds[kind] < OF_A_KIND and (effect.is_ok or self._refused[key] < REFUSED_MAX)
+        if room > 0 and (adds or (one.is_extreme and room > LOCK_CASES_MAX - CASES_MIN) or len(cases) < CASES_FIRST):
+            self._kinds[kind] += 1
+            self._refused[key] += not effect.is_ok
             cases.append(one.values)
-    for one in reversed(tried):  # the outermost values first
-        cases = [] if one.is_known else kept[one.name, one.version]
-        if not one.is_known and len(cases) < CASES_MIN and one.values not in cases:
-            cases.append(one.values)
-    return kept
 
 
 def steps_for(lock: Lock, new: Versions, known: Versions) -> list[Call]:

@@ -31,6 +31,7 @@ TINY = {
         "idle_seconds": 0.1,
         "clients": 2,
         "day_commands": 1500,
+        "snapshot_log_bytes": 1 << 26,
         "may_install": False,
     },
     "join": {
@@ -40,6 +41,25 @@ TINY = {
         "commands_per_second": 50,
         "quiet_seconds": 0.5,
         "rounds": 1,
+    },
+    "desync": {
+        "resting": 200,
+        "commands_per_entry": [4, 64],
+        "commands_per_round": 512,
+        "levels": [(16, 0.1, 0.4)],
+        "rounds": 1,
+        "clients": 2,
+        "day_commands": 1500,
+        "compared_commands": 2000,
+        "compared_commands_per_entry": [1000, 1],
+        "compare_rounds": 1,
+        "replayed_commands": 2000,
+        "replay_in_flight": [256],
+        "replay_rounds": 1,
+        "hash_interval_commands_per_entry": [1, 16],
+        "snapshot_interval_commands": [512],
+        "snapshot_interval_commands_per_entry": 16,
+        "places": [0.5],
     },
 }
 DRIVER = """
@@ -52,11 +72,14 @@ benchmark.run("tiny", benchmark.measure, benchmark.show)
 UNITS = (
     *("_seconds", "_milliseconds", "_microseconds", "_per_second", "_per_command", "_bytes_per_order", "_ratio"),
     *("_ratio_min", "_ratio_max", "_average", "_max", "_per_second_min", "_bytes"),
+    *("_percent", "_percent_min", "_percent_max"),
 )
 COUNTS = {
     *("cores", "sessions", "resting_orders", "resting_orders_at_end", "levels", "rounds", "commands_per_round"),
     *("recovered_commands", "keys", "commands", "clients", "commands_in_flight", "failed"),
-    *("commands_before", "commands_during"),
+    *("commands_before", "commands_during", "commands_per_entry", "hash_interval_entries", "scrubbed_leaves_min"),
+    *("step_commands", "step_entries", "interval_commands", "interval_entries", "reexecuted_commands"),
+    *("exponent", "commands_per_doubling"),
 }
 
 
@@ -164,6 +187,43 @@ def test_a_cluster_is_measured_beside_its_peers(documents: dict[str, dict[str, A
             assert level["node_processor_microseconds_per_command"] >= 0  # in ticks of the clock
     assert found["rsm"]["levels"][1]["client_processor_microseconds_per_command"] >= 0
     assert {each["beside"] for each in document["ratios"]} == {*found} - {"rsm"}
+
+
+def test_the_detector_is_measured_beside_what_it_is_compared_with(documents: dict[str, dict[str, Any]]) -> None:
+    """Live checking on and off, comparing beside reading, replay beside the machine, bisection beside its interval."""
+    document = documents["desync"]
+    for level in document["live"]["applying"]["levels"]:
+        assert level["off_processor_microseconds_per_command"] > 0
+        assert level["cost_percent_min"] <= level["cost_percent"] <= level["cost_percent_max"] < 100
+    (level,) = document["live"]["nodes"]["levels"]
+    assert level["failed"] == 0
+    assert min(level["on_commands_per_second"], level["off_commands_per_second"]) > 0
+    assert [level["commands_per_entry"] for level in document["compare"]["levels"]] == [1000, 1]
+    assert all(level["compare_seconds"] > 0 for level in document["compare"]["levels"])
+    (level,) = document["replay"]["levels"]
+    assert level["replayed_commands_per_second"] > 0
+    bisect = document["bisect"]
+    assert [each["interval_commands"] for each in bisect["intervals"]] == [64, 1024, 512]
+    for each in bisect["intervals"]:
+        # A step, and what its last entry and the confirmation of a root have beyond it.
+        most = bisect["step_commands"] + each["commands_per_entry"] + 1
+        assert 0 < each["reexecuted_commands_max"] <= most
+
+
+def test_growth_is_told_of_intervals_longer_than_a_step() -> None:
+    """What is run again is constant, or half of it: exponents 0 and 1; one interval has no growth."""
+    sys.path.insert(0, str(BENCHMARKS))
+    from _desync_bisect import growth
+
+    rows = [
+        {"between": "hash points", "interval_commands": 1 << power, "reexecuted_commands_max": most}
+        for power, most in ((6, 64), (10, 512), (14, 512), (18, 512))
+    ]
+    assert growth("hash points", rows)["exponent"] == 0
+    assert growth("snapshots", rows) == {"between": "snapshots", "exponent": None, "commands_per_doubling": None}
+    for row in rows:
+        row["reexecuted_commands_max"] = row["interval_commands"] // 2
+    assert growth("hash points", rows)["exponent"] == 1
 
 
 def test_a_node_joins_under_load(documents: dict[str, dict[str, Any]]) -> None:

@@ -18,7 +18,9 @@ from rsm.desync.recording import Recording
 from rsm.desync.replaying import Unreplayable
 from rsm.desync.worker import Worker, WorkerDied, WorkerHung
 from rsm.errors import CorruptFile, WrongMachine
+from rsm.limits import HASH_INTERVAL_ENTRIES, REPLAY_STEP_COMMANDS
 from rsm.node.disk import OsDisk
+from rsm.replica.batch import encode_call, join_item
 from tests.machines import Bank, Log
 from tests.replay_stage import ShopLog, checkout, shop_of, write_machine, write_segment
 
@@ -88,6 +90,25 @@ def test_a_changed_line_is_found(machine: Path, here: Path, tmp_path: Path) -> N
     assert finding.reexecuted is not None
     assert finding.reexecuted <= 2 * 66
     assert finding.bundle == str(tmp_path / f"desync-{SELL_AT}")
+
+
+def test_a_hash_point_within_a_step_is_where_it_begins_again(here: Path, tmp_path: Path) -> None:
+    """Roots agree in the middle of a step: from there it runs again, and comes to the same root at its end."""
+    log = ShopLog(shop_of(here))
+    call = encode_call("add", 1, ["apple", 1])
+    log.entry([join_item(log.session, number, 0, call) for number in range(1, REPLAY_STEP_COMMANDS + 1)])
+    behind = len(log.entries)  # a step ends here, and the next one somewhere behind the hash point
+    assert behind < HASH_INTERVAL_ENTRIES
+    log.trade(HASH_INTERVAL_ENTRIES - behind)
+    assert len(log.entries) == HASH_INTERVAL_ENTRIES + 1  # with what confirms its root
+    log.send(log.session, "add", "apple", 77)
+    log.trade(HASH_INTERVAL_ENTRIES)
+    other = checkout(tmp_path / "other", ("self.total += count", "self.total += count + (count == 77)"))
+    finding = run(write_machine(tmp_path / "data", log), other)
+    assert (finding.good_index, finding.first_bad_index) == (HASH_INTERVAL_ENTRIES, HASH_INTERVAL_ENTRIES + 2)
+    assert finding.notes == ()
+    assert finding.reexecuted is not None
+    assert finding.reexecuted <= HASH_INTERVAL_ENTRIES + 1
 
 
 def test_it_is_found_behind_a_snapshot_too(machine: Path, tmp_path: Path) -> None:

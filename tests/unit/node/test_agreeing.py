@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.divergence import alter, cases, evidence, filled, heal, standing
+from tests.cluster_stage import Stage
+from tests.divergence import Buggy, alter, cases, evidence, filled, heal, standing
+from tests.machines import Everything
 
 
 @pytest.mark.parametrize("who", ["follower", "leader"])
@@ -23,3 +25,18 @@ def test_a_state_that_changed_once_is_named_and_healed(who: str, tracked: bool) 
     if who == "leader":
         assert stage.leader().node_id != bad
     assert len(evidence(stage, bad)) == 1
+
+
+def test_a_node_that_returned_and_differs_again_at_the_same_index_is_out_again() -> None:
+    """The bug is deployed once more, and the log is replayed from before it."""
+    stage = Stage()
+    stage.machine_of = {2: Buggy}
+    stage.start()
+    ann = stage.session("ann")
+    stage.do(ann, "put", "bad", 5)
+    stage.until(lambda: standing(stage, 2) == "out", 30)
+    for machine, is_out in ((Everything, False), (Buggy, True)):
+        stage.kill(2)
+        stage.machine_of[2] = machine
+        stage.start(2)
+        stage.until(lambda is_out=is_out: (2 in stage.leader().replica.agreement.out()) is is_out, 60)  # type: ignore[misc]

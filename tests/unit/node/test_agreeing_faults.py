@@ -623,6 +623,21 @@ def test_the_log_before_a_snapshot_stays_until_that_is_confirmed(monkeypatch: py
     assert dropped == [index]
 
 
+def test_the_oldest_snapshot_stays_while_a_restarted_node_has_compared_nothing() -> None:
+    """It was kept for having been confirmed; the newer ones may be of a state that differs."""
+    stage, ann = filled()
+    node = stage.members[stage.follower()]
+    node.replica.compared_index = 0
+    written = []
+    for number in range(4):
+        written.append(write_snapshot(node))
+        stage.do(ann, "put", "more", number)
+        stage.until(lambda: node.applied_index >= stage.leader().applied_index)
+    node.replica.compared_index = 0
+    drop_older(node.snapshot_files, node.journal, node.replica, 0)
+    assert node.snapshot_files.indexes() == [written[0], *written[-SNAPSHOTS_KEPT:]]
+
+
 def test_snapshots_that_nobody_confirms_do_not_fill_the_disk() -> None:
     """Two nodes that differ for good go on, and no root is ever confirmed: the last confirmed and the newest stay."""
     stage, ann = buggy(2, nodes=2)
