@@ -164,6 +164,7 @@ class FakeService:
             "sessions": len(self.replica.sessions),
             "log_bytes": 0,
             "snapshot_index": 0,
+            "schema": self.replica.schema or {},
         }
 
     def when_events(self, notify: Callable[[], None]) -> None:

@@ -24,6 +24,7 @@ from rsm.desync.replaying import NEWEST, Unreplayable
 from rsm.desync.single import replay as replay_alone
 from rsm.desync.worker import WorkerDied
 from rsm.errors import MediumError, UnknownFormat, WrongMachine
+from rsm.node.bundles import BATCHES
 from rsm.node.scan import scan
 
 __all__ = ["replay"]
@@ -84,6 +85,8 @@ def replay(
     if bundle is not None and os.path.exists(bundle) and (not os.path.isdir(bundle) or os.listdir(bundle)):
         raise Unreadable(f"{bundle}: exists and is not an empty directory: choose another")
     if not is_bundle(DISK, path):
+        if os.path.isfile(os.path.join(path, BATCHES)):
+            raise Unreadable(f"{path}: a bundle that was not finished; {BATCHES} in it has as much of the log as there is")
         require_log(path)
     machine_class = load_machine(machine)
     recording = Recording(DISK, path)

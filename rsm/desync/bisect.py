@@ -22,7 +22,7 @@ import msgspec
 from rsm.desync.blame import Detail
 from rsm.desync.finding import Blame, Finding, PathDifference
 from rsm.desync.keeping import keep
-from rsm.desync.recorded_roots import LOG, Mismatch, RecordedRoots, command_at, commands_between
+from rsm.desync.recorded_roots import LOG, Mismatch, RecordedRoots, command_at, commands_between, who_differs
 from rsm.desync.recording import Recording
 from rsm.desync.replaying import Progress
 from rsm.desync.worker import Worker
@@ -165,7 +165,7 @@ class _Comparison:
             good,
             kind="snapshot" if expected.is_snapshot else "apply",
             first_bad_index=index,
-            minority=(LOG,),
+            minority=(who_differs(self.recording, mismatch, LOG),),
             good_index=good,
             commands=commands_between(self.recording, good, index, self.names),
             notes=(note,),

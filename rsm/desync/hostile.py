@@ -18,7 +18,7 @@ import msgspec
 from rsm.desync.bisect import Opened, compare
 from rsm.desync.environments import Setting, hostile
 from rsm.desync.finding import Finding
-from rsm.desync.recorded_roots import Mismatch, RecordedRoots
+from rsm.desync.recorded_roots import REPLAY, Mismatch, RecordedRoots, who_differs
 from rsm.desync.recording import Recording
 from rsm.desync.replaying import Progress, Unreplayable
 from rsm.desync.worker import Worker, WorkerDied
@@ -199,7 +199,7 @@ def _same(recording: Recording, base: _Base, reasons: tuple[str, ...], notes: tu
             verdict="desync",
             kind="snapshot" if base.mismatch.expected.is_snapshot else "apply",
             first_bad_index=base.mismatch.index,
-            minority=("replay",),
+            minority=(who_differs(recording, base.mismatch, REPLAY),),
             checked_to_index=base.mismatch.good,
             good_index=base.mismatch.good,
             unchecked=reasons,

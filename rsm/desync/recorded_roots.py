@@ -13,7 +13,7 @@ from rsm.limits import COMMANDS_SHOWN_MAX, HASH_INTERVAL_ENTRIES
 from rsm.replica.batch import CONFIRMED
 from rsm.replica.naming import Item, Names, items_of
 
-__all__ = ["LOG", "REPLAY", "Mismatch", "RecordedRoots", "command_at", "commands_between", "confirmed_root"]
+__all__ = ["LOG", "REPLAY", "Mismatch", "RecordedRoots", "command_at", "commands_between", "who_differs"]
 
 # The sources in findings: what was recorded, and this code.
 LOG: Final = "log"
@@ -107,6 +107,12 @@ def confirmed_root(recording: Recording, index: int) -> bytes | None:
                 if values.get("index") == index and type(values.get("root")) is bytes:
                     return bytes(values["root"])
     return None
+
+
+def who_differs(recording: Recording, mismatch: Mismatch, otherwise: str) -> str:
+    """What lies beside the log, if a quorum had this code's root at that index, as the log says; else `otherwise`."""
+    is_borne_out = confirmed_root(recording, mismatch.index) == mismatch.own
+    return mismatch.expected.where if is_borne_out else otherwise
 
 
 def command_at(recording: Recording, index: int, position: int, names: Names) -> dict[str, Any] | None:

@@ -183,6 +183,8 @@ class Side:
             except DivergenceError as error:
                 stop = entry.index, str(error)
                 break
+            except WrongMachine as error:  # also of a release that this code does not have
+                raise WrongMachine(f"{scanned.path}: entry {entry.index}: {error}") from error
             except RsmError as error:
                 raise type(error)(f"{scanned.path}: entry {entry.index}: {error}") from error
             except KeyboardInterrupt:

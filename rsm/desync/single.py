@@ -14,7 +14,7 @@ import msgspec
 from rsm.desync.evidence import evidence_of
 from rsm.desync.finding import Finding
 from rsm.desync.keeping import keep
-from rsm.desync.recorded_roots import LOG, REPLAY, Mismatch, RecordedRoots, commands_between, confirmed_root
+from rsm.desync.recorded_roots import LOG, REPLAY, Mismatch, RecordedRoots, commands_between, who_differs
 from rsm.desync.recording import Recording
 from rsm.desync.replaying import Progress, Side, Unreplayable, check_class
 from rsm.errors import UnknownFormat, WrongMachine
@@ -142,8 +142,8 @@ class _Replay:
             }
         extent = self._extent()
         more, evidence = evidence_of(self.recording, self.machine_class, self.side.start, self.names)
-        # What a quorum had is a majority's word: then it is what lies beside the log that differs.
-        is_borne_out = confirmed_root(self.recording, index) == own
+        minority = who_differs(self.recording, mismatch, REPLAY)
+        is_borne_out = minority != REPLAY
         is_snapshot = expected.is_snapshot or (expected.where.startswith("the snapshot") and is_borne_out)
         if is_borne_out:
             notes.append("the log says that a quorum had the root of this code there")
@@ -152,7 +152,7 @@ class _Replay:
                 "verdict": "desync",
                 "kind": "snapshot" if is_snapshot else "apply",
                 "first_bad_index": index,
-                "minority": (expected.where,) if is_borne_out else (REPLAY,),
+                "minority": (minority,),
                 "checked_to_index": good,
                 "unchecked": tuple(self.side.unchecked + self.recording.unchecked),
                 "good_index": good,

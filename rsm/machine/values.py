@@ -42,6 +42,7 @@ class Signature:
         self.parameters = parameters
         self.names = tuple(parameter.name for parameter in parameters)
         self.count = len(parameters)
+        self._described: list[list[str]] | None = None
         values_type = GenericAlias(tuple, tuple(parameter.type for parameter in parameters))
         self.decode_packed: Callable[[bytes], tuple[Any, ...]] = msgspec.msgpack.Decoder(values_type).decode
         self._defaults = tuple(p.default for p in parameters if p.default is not MISSING)  # Python has them last
@@ -80,8 +81,10 @@ class Signature:
                     raise DefinitionError(str(error)) from None
 
     def described(self) -> list[list[str]]:
-        """[name, type] of every parameter, for schemas."""
-        return [[parameter.name, describe(parameter.type, parameter=True)] for parameter in self.parameters]
+        """[name, type] of every parameter, for schemas. Kept, since clients compare it with what their machine has."""
+        if self._described is None:
+            self._described = [[each.name, describe(each.type, parameter=True)] for each in self.parameters]
+        return self._described
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Plain positional values for a call, defaults filled in; checked. `InvalidCommand` names the field."""
@@ -180,6 +183,12 @@ def parameter_of(what: str, name: str, declared: Any, default: Any = MISSING) ->
     except DefinitionError as error:
         raise DefinitionError(f"{what}: parameter {name!r}: {error}") from None
     return Parameter(name, declared, default)
+
+
+def described_text(fields: Any) -> str:
+    """Fields as a schema has them, for people: whatever is in it."""
+    pairs = fields if isinstance(fields, list) else []
+    return "(" + ", ".join(": ".join(map(str, pair)) for pair in pairs if isinstance(pair, list)) + ")"
 
 
 def fingerprint(name: str, version: int, packed: bytes) -> int:

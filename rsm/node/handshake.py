@@ -225,8 +225,8 @@ def _check_releases(ours: PeerHello, theirs: PeerHello, *, code_must_match: bool
     own, other = dict(ours.releases), dict(theirs.releases)
     common = own.keys() & other.keys()
     if not common:
-        spans = [f"{min(some)} to {max(some)}" for some in (own, other)]
-        raise Refused(WRONG_SCHEMA, f"this ships versions {spans[0]} of {ours.machine!r}, the other side {spans[1]}")
+        spans = [f"{min(some)} to {max(some)}" if len(some) > 1 else f"{max(some)}" for some in (own, other)]
+        raise Refused(WRONG_SCHEMA, f"this ships version {spans[0]} of {ours.machine!r}, the other side {spans[1]}")
     for version in sorted(common, reverse=True):
         if own[version] != other[version]:
             raise Refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from rsm.cli.main import main
+from rsm.node.disk import OsDisk
+from rsm.node.root_book import RootBook
 from tests.machines import Bank, Log
 from tests.replay_stage import ShopLog, checkout, shop_of, write_machine, write_segment
 
@@ -164,6 +167,31 @@ def test_what_cannot_be_checked(line: Line, machine: Path, tmp_path: Path) -> No
     code, text = line.run(right, machine, "--machine", "shop:Shop", "--from", "77")
     assert code == 3
     assert "cannot begin at 77" in text
+
+
+def test_what_differs_lies_beside_the_log(line: Line, machine: Path, tmp_path: Path) -> None:
+    """A book that contradicts what a quorum had is the odd one, whatever the log is run under."""
+    spoiled = tmp_path / "spoiled"
+    shutil.copytree(machine, spoiled)
+    book = RootBook(OsDisk(), str(spoiled))
+    book.note(128, bytes(16))
+    book.close()
+    code, other = checkout(tmp_path / "code"), checkout(tmp_path / "other")
+    for options in ((), ("--against", str(other)), ("--hostile",)):
+        result, found = line.json(code, str(spoiled), "--machine", "shop:Shop", *options, "--bundle", tmp_path / "kept")
+        assert (result, found["minority"]) == (1, ["the book of roots"]), (options, found)
+        shutil.rmtree(tmp_path / "kept", ignore_errors=True)
+
+
+def test_an_unfinished_bundle_is_told(line: Line, machine: Path, tmp_path: Path) -> None:
+    """A node that was killed while it wrote: no traceback, and no word of a log that is not there."""
+    half = tmp_path / "half"
+    half.mkdir()
+    (half / "batches").write_bytes(next((machine / "log").iterdir()).read_bytes())
+    code = checkout(tmp_path / "code")
+    assert line.run(code, half, "--machine", "shop:Shop")[0] == 2
+    assert "a bundle that was not finished" in line.err
+    assert line.run(code, half / "batches", "--machine", "shop:Shop")[0] == 0
 
 
 def test_damage(line: Line, machine: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsm.codec import cbor
-from rsm.limits import HELLO_BYTES_MAX, MEMBERS_MAX
+from rsm.limits import HELLO_BYTES_MAX, MEMBERS_MAX, RELEASES_MAX
 from rsm.node.handshake import (
     ClientHello,
     PeerHello,
@@ -29,7 +29,7 @@ from rsm.node.handshake import (
 )
 from rsm.node.tls import Owner
 
-OURS = PeerHello(bytes(15) + b"\x01", 3, "bank", bytes(16), 1, "127.0.0.1:7001", b"run-0001")
+OURS = PeerHello(bytes(15) + b"\x01", 3, "bank", ((1, bytes(16)),), "c0de", 1, "127.0.0.1:7001", b"run-0001")
 THEIRS = msgspec.structs.replace(OURS, node_id=2, peer_address="127.0.0.1:7002", instance=b"run-0002")
 CLIENT = ClientHello(OURS.cluster_id, "bank", bytes(16), "ann")
 
@@ -44,7 +44,7 @@ def refusal(owner: Owner | None = None, expected: int | None = None, must_match:
             is_member=lambda node: node in (1, 2, 3),
             owner=owner,
             expected_id=expected,
-            schema_must_match=must_match,
+            code_must_match=must_match,
         )
     assert str(caught.value).startswith(caught.value.name)
     return str(caught.value)
@@ -104,14 +104,63 @@ def test_each_refusal_has_a_name_and_both_sides_of_the_matter() -> None:
     assert refusal(node_id=9) == "not a member: node 9 is not in the configuration"
     assert refusal(owner=Owner("client", "node-2")).startswith("wrong role: node 2 needs a certificate of role 'peer'")
     assert "and name 'node-3'" in refusal(owner=Owner("peer", "node-3"))
-    assert refusal(must_match=True, schema=b"\x01" * 16).startswith("another schema: ")
 
 
-def test_another_schema_is_a_warning_unless_it_must_match() -> None:
-    """During a rolling upgrade the members' code differs for a while."""
-    theirs = msgspec.structs.replace(THEIRS, schema=b"\x01" * 16)
-    warning = check_peer(OURS, theirs, is_member={2}.__contains__, owner=None)
-    assert warning == f"another schema: this is {'00' * 16}, the other side has {'01' * 16}"
+def digests(*versions: int) -> tuple[tuple[int, bytes], ...]:
+    """What a node ships, newest first; a version's digest is its number."""
+    return tuple((version, bytes([version]) * 16) for version in versions)
+
+
+def check_releases(
+    ours: tuple[tuple[int, bytes], ...], theirs: tuple[tuple[int, bytes], ...], *, code: str = "c0de", strict: bool = False
+) -> str:
+    """The warning with which two nodes that ship these versions meet; `Refused`."""
+    return check_peer(
+        msgspec.structs.replace(OURS, releases=ours),
+        msgspec.structs.replace(THEIRS, releases=theirs, code=code),
+        is_member={2}.__contains__,
+        owner=None,
+        code_must_match=strict,
+    )
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize(("ours", "theirs"), [((2, 1), (1,)), ((1,), (3, 2, 1)), ((3, 2), (2, 1))])
+def test_nodes_of_different_releases_may_talk(ours: tuple[int, ...], theirs: tuple[int, ...], strict: bool) -> None:
+    """During a rolling upgrade the nodes' code differs, as it must: one version in common is enough."""
+    assert check_releases(digests(*ours), digests(*theirs), code="other", strict=strict) == ""
+
+
+def test_nodes_without_a_version_in_common_are_refused() -> None:
+    """Whatever is in force, one of the two could not apply it."""
+    with pytest.raises(Refused) as caught:
+        check_releases(digests(2, 1), digests(4, 3))
+    assert str(caught.value) == "another schema: this ships version 1 to 2 of 'bank', the other side 3 to 4"
+    with pytest.raises(Refused, match=r"ships version 2 of 'bank', the other side 3 to 4$"):
+        check_releases(digests(2), digests(4, 3))
+
+
+def test_nodes_that_mean_different_things_by_a_version_are_refused() -> None:
+    """Also by an old one, under which the log may go on for a while."""
+    edited = ((2, b"\x02" * 16), (1, b"\x09" * 16))
+    with pytest.raises(Refused) as caught:
+        check_releases(digests(2, 1), edited)
+    assert str(caught.value) == (
+        f"another schema: version 1 of 'bank' is {'01' * 16} here and {'09' * 16} there: "
+        f"a released version never changes; give the newer one another number"
+    )
+
+
+def test_other_code_under_the_same_version_is_a_warning_unless_it_must_match() -> None:
+    """Equal schemas do not make equal machines; `strict_code` asks for equal code."""
+    words = "other code under the same version: version 2 of 'bank' is c0de here and beef there"
+    assert check_releases(digests(2, 1), digests(2, 1), code="beef") == words
+    assert check_releases(digests(2), digests(2), strict=True) == ""
+    with pytest.raises(Refused) as caught:
+        check_releases(digests(2), digests(2, 1), code="beef", strict=True)
+    assert str(caught.value) == words
+    with pytest.raises(Refused, match="is c0de here and unknown there"):
+        check_releases(digests(2), digests(2), code="", strict=True)
 
 
 def test_the_newest_common_protocol_is_chosen() -> None:
@@ -145,7 +194,11 @@ def test_a_newer_release_is_told_about_the_protocol_first(hello: PeerHello | Cli
         (fields(OURS, role="client"), "wrong role: this port is for peer, not 'client'"),
         (fields(OURS, role=["x" * 999]), "wrong role: "),
         (fields(OURS, cluster_id=b"short"), "no hello: a field has another length"),
-        (fields(OURS, schema=b""), "no hello: a field has another length"),
+        (fields(OURS, instance=b""), "no hello: a field has another length"),
+        (fields(OURS, releases=[]), "no hello: releases must be [[version, schema digest], ...]"),
+        (fields(OURS, releases=[[1, b"short"]]), "no hello: releases must be [[version, schema digest], ...]"),
+        (fields(OURS, releases=[[1, bytes(16), 2]]), "no hello: Expected `array` of length 2"),
+        (fields(OURS, releases=[[n, bytes(16)] for n in range(RELEASES_MAX + 1)]), "no hello: releases must be"),
         (fields(OURS, node_id=0), "no hello: node_id or group_id is out of range"),
         (fields(OURS, node_id="1"), "no hello: Expected `int`, got `str`"),
         (fields(OURS, machine=None), "no hello: Expected `str`, got `null`"),

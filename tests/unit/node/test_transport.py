@@ -26,7 +26,7 @@ from rsm.raft.messages import AppendEntries, Message, PreVote, SnapshotAck, Snap
 from tests.unit.node.sockets import Loop, both_loops, raw, read_all, resident_bytes, run, until
 from tests.unit.node.test_framing import GIBIBYTE_HEAD
 
-HELLO = PeerHello(bytes(15) + b"\x01", 3, "bank", bytes(16), 1, "127.0.0.1:0", b"run-0001")
+HELLO = PeerHello(bytes(15) + b"\x01", 3, "bank", ((1, bytes(16)),), "c0de", 1, "127.0.0.1:0", b"run-0001")
 
 
 def hello_of(node_id: int, **changes: Any) -> PeerHello:
@@ -44,6 +44,7 @@ class Node:
         port: int = 0,
         tls: TlsOptions | None = None,
         members: tuple[int, ...] = (1, 2, 3),
+        strict_code: bool = False,
         **changes: Any,
     ) -> None:
         self.received: list[tuple[int, Message]] = []
@@ -58,6 +59,7 @@ class Node:
             on_disconnected=lambda peer: self.links.append(("down", peer)),
             is_member=lambda node: node in self.members,
             random=random.Random(node_id),
+            code_must_match=strict_code,
         )
 
     @property
@@ -589,11 +591,11 @@ def test_pauses_double_with_jitter_up_to_a_bound() -> None:
     run(asyncio.new_event_loop, main)
 
 
-def test_another_schema_is_logged_and_accepted(caplog: pytest.LogCaptureFixture) -> None:
-    """Members whose code differs talk, and each says once that they differ."""
+def test_other_code_is_logged_and_accepted(caplog: pytest.LogCaptureFixture) -> None:
+    """Members whose code differs under one version talk, and each says once that they differ."""
 
     async def main() -> None:
-        first, second = Node(1), Node(2, schema=b"\x01" * 16)
+        first, second = Node(1), Node(2, code="beef")
         async with started(first, second):
             first.knows(n2=second.address)
             second.knows(n1=first.address)
@@ -601,4 +603,23 @@ def test_another_schema_is_logged_and_accepted(caplog: pytest.LogCaptureFixture)
             await talk(first, second, 1)
 
     run(asyncio.new_event_loop, main)
-    assert sum("another schema: this is" in message for message in caplog.messages) == 2
+    assert sum("other code under the same version" in message for message in caplog.messages) == 2
+
+
+def test_other_code_is_refused_where_it_must_match(caplog: pytest.LogCaptureFixture) -> None:
+    """With `strict_code` of one of the two there is no connection; members of other releases are let in all the same."""
+
+    async def main() -> None:
+        first, second = Node(1, strict_code=True), Node(2, code="beef")
+        third = Node(3, code="beef", releases=((2, b"\x02" * 16), (1, bytes(16))))
+        async with started(first, second, third):
+            first.knows(n2=second.address, n3=third.address)
+            third.knows(n1=first.address)
+            await until(lambda: ("up", 3) in first.links)
+            await talk(first, third, 1)
+            await until(lambda: any("other code under the same version" in message for message in caplog.messages))
+            assert ("up", 2) not in first.links
+
+    run(asyncio.new_event_loop, main)
+    (text,) = {message for message in caplog.messages if "other code" in message and "refused" in message} or {""}
+    assert "version 1 of 'bank' is c0de here and beef there" in text
