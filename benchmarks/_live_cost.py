@@ -32,7 +32,7 @@ def measure_applying(scale: Any) -> dict[str, Any]:
         "hash_interval_entries": HASH_INTERVAL_ENTRIES,
         "scrubbed_leaves_min": SCRUB_LEAVES_MIN,
         "resting_orders": scale.resting,
-        "rounds": scale.rounds,
+        "rounds": scale.apply_rounds,
         "commands_per_round": scale.commands_per_round,
         "levels": [_apply_level(scale, commands_per_entry) for commands_per_entry in scale.commands_per_entry],
     }
@@ -47,7 +47,7 @@ def _apply_level(scale: Any, commands_per_entry: int) -> dict[str, Any]:
     count = scale.commands_per_round
     microseconds: dict[str, list[float]] = {name: [] for name in SIDES}
     names = list(SIDES)
-    for _ in range(scale.rounds + 1):
+    for _ in range(scale.apply_rounds + 1):
         entries = list(traffic.entries(count, commands_per_entry))
         for name in names:
             replica = replicas[name]

@@ -25,9 +25,10 @@ class Scale:
         self.resting = 10_000
         self.commands_per_entry = [16, 256] if quick else [1, 16, 256, 1000]
         self.commands_per_round = 4096 if quick else 32_768
+        self.apply_rounds = 5 if quick else 15
         # Three nodes: (commands in flight, seconds before anything counts, seconds that count).
-        self.levels = [(256, 0.3, 1.0), (10_000, 1.0, 1.5)] if quick else [(256, 0.5, 4.0), (10_000, 2.0, 6.0)]
-        self.rounds = 3 if quick else 9
+        self.levels = [(256, 0.2, 0.8), (10_000, 0.8, 1.2)] if quick else [(256, 0.5, 4.0), (10_000, 2.0, 6.0)]
+        self.rounds = 2 if quick else 9
         self.clients = 2
         self.day_commands = 5_000 if quick else 50_000
         # Compare.

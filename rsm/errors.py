@@ -157,9 +157,9 @@ class WrongMachine(CallerError):
 class ReleaseMissing(WrongMachine):
     """The log goes on, or begins, under a machine `version` that this release does not ship: nothing was applied."""
 
-    def __init__(self, message: str, version: int) -> None:
+    def __init__(self, message: str, version: int = 0) -> None:
         super().__init__(message)
-        self.version = version
+        self.version = version  # 0: it came from another process, which says it in its text only
 
 
 class LimitExceeded(CallerError):

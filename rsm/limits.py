@@ -463,8 +463,10 @@ CHILD_BEAT_SECONDS: Final = 1.0
 CHILD_SILENCE_SECONDS_MAX: Final = 60.0
 # Processes of a hostile replay at once; each holds the state.
 HOSTILE_PROCESSES_MAX: Final = 4
-# Places at which a hostile replay goes through a snapshot.
-HOSTILE_RELOADS: Final = 5
+# Places at which a hostile replay goes on in another process, from a snapshot; each costs the start of one.
+HOSTILE_RESTARTS: Final = 5
+# Paths of one example in the report of a shadow: the first ones tell.
+SHADOW_PATHS_MAX: Final = 20
 # Paths of one finding; a difference that has spread is told by its first ones.
 PATHS_SHOWN_MAX: Final = 100
 # Commands of one finding among which the bad one is.
@@ -534,5 +536,7 @@ LOCK_ROOT_STEPS: Final = 16
 LOCK_DETAIL_CHARACTERS_MAX: Final = 1000
 # How long the process may take that runs a machine's corpus: a hundred times what a large one needs.
 LOCK_RUN_SECONDS_MAX: Final = 120.0
+# Commands of a log that `rsm schema lock --log` takes over as a run: they stand in the file, with what each does.
+LOCK_EXAMPLES_MAX: Final = 400
 # Different command versions that `rsm schema usage` counts; a log of nonsense may hold more, which is then said.
 USAGE_VERSIONS_MAX: Final = 10_000

@@ -122,6 +122,7 @@ def test_the_types_of_message_fields() -> None:
         "array of `[term, kind, payload]`": "tuple[Entry, ...]",
         "map": "dict[str, bytes]",
         "text": "str",
+        "array of two integers": "tuple[int, int]",
     }
     fields = {}
     for kind in messages._KINDS:

@@ -52,6 +52,8 @@ class NodeLine(msgspec.Struct, frozen=True):
     root_index: int = 0
     root: str = ""
     log_bytes: int = 0
+    version: int = 0
+    releases: tuple[int, int] = (0, 0)
     desync: str = ""
     standing: str = "well"
     evidence: str = ""
@@ -75,7 +77,14 @@ class Cluster:
     `tell` is called, from other threads, with each line of the supervisor and each document of the status.
     """
 
-    def __init__(self, directory: Path, state: Path, tell: Callable[[Told], None]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        state: Path,
+        tell: Callable[[Told], None],
+        machine: str = MACHINE,
+        snapshot_bytes: int = SNAPSHOT_BYTES,
+    ) -> None:
         self.directory = directory
         self._tell = tell
         # The user's own local cluster, if there is one, stays the one that `rsm status` finds.
@@ -83,7 +92,7 @@ class Cluster:
         self._lines: list[str] = []
         self._children: list[subprocess.Popen[bytes]] = []
         self._addresses: dict[int, str] = {}
-        arguments = ["--machine", MACHINE, "--dir", str(directory), "--snapshot-log-bytes", str(SNAPSHOT_BYTES)]
+        arguments = ["--machine", machine, "--dir", str(directory), "--snapshot-log-bytes", str(snapshot_bytes)]
         self._supervisor = self._run(["cluster", "up", *arguments], self._hear_supervisor)
 
     @property
@@ -125,11 +134,14 @@ class Cluster:
         os.kill(pid, signal.SIGUSR1)
         return pid
 
-    def look_into(self, evidence: Path) -> dict[str, Any]:
+    def look_into(self, evidence: Path, machine: str = SOUND_MACHINE) -> dict[str, Any]:
         """What `rsm desync replay` says of a node's evidence, by the exchange as it should be."""
-        arguments = ["desync", "replay", str(evidence), "--machine", SOUND_MACHINE, "--json"]
+        return self.ask("desync", "replay", str(evidence), "--machine", machine)[1]
+
+    def ask(self, *arguments: str) -> tuple[int, dict[str, Any]]:
+        """Run the program `rsm` with `--json`: its exit code, and the document; `{"error": ...}` where it has none."""
         done = subprocess.run(
-            [sys.executable, "-m", "rsm", *arguments],
+            [sys.executable, "-m", "rsm", *arguments, "--json"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             cwd=self.directory,
@@ -141,8 +153,18 @@ class Cluster:
             document: dict[str, Any] = msgspec.json.decode(done.stdout)
         except msgspec.DecodeError:
             said = done.stderr.decode("utf-8", "replace").strip()
-            raise ServiceFailed(f"rsm desync replay ended with exit code {done.returncode}: {said}") from None
-        return document
+            if done.returncode < 0 or not said:
+                what = " ".join(arguments[:2])
+                raise ServiceFailed(f"rsm {what} ended with exit code {done.returncode}: {said}") from None
+            return done.returncode, {"error": said.splitlines()[-1]}
+        return done.returncode, document
+
+    def install(self, node: int, machine: str) -> None:
+        """Have a node run another machine from its next start on: so it stands in the node's file."""
+        path = self.directory / f"node-{node}.toml"
+        text = path.read_text(encoding="utf-8")
+        lines = [f'machine = "{machine}"' if line.startswith("machine = ") else line for line in text.splitlines()]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def evidence(self, node: int, path: str) -> Path:
         """Where a node's evidence lies, as seen from here."""

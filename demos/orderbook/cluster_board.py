@@ -83,25 +83,32 @@ class ClusterBoard(Board):
         """Everything that happened."""
         return self._moments(self.moments, self.width)
 
-    def _table(self, width: int) -> Text:
+    def columns(self, node: NodeLine) -> Iterator[tuple[str, int, str]]:
+        """Heading, cells and value of each column of the nodes' table; wide enough for what may come, so that nothing
+        jumps.
+        """
         newest = max(node.commit_index for node in self.nodes)
-        columns = [[Text(name, "dim")] for name in ("node", "role", "term", "applied", "behind", "state root", "log")]
+        yield "term", 4, str(node.term)
+        yield "applied", 8, f"{node.applied_index:,}"
+        yield "behind", 7, f"{max(0, newest - node.applied_index):,}"
+        yield "state root", 20, f"{node.root[:8]} @ {node.root_index:,}" if node.root else ""
+        yield "log", 8, size(node.log_bytes)
+
+    def _table(self, width: int) -> Text:
+        heads = [("node", 4), ("role", 10), *((name, cells) for name, cells, _ in self.columns(self.nodes[0]))]
+        columns = [[Text(name, "dim")] for name, _ in heads]
         for number, node in enumerate(self.nodes, 1):
-            values = [str(number), node.role, *[""] * 5]
-            if not node.error:
-                root = f"{node.root[:8]} @ {node.root_index:,}" if node.root else ""
-                behind = f"{max(0, newest - node.applied_index):,}"
-                values[2:] = [str(node.term), f"{node.applied_index:,}", behind, root, size(node.log_bytes)]
+            values = [str(number), node.role, *("" if node.error else value for _, _, value in self.columns(node))]
             style = "bold red" if node.desync or node.failure else ROLE_STYLES.get(node.role, "yellow")
             for column, value in zip(columns, values, strict=True):
                 column.append(Text(value, style))
-        # Wide enough for what may come, so that nothing jumps; on a narrow screen the last columns give way.
-        cells = [4, 10, 4, 8, 7, 20, 8]
-        while sum(cells[: len(columns)]) + 2 * len(columns) > width:
+        # On a narrow screen the last columns give way.
+        wanted = [cells for _, cells in heads]
+        while sum(wanted[: len(columns)]) + 2 * len(columns) > width:
             columns.pop()
-        for column, wanted in zip(columns, cells, strict=False):
-            column[0].pad_right(wanted - len(column[0]))
-        return beside(columns, max(2, min(5, (width - 2 - sum(cells[: len(columns)])) // (len(columns) - 1))))
+        for column, cells in zip(columns, wanted, strict=False):
+            column[0].pad_right(cells - len(column[0]))
+        return beside(columns, max(2, min(5, (width - 2 - sum(wanted[: len(columns)])) // (len(columns) - 1))))
 
     def _pulse(self, width: int) -> Text:
         """Rate, its course, and latency."""

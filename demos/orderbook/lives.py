@@ -64,6 +64,12 @@ class Life:
                 self.process.stdin.write(b"\n")
                 self.process.stdin.flush()
 
+    def end_input(self) -> None:
+        """Say no more: who works until then comes to an end."""
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
+
     def kill(self) -> None:
         """SIGKILL: it has no say in it."""
         self.process.kill()

@@ -88,7 +88,22 @@ class Left(Message, frozen=True):
     redirects: int
 
 
-Said = Opened | Found | Acknowledged | Looked | Traded | Closing | Repeated | Left
+class Counted(Message, frozen=True):
+    """How far a trader has come: commands sent, answered (those that the book refused among them), and failed.
+
+    `failure`: what the first failed one came to.
+    """
+
+    sent: int
+    answered: int
+    refused: int
+    failed: int
+    failure: str
+    microseconds: list[int]  # of the commands answered since the last line
+    at: float
+
+
+Said = Opened | Found | Acknowledged | Looked | Traded | Closing | Repeated | Left | Counted
 
 
 def say(message: Said) -> None:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from rsm.cli.errors import Unreadable
+from rsm.cli.errors import FOUND, Unreadable
 from rsm.cli.options import json_option, path_argument
 from rsm.cli.output import print_json, print_line, progress
 from rsm.cli.target import DISK, file_bytes, load_machine, require_log
 from rsm.desync import report
+from rsm.desync.below_floor import replay_below_floor
 from rsm.desync.bundle import is_bundle
 from rsm.desync.finding import EXIT_CODES, Finding
 from rsm.desync.gate import replay_against
@@ -59,6 +60,12 @@ def _start(_: click.Context, __: click.Parameter, value: str | None) -> int | st
     help=f"Begin at the snapshot of this index; or {NEWEST!r}, or {BEGINNING!r}. Default: as early as can be.",
 )
 @click.option(
+    "--below-floor",
+    "is_below_floor",
+    is_flag=True,
+    help="The class ships the log's first releases no more: run their commands through upcasters, roots unchecked.",
+)
+@click.option(
     "--bundle", metavar="DIR", type=click.Path(), help="Where to write a difference. Default: desync-INDEX here."
 )
 @json_option()
@@ -68,32 +75,39 @@ def replay(
     against: str | None,
     hostile: bool,
     start: int | str | None,
+    is_below_floor: bool,
     bundle: str | None,
     as_json: bool,
 ) -> int:
     """Run a log again and compare every root.
 
-    LOG is a machine's directory, its log directory, a file that `rsm log export` wrote, or a bundle. Exits with 1 at a
-    difference, which is then narrowed down: to the entries between two recorded roots, and with --against or --hostile
-    to the command, the paths and the lines of code. It is written as a bundle that a test can load.
+    LOG is a machine's directory, its log directory, a file that `rsm log export` wrote, or a bundle. Exits with 1 at
+    damage, and at a difference, which is then narrowed down: to the entries between two recorded roots, and with
+    --against or --hostile to the command, the paths and the lines of code. It is written as a bundle that a test can
+    load.
 
     \b
     Example: rsm desync replay bank-data --machine bank:Bank --against ../bank-next
     """
     if against is not None and hostile:
         raise click.UsageError("--against and --hostile are two questions: ask one at a time.")
+    if is_below_floor and (against is not None or hostile or start not in (None, 0)):
+        raise click.UsageError("--below-floor runs the whole log by itself: leave out --against, --hostile and --from.")
     if bundle is not None and os.path.exists(bundle) and (not os.path.isdir(bundle) or os.listdir(bundle)):
         raise Unreadable(f"{bundle}: exists and is not an empty directory: choose another")
     if not is_bundle(DISK, path):
         if os.path.isfile(os.path.join(path, BATCHES)):
-            raise Unreadable(f"{path}: a bundle that was not finished; {BATCHES} in it has as much of the log as there is")
+            raise Unreadable(f"{path}: a bundle that was not finished; {BATCHES} in it holds what there is of the log")
         require_log(path)
     machine_class = load_machine(machine)
     recording = Recording(DISK, path)
     chosen = (lambda index: free_name(index)) if bundle is None else (lambda _: bundle)
     with _watched(recording) as beat:
         try:
-            if against is not None:
+            if is_below_floor:
+                with contextlib.redirect_stdout(sys.stderr):
+                    finding, _ = replay_below_floor(recording, machine_class, beat=beat)
+            elif against is not None:
                 finding = replay_against(recording, machine, against, start=start, bundle=chosen, beat=beat)
             elif hostile:
                 finding = replay_hostile(recording, machine, start=start, bundle=chosen, beat=beat)
@@ -136,4 +150,4 @@ def show(finding: Finding, path: str, *, as_json: bool) -> int:
     else:
         for line in report.lines(finding, path):
             print_line(line)
-    return EXIT_CODES[finding.verdict]
+    return FOUND if finding.is_damaged else EXIT_CODES[finding.verdict]

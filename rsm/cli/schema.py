@@ -13,6 +13,7 @@ from rsm.cli.options import Group, json_option
 from rsm.cli.output import print_json, print_line, table
 from rsm.cli.reading import entries_of, items_of, open_named
 from rsm.cli.schema_lock import check, lock
+from rsm.cli.schema_usage import usage
 from rsm.cli.target import load_machine
 from rsm.replica.batch import ACTIVATE
 from rsm.replica.naming import SYSTEM_PREFIX
@@ -32,6 +33,7 @@ def schema() -> None:
 
 schema.add_command(lock)
 schema.add_command(check)
+schema.add_command(usage)
 
 
 @schema.command()

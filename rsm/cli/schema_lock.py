@@ -9,6 +9,7 @@ import click
 from rsm.cli.errors import FINE, FOUND, UNCHECKED, Unreadable
 from rsm.cli.options import Command, json_option
 from rsm.cli.output import count, print_json, print_line
+from rsm.cli.reading import open_log
 from rsm.cli.target import load_machine
 from rsm.errors import CallerError
 from rsm.schemas.asking import Unrunnable
@@ -16,6 +17,7 @@ from rsm.schemas.asking import check as check_class
 from rsm.schemas.asking import make as make_lock
 from rsm.schemas.checking import Break, Report
 from rsm.schemas.document import Lock
+from rsm.schemas.examples import examples_of
 from rsm.schemas.files import LOCK_NAME, forget, lock_path, read_lock, retire, write_lock
 from rsm.schemas.observing import observe
 
@@ -44,8 +46,22 @@ FILE_OPTION = click.option(
     multiple=True,
     help="Take out what was deleted because rsm schema usage called it dead; named as above. May be repeated.",
 )
+@click.option(
+    "--log",
+    "log",
+    metavar="LOG",
+    type=click.Path(),
+    help="Also take over the first commands of this log, a directory or a file, as a run of the newest version.",
+)
 @json_option()
-def lock(source: str, path: str | None, unreleased: tuple[str, ...], retired: tuple[str, ...], as_json: bool) -> int:
+def lock(
+    source: str,
+    path: str | None,
+    unreleased: tuple[str, ...],
+    retired: tuple[str, ...],
+    log: str | None,
+    as_json: bool,
+) -> int:
     """Write down what a machine has released.
 
     Adds what is new to the lock file: fields and fingerprints, a corpus of calls, what upcasters make of them, and what
@@ -68,7 +84,8 @@ def lock(source: str, path: str | None, unreleased: tuple[str, ...], retired: tu
         for what in retired:
             retire(held, what, now)
     try:
-        made, report = make_lock(source, held)
+        examples = [] if log is None else examples_of(scanned.entry for scanned in open_log(log))
+        made, report = make_lock(source, held, examples)
     except Unrunnable as error:
         return unrunnable(path, machine.definition.name, error, as_json=as_json)
     if report.breaks:

@@ -20,6 +20,7 @@ from rsm.testing.campaign import Outcome, run_bare, run_many, run_seed
 __all__ = ["sim"]
 
 BUILT_IN: Final = "rsm.testing.probe:Probe"
+RELEASES: Final = "rsm.testing.probe_releases:Probe3"
 LINES_SHOWN: Final = 40
 
 
@@ -33,6 +34,7 @@ LINES_SHOWN: Final = 40
 @click.option("--workload", metavar="MODULE:FUNCTION", help="Makes the commands, where their types say too little.")
 @click.option("--strict", is_flag=True, help="Run replicas under strict mode: every command twice, with traps.")
 @click.option("--diverge", is_flag=True, help="Make nodes' states differ, too: they must be found and healed.")
+@click.option("--upgrade", is_flag=True, help="Nodes run different releases, too, and move on to the newest.")
 @click.option("--keep", metavar="FILE", type=click.Path(dir_okay=False), help="Append the seeds that fail to FILE.")
 @json_option()
 def sim(
@@ -45,6 +47,7 @@ def sim(
     workload: str | None,
     strict: bool,
     diverge: bool,
+    upgrade: bool,
     keep: str | None,
     as_json: bool,
 ) -> int:
@@ -63,24 +66,30 @@ def sim(
         raise click.UsageError("--strict goes with machines; --engine bare runs none.")
     if diverge and (strict or engine == "bare"):
         raise click.UsageError("--diverge goes with rsm's own runs, and not with --strict, which would report it.")
+    if upgrade and (diverge or engine == "bare"):
+        raise click.UsageError("--upgrade goes with rsm's own runs, and not with --diverge.")
     run: Callable[[int], Outcome]
     if engine == "bare":
         run = partial(run_bare, power_cuts=power_cuts)
         words = ["--engine bare", *(["--power-cuts"] if power_cuts else [])]
     else:
-        load_machine(machine)  # here, so that a wrong name is told once
+        machine = RELEASES if upgrade and machine == BUILT_IN else machine
+        loaded = load_machine(machine)  # here, so that a wrong name is told once
+        if upgrade and loaded.definition.previous is None:
+            raise click.UsageError(f"--upgrade needs releases: {machine} has no previous=.")
         if workload is not None:
             load_workload(workload)
-        run = partial(run_named, machine, workload, strict=strict, diverge=diverge)
+        run = partial(run_named, machine, workload, strict=strict, diverge=diverge, upgrade=upgrade)
         words = [f"--machine {machine}", *([f"--workload {workload}"] if workload else [])]
         words += ["--strict"] if strict else []
         words += ["--diverge"] if diverge else []
+        words += ["--upgrade"] if upgrade else []
     wanted = range(first, first + seeds) if seed is None else range(seed, seed + 1)
     outcomes = list(watched(run_many(run, wanted), len(wanted), quiet=as_json))
     failed = [outcome for outcome in outcomes if not outcome.passed]
     replay = {outcome.seed: f"rsm sim {' '.join(words)} --seed {outcome.seed}" for outcome in outcomes}
     if keep is not None and failed:
-        append_seeds(keep, "bare" if engine == "bare" else machine, failed, " diverge" if diverge else "")
+        append_seeds(keep, "bare" if engine == "bare" else machine, failed, " diverge" if diverge else " upgrade" if upgrade else "")
     if as_json:
         print_json(document(engine, machine, outcomes, replay))
     else:
@@ -90,10 +99,18 @@ def sim(
     return UNCHECKED if failed else FINE
 
 
-def run_named(machine: str, workload: str | None, seed: int, *, strict: bool = False, diverge: bool = False) -> Outcome:
+def run_named(
+    machine: str,
+    workload: str | None,
+    seed: int,
+    *,
+    strict: bool = False,
+    diverge: bool = False,
+    upgrade: bool = False,
+) -> Outcome:
     """One run, in a worker process: the machine by its name."""
     maker = None if workload is None else load_workload(workload)
-    return run_seed(load_machine(machine), seed, maker, strict=strict, diverge=diverge)
+    return run_seed(load_machine(machine), seed, maker, strict=strict, diverge=diverge, upgrade=upgrade)
 
 
 def load_workload(name: str) -> Any:
@@ -213,6 +230,9 @@ def show(outcomes: list[Outcome], replay: dict[int, str], *, one: bool) -> None:
     plants = {name.removeprefix("plants_"): int(number) for name, number in sums.items() if name.startswith("plants_")}
     if plants:
         rows.append(("differences", ", ".join(f"{name} {number:,}" for name, number in sorted(plants.items()))))
+    moves = {name.removeprefix("upgrades_"): int(number) for name, number in sums.items() if name[:9] == "upgrades_"}
+    if moves:
+        rows.append(("upgrades", ", ".join(f"{name} {number:,}" for name, number in sorted(moves.items()))))
     if sums["faults"]:
         rows.append(("faults", ", ".join(f"{fault} {times}" for fault, times in sums["faults"].items())))
     if one:

@@ -138,7 +138,7 @@ class _Comparison:
             if one.stop is not None:
                 index, reason = one.stop
                 what = f"{self.recording.path}: neither side can apply entry {index}: {reason}"
-                return self._finding("unchecked", good, unchecked=(what, *one.unchecked))
+                return self._finding("unchecked", good, unchecked=(what, *one.unchecked), is_damaged=one.is_damaged)
             if one.fault:
                 return self._finding(
                     "desync", good, kind="apply", first_bad_index=one.index, good_index=good, notes=(one.fault,)
@@ -148,7 +148,9 @@ class _Comparison:
                 notes: tuple[str, ...] = ()
                 if not self.roots.compared:
                     notes = ("no root was recorded for what was replayed: the two were compared with each other only",)
-                return self._finding("unchecked" if reasons else "agree", good, unchecked=reasons, notes=notes)
+                verdict = "unchecked" if reasons else "agree"
+                is_damaged = one.is_damaged or other.is_damaged
+                return self._finding(verdict, good, unchecked=reasons, notes=notes, is_damaged=is_damaged)
 
     def _finding(self, verdict: str, checked_to: int, **fields: Any) -> Finding:
         extent = {"replayed_from": self.start, "replayed_commands": self.commands}

@@ -57,7 +57,6 @@ class Answers:
     def __init__(self, beat: Callable[[int], None]) -> None:
         self._beat = beat
         self._side: Side | None = None
-        self._open: dict[str, Any] = {}
 
     def answer(self, name: str, values: dict[str, Any]) -> Any:
         """The result of one request, as plain values."""
@@ -81,25 +80,22 @@ class Answers:
         if name == "save":
             side.save(OsDisk(), values["path"])
             return None
-        if name == "again":
-            return self._begin(**self._open)
         raise Unreplayable(f"{name}: not a request that this release knows")
 
     def _begin(
-        self, reference: str, path: str, start: int | str | None, reloads: list[int], last_on_path: list[str]
+        self,
+        reference: str,
+        path: str,
+        start: int | str | None,
+        stops: list[int],
+        saved: str | None,
+        last_on_path: list[str],
     ) -> dict[str, Any]:
-        self._open = {
-            "reference": reference,
-            "path": path,
-            "start": start,
-            "reloads": reloads,
-            "last_on_path": last_on_path,
-        }
         sys.path += [one for one in last_on_path if one not in sys.path]
         machine = find_machine(reference)
         recording = Recording(OsDisk(), path)
         check_class(recording, machine)
-        self._side = Side(recording, machine, start=start, records=True, reloads=tuple(reloads))
+        self._side = Side(recording, machine, start=start, records=True, stops=tuple(stops), saved=saved)
         definition = machine.definition
         return {
             "protocol": PROTOCOL,

@@ -49,7 +49,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     which the bad one is, if it could not be told more closely; `blame`; `causes`, what made a hostile replay differ,
     each by itself; `notes` for people; `bundle`, the directory that was written; `reexecuted`, how many commands were
     run once more to find the bad one; `replayed_from` and `replayed_commands`; `evidence`, what the source of a bundle
-    did otherwise than the code that replays it now.
+    did otherwise than the code that replays it now; `is_damaged`: one of the reasons in `unchecked` is damage.
     """
 
     verdict: Verdict
@@ -71,3 +71,4 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     replayed_from: int | None = None
     replayed_commands: int | None = None
     evidence: Finding | None = None
+    is_damaged: bool = False

@@ -2,8 +2,8 @@
 
 All processes run the same code on the same recording. The first one has a fixed hash seed and is otherwise as it is
 here; each other one differs from it in one thing. One differs in nothing: if that one comes out otherwise, the code
-reads something that changes from run to run, and the rest cannot be told apart. The last one goes through a snapshot at
-some places, as nodes do that are started again.
+reads something that changes from run to run, and the rest cannot be told apart. The last one ends at some places, and
+another process goes on from its snapshot, as nodes do that are started again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rsm.desync.recording import Recording
 from rsm.desync.replaying import Progress, Unreplayable
 from rsm.desync.worker import Worker, WorkerDied
 from rsm.errors import UnknownFormat, WrongMachine
-from rsm.limits import HOSTILE_PROCESSES_MAX, HOSTILE_RELOADS
+from rsm.limits import HOSTILE_PROCESSES_MAX, HOSTILE_RESTARTS
 
 __all__ = ["RELOADED", "replay_hostile"]
 
@@ -34,9 +34,9 @@ SEED: Final = 20_210_418  # of the places; any will do, but the same each time
 class _Variant:
     """One run, and what came of it."""
 
-    def __init__(self, setting: Setting, reloads: tuple[int, ...] = ()) -> None:
+    def __init__(self, setting: Setting, restarts: tuple[int, ...] = ()) -> None:
         self.setting = setting
-        self.reloads = reloads
+        self.restarts = restarts
         self.differs = False
         self.unchecked = ""
 
@@ -74,14 +74,14 @@ def replay_hostile(
     if base.last is None:
         raise Unreplayable(f"{recording.path}: nothing was replayed")
     rest = variants[HOSTILE_PROCESSES_MAX - 1 :]
-    reloads = _places(base.start, base.last.index)
-    if reloads:
-        variants.append(_Variant(base_setting._replace(name=RELOADED), reloads))
+    restarts = _places(base.start, base.last.index)
+    if restarts:
+        variants.append(_Variant(base_setting._replace(name=RELOADED), restarts))
         rest.append(variants[-1])
     for at in range(0, len(rest), HOSTILE_PROCESSES_MAX):
         _run(recording, start, base, rest[at : at + HOSTILE_PROCESSES_MAX], beat, has_base=False)
     finding = _details(recording, start, base, variants, bundle, beat)
-    notes = [] if not reloads else [f"through a snapshot at {', '.join(map(str, reloads))}"]
+    notes = [] if not restarts else [f"in another process, from a snapshot, after {', '.join(map(str, restarts))}"]
     tried = ", ".join(variant.setting.name for variant in variants)
     return msgspec.structs.replace(finding, notes=(*finding.notes, f"tried: {tried}", *notes))
 
@@ -89,7 +89,7 @@ def replay_hostile(
 def _places(start: int, last: int) -> tuple[int, ...]:
     between = range(start + 1, last)
     chance = random.Random(SEED)
-    return tuple(sorted(chance.sample(between, min(HOSTILE_RELOADS, len(between)))))
+    return tuple(sorted(chance.sample(between, min(HOSTILE_RESTARTS, len(between)))))
 
 
 def _run(
@@ -113,7 +113,7 @@ def _run(
         for variant in variants:
             try:
                 worker = processes.enter_context(Worker(variant.setting))
-                worker.open(recording.path, start, variant.reloads)
+                worker.open(recording.path, start, stops=variant.restarts, restarts=True)
                 running.append((variant, worker))
             except (Unreplayable, WorkerDied) as error:
                 variant.unchecked = str(error)
@@ -147,7 +147,8 @@ def _goes_on(base: _Base, variant: _Variant, worker: Worker) -> bool:
         variant.unchecked = str(error)
         return False
     base_stop = None if base.last is None else base.last.stop
-    is_other = any(base.roots.get(index) != root for index, root in progress.roots)
+    # A step that ended where it was to be started again has a root that the first run did not take.
+    is_other = any(base.roots.get(index, root) != root for index, root in progress.roots)
     if is_other or (progress.stop is not None and progress.stop != base_stop):
         variant.differs = True
         return False
@@ -177,8 +178,8 @@ def _details(
         return _same(recording, base, reasons, notes)
     first = different[0]
     with Worker(base.setting) as left, Worker(first.setting) as right:
-        one = Opened(left, left.open(recording.path, start))
-        other = Opened(right, right.open(recording.path, start, first.reloads))
+        one = Opened(left, left.open(recording.path, start, stops=first.restarts))
+        other = Opened(right, right.open(recording.path, start, stops=first.restarts, restarts=True))
         finding = compare(recording, one, other, bundle=bundle, beat=beat, against_recorded=False)
     if finding.verdict != "desync":  # it changes from run to run, and this time it did not
         finding = msgspec.structs.replace(finding, verdict="desync", kind="apply")
@@ -193,7 +194,11 @@ def _details(
 def _same(recording: Recording, base: _Base, reasons: tuple[str, ...], notes: tuple[str, ...]) -> Finding:
     """No setting made a difference; the recorded roots may still be others."""
     last = base.last
-    extent: dict[str, Any] = {"replayed_from": base.start, "replayed_commands": base.commands}
+    extent: dict[str, Any] = {
+        "replayed_from": base.start,
+        "replayed_commands": base.commands,
+        "is_damaged": last is not None and last.is_damaged,
+    }
     if base.mismatch is not None:
         return Finding(
             verdict="desync",

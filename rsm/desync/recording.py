@@ -33,13 +33,17 @@ class Expected(NamedTuple):
 
 
 class Recording:
-    """One log with what lies beside it. `unchecked` are reasons why part of it was not read."""
+    """One log with what lies beside it.
+
+    `unchecked` are reasons why part of it was not read; `is_damaged` says that one of them is damage.
+    """
 
     def __init__(self, disk: Disk, path: str) -> None:
         """`StorageError` if there is no log, `CorruptFile` for a damaged head."""
         self.path = path
         self.disk = disk
         self.unchecked: list[str] = []
+        self.is_damaged = False
         self.bundle: Bundle | None = None
         if is_bundle(disk, path):
             self.bundle = Bundle.read(disk, path)
@@ -68,9 +72,13 @@ class Recording:
                     raise BadBytes(f"its manifest is of index {manifest.index}")
         except MediumError as error:
             if self.disk.exists(file):
-                self.unchecked.append(str(error))
+                self._note(error)
             return
         self.snapshots[index], self.manifests[index] = file, manifest
+
+    def _note(self, error: MediumError) -> None:
+        self.unchecked.append(str(error))
+        self.is_damaged = self.is_damaged or isinstance(error, BadBytes)
 
     def _expected(self, book: str) -> dict[int, list[Expected]]:
         found: dict[int, list[Expected]] = {}
@@ -86,11 +94,12 @@ class Recording:
             try:
                 records, damaged = read_roots(self.disk, book)
             except MediumError as error:
-                self.unchecked.append(str(error))
+                self._note(error)
                 return found
             for record in records:
                 found.setdefault(record.index, []).append(Expected(record.root, "the book of roots"))
             if damaged:
+                self.is_damaged = True
                 self.unchecked.append(f"{book}: offset {damaged[0]}: the record of a root is damaged")
         return found
 

@@ -44,7 +44,8 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
 
     `roots`: (index, root) of its hash points, and of its last entry. `commands` in it, `stop`: (index,
     reason) of an entry that could not be applied. `difference`: (index, own root, confirmed root) that the log holds
-    against us; `compared_index`: the last confirmed root that was ours. `fault`: what a scrub found.
+    against us; `compared_index`: the last confirmed root that was ours. `fault`: what a scrub found. `is_damaged`: one
+    of the reasons in `unchecked` is damage.
     """
 
     index: int
@@ -56,6 +57,7 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     compared_index: int
     fault: str
     unchecked: list[str]
+    is_damaged: bool = False
 
 
 make_known(Progress)
@@ -83,25 +85,24 @@ class Side:
         *,
         start: int | str | None = None,
         records: bool = False,
-        reloads: tuple[int, ...] = (),
+        stops: tuple[int, ...] = (),
+        saved: str | None = None,
         replica: Replica | None = None,
     ) -> None:
         """Begin at `start`: an index that has a snapshot (0: the beginning), `NEWEST`, or None for as early as can be.
 
-        `replica`: an empty one to use. After each index in `reloads` the state goes through a snapshot, as on a node
-        that was restarted there.
+        `saved`: a snapshot that lies elsewhere, to begin from instead, as a node that is started again does. `replica`:
+        an empty one to use. A step ends behind each index in `stops`.
         `Unreplayable`, `WrongMachine`, `CorruptFile` for damage in what was asked for.
         """
         self._recording = recording
         self._machine_class = machine_class
         self._records = records
         self._given = replica
-        self._reloads = frozenset(reloads)
+        self._stops = frozenset(stops)
         self.unchecked: list[str] = []
-        self.replica, self.start = self._begin(start)
-        self.chain: bytes = (
-            recording.manifests[self.start].chain if self.start else (recording.chain_before(0) or bytes(16))
-        )
+        self.is_damaged = recording.is_damaged
+        self.replica, self.start, self.chain = self._begin(start) if saved is None else self._load(saved)
         self._entries: Iterator[Scanned] = self._read()
         self._has_ended = False
         self._ahead: list[Scanned] = []  # entries to be applied again, the next one last
@@ -114,7 +115,7 @@ class Side:
             return given
         return Recorder(self._machine_class) if self._records else plain_replica(self._machine_class)
 
-    def _begin(self, start: int | str | None) -> tuple[Replica, int]:
+    def _begin(self, start: int | str | None) -> tuple[Replica, int, bytes]:
         recording = self._recording
         starts = recording.starts()
         if type(start) is int:
@@ -124,20 +125,24 @@ class Side:
         elif start == NEWEST:
             starts = starts[::-1]
         for index in starts:
-            replica = self._make()
             if index == 0:
-                return replica, 0
-            path = recording.snapshots[index]
+                return self._make(), 0, recording.chain_before(0) or bytes(16)
             try:
-                with located(path, 0):
-                    restore(replica, read_snapshot(recording.disk, path))
-                return replica, index
+                return self._load(recording.snapshots[index])
             except BadBytes as error:
                 if type(start) is int:
                     raise
+                self.is_damaged = True
                 self.unchecked.append(str(error))
         reasons = "; ".join([_begins(recording), *self.unchecked, *recording.unchecked])
-        raise Unreplayable(f"{recording.path}: nothing to begin from: {reasons}")
+        error = BadBytes if self.is_damaged else Unreplayable
+        raise error(f"{recording.path}: nothing to begin from: {reasons}")
+
+    def _load(self, path: str) -> tuple[Replica, int, bytes]:
+        replica = self._make()
+        with located(path, 0):
+            manifest = restore(replica, read_snapshot(self._recording.disk, path))
+        return replica, manifest.index, manifest.chain
 
     def _read(self) -> Iterator[Scanned]:
         """The entries to apply; the log's chain must be that of the snapshots passed."""
@@ -196,12 +201,7 @@ class Side:
             commands += len(applied.answers)
             applied_entries += 1
             beat(entry.index)
-            if entry.index in self._reloads:
-                self._reload()
-                replica = self.replica
-                if isinstance(replica, Recorder):
-                    replica.record(record)
-            is_long = applied_entries >= REPLAY_STEP_ENTRIES
+            is_long = applied_entries >= REPLAY_STEP_ENTRIES or entry.index in self._stops
             if applied.root is not None:
                 roots.append((entry.index, applied.root))
             elif self._records and (is_long or commands >= REPLAY_STEP_COMMANDS):
@@ -225,6 +225,7 @@ class Side:
             compared_index=replica.compared_index,
             fault=replica.fault,
             unchecked=self._reasons(is_end),
+            is_damaged=self.is_damaged,
         )
 
     def _reasons(self, is_end: bool) -> list[str]:
@@ -264,20 +265,6 @@ class Side:
 
     def _drop_mark(self) -> None:
         self._marks.pop(0).checkpoint.close()
-
-    def _reload(self) -> None:
-        """Through a snapshot: what is not declared state is lost, as on a node that starts again."""
-        old = self.replica
-        old.roots[old.index] = old.root()
-        replica = self._make()
-        restore(replica, list(parts(old, self.chain)))
-        replica.confirmed_index, replica.compared_index = old.confirmed_index, old.compared_index
-        replica.difference, replica.fault = old.difference, old.fault
-        if isinstance(replica, Recorder) and isinstance(old, Recorder):
-            replica.recorded = old.recorded
-        while self._marks:
-            self._drop_mark()
-        self.replica = replica
 
     def run_to(self, index: int) -> None:
         """Go on to an index that can be reached, and no further."""

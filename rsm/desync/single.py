@@ -49,7 +49,9 @@ def replay(
         check_class(recording, machine_class)
         side = Side(recording, machine_class, start=start)
     except (Unreplayable, WrongMachine, UnknownFormat) as error:
-        return Finding(verdict="unchecked", unchecked=(str(error), *recording.unchecked))
+        return Finding(
+            verdict="unchecked", unchecked=(str(error), *recording.unchecked), is_damaged=recording.is_damaged
+        )
     return _Replay(recording, machine_class, side, reference, bundle).run(beat)
 
 
@@ -92,7 +94,8 @@ class _Replay:
             )
 
     def _extent(self) -> dict[str, Any]:
-        return {"replayed_from": self.side.start, "replayed_commands": self.side.commands}
+        side = self.side
+        return {"replayed_from": side.start, "replayed_commands": side.commands, "is_damaged": side.is_damaged}
 
     def _ended(self, progress: Progress) -> Finding:
         reasons = [*progress.unchecked, *self.roots.reasons(progress.index)]

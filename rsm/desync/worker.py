@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from types import TracebackType
@@ -21,7 +22,7 @@ from rsm.desync.blame import Detail
 from rsm.desync.child import LENGTH
 from rsm.desync.environments import Setting
 from rsm.desync.replaying import Progress, Unreplayable
-from rsm.errors import BadBytes, CallerError, UnknownFormat, WrongMachine
+from rsm.errors import BadBytes, CallerError, RsmError, UnknownFormat, WrongMachine
 from rsm.limits import CHILD_FRAME_BYTES_MAX, CHILD_LOG_BYTES_SHOWN, CHILD_SILENCE_SECONDS_MAX
 
 __all__ = ["Worker", "WorkerDied", "WorkerHung"]
@@ -48,7 +49,15 @@ class Worker:
         self.setting = setting
         self.index = 0  # as far as it has said that it is
         self._silence_seconds_max = silence_seconds_max
+        self._asked: dict[str, Any] = {}  # by `open`
+        self._restarts: list[int] = []  # places that are still to come, in order
+        self._is_due = False  # at the first of these: not before the next step, since this one may be looked at
+        self._failure: RsmError | None = None
+        self._start()
+
+    def _start(self) -> None:
         self._words = b""
+        setting = self.setting
         try:
             self._process = subprocess.Popen(
                 setting.command,
@@ -75,36 +84,79 @@ class Worker:
 
     # --- requests -------------------------------------------------------------------------------------------------
 
-    def open(self, path: str, start: int | str | None, reloads: tuple[int, ...] = ()) -> dict[str, Any]:
+    def open(
+        self, path: str, start: int | str | None, *, stops: tuple[int, ...] = (), restarts: bool = False
+    ) -> dict[str, Any]:
         """Load the class and the recording; what the child says of itself.
 
+        A step ends behind each index in `stops`; with `restarts` the next one is another process's, which has nothing
+        but a snapshot of the one before, as on a node that is started again there.
         `Unreplayable`, `WrongMachine`, `BadBytes`, `UnknownFormat`, `WorkerDied`.
         """
-        values = {
+        self._asked = {
             "reference": self.setting.reference,
             "path": os.path.abspath(path),
             "start": start,
-            "reloads": list(reloads),
+            "stops": list(stops),
             "last_on_path": list(self.setting.last_on_path),
+            "restarts": restarts,
         }
-        self.send("open", **values)
+        return self._open(None)
+
+    def _open(self, saved: str | None) -> dict[str, Any]:
+        asked = dict(self._asked)
+        restarts = asked.pop("restarts")
+        if saved is None:
+            self._restarts = sorted(asked["stops"]) if restarts else []
+        self.send("open", saved=saved, **asked)
         return self.receive(dict[str, Any])
 
     def again(self) -> None:
-        """Begin anew, as `open` did."""
-        self.send("again")
-        self.receive(dict[str, Any])
+        """Begin anew, as `open` did, in a new process."""
+        self.close()
+        self._start()
+        self._is_due, self._failure = False, None
+        self._open(None)
+
+    def _restart(self) -> None:
+        """Go on from a snapshot, in a new process."""
+        del self._restarts[0]
+        self._is_due = False
+        with tempfile.TemporaryDirectory(prefix="rsm-replay-") as directory:
+            saved = os.path.join(directory, "state")
+            self.save(saved)
+            self.close()
+            self._start()
+            try:
+                self._open(saved)
+            except BadBytes as error:
+                what = f"its snapshot of index {self.index} cannot be restored: {error}"
+                raise Unreplayable(f"{self.name}: {what}") from error
 
     def begin_step(self, *, record: bool = False) -> None:
-        """Have it do a step; `end_step` waits for it."""
+        """Have it do a step; `end_step` waits for it, and tells if there was no way to go on in another process."""
+        if self._is_due:
+            try:
+                self._restart()
+            except RsmError as error:
+                self._failure = error
+                return
         self.send("step", record=record)
 
     def end_step(self) -> Progress:
         """What the step came to."""
-        return self.receive(Progress)
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+        progress = self.receive(Progress)
+        self.index = progress.index
+        ends = progress.is_end or progress.stop is not None
+        self._is_due = bool(self._restarts) and self._restarts[0] <= progress.index and not ends
+        return progress
 
     def rewind(self, to: int | None = None) -> tuple[bool, int]:
         """See `Side.rewind`; also how many commands it has executed by then."""
+        self._is_due = False
         self.send("rewind", to=to)
         return self.receive(tuple[bool, int])
 

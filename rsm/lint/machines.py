@@ -47,6 +47,8 @@ def roots(machine: Class) -> Iterator[Root]:
             kind = NAMED.get(name, "")
             for _, value in method.decorators():
                 kind = DECORATORS.get(value.name, kind) if value.kind == "external" else kind
+            if method.is_decorated("rsm.upcast") and method.has_self:
+                kind = "query"  # it sees the state, and may not write
             if kind:
                 yield Root(Place(method, machine), kind)
 

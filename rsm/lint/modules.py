@@ -123,6 +123,14 @@ class Function:
         """Whether it has one of these decorators, by dotted name."""
         return any(value.name in names for _, value in self.decorators() if value.kind == "external")
 
+    @property
+    def has_self(self) -> bool:
+        """Whether a method's first parameter is the object, or its class: a step between versions says so by name."""
+        if self.is_decorated("rsm.upcast", "rsm.downcast") and isinstance(self.node, FUNCTIONS):
+            arguments = [*self.node.args.posonlyargs, *self.node.args.args]
+            return bool(arguments) and arguments[0].arg == "self" and arguments[0].annotation is None
+        return not self.is_decorated("builtins.staticmethod")
+
 
 class Module:
     """One file, and the names that it binds at its top level."""

@@ -219,7 +219,7 @@ class Scene:
         if arguments.kwarg:
             self.names[arguments.kwarg.arg] = instance("dict")
         owner = self.self_class
-        if owner is not None and every and not self.function.is_decorated("builtins.staticmethod", "rsm.upcast"):
+        if owner is not None and every and self.function.has_self:
             self.myself = every[0].arg
             is_class = self.function.is_decorated("builtins.classmethod") or node.name in (
                 "__new__",

@@ -98,7 +98,7 @@ _SAME: Final = {
 # The face of rsm, wherever its modules define it.
 _FACE: Final = words(
     """StateMachine Map SortedMap Set Queue Table Struct Context Random command query on_session_end upcast migrate
-    Meta result"""
+    upcast_fields downcast split drop Split Drop Meta result"""
 )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from rsm.errors import DefinitionError
 from rsm.machine.upcasting import DROP, SPLIT, VALUES, Downcaster, Drop, FieldsUpcaster, Split, Upcaster
@@ -19,16 +19,25 @@ from rsm.machine.values import UNIONS, Signature, fingerprint_seed, type_hints
 if TYPE_CHECKING:
     from rsm.machine.definition import CommandSpec
 
-__all__ = ["Chain", "Commands", "link", "link_downcasters"]
+__all__ = ["Chain", "Commands", "Link", "link", "link_downcasters"]
 
 Commands = dict[str, "CommandSpec"]
 
 
-class Chain(NamedTuple):
-    """How commands of one old version are brought on: each step with the decoder of the values that it takes."""
+# One step of a chain: the upcaster; whether it reads the state, may give values, and gives what needs no other check;
+# and the decoder of what it leads to. A plain tuple, which Python takes apart much faster than one with names.
+Link = tuple[Upcaster, bool, bool, bool, Callable[[bytes], tuple[Any, ...]]]
 
-    fingerprint_seed: int
-    links: tuple[tuple[Callable[[bytes], tuple[Any, ...]], Upcaster], ...]
+
+class Chain:
+    """How commands of one old version are brought on."""
+
+    __slots__ = ("decode", "fingerprint_seed", "links")
+
+    def __init__(self, seed: int, decode: Callable[[bytes], tuple[Any, ...]], links: tuple[Link, ...]) -> None:
+        self.fingerprint_seed = seed
+        self.decode = decode
+        self.links = links
 
 
 def link(
@@ -48,9 +57,16 @@ def link(
     _refuse_circles(commands)
     for spec in commands.values():
         for version in spec.steps:
-            steps = [spec.steps[following] for following in range(version, spec.version)]
-            links = tuple((signature.decode_packed, upcaster) for signature, upcaster in steps)
-            spec.chains[version] = Chain(fingerprint_seed(spec.name, version), links)
+            links = tuple(_link_from(spec, number) for number in range(version, spec.version))
+            decode = spec.steps[version][0].decode_packed
+            spec.chains[version] = Chain(fingerprint_seed(spec.name, version), decode, links)
+
+
+def _link_from(spec: CommandSpec, version: int) -> Link:
+    upcaster = spec.steps[version][1]
+    decode = spec.steps[version + 1][0].decode_packed if version + 1 in spec.steps else spec.decode
+    is_exact = isinstance(upcaster, FieldsUpcaster) and upcaster.is_exact
+    return upcaster, upcaster.reads_state, VALUES in upcaster.forms, is_exact, decode
 
 
 def _find_commands(
@@ -62,7 +78,6 @@ def _find_commands(
     last: dict[str, Upcaster] = {}
     for upcaster in upcasters:
         upcaster.forms = _forms(upcaster, local_names)
-        upcaster.gives_values = VALUES in upcaster.forms
         if upcaster.command not in last or upcaster.from_version > last[upcaster.command].from_version:
             last[upcaster.command] = upcaster
     for name, upcaster in last.items():

@@ -87,15 +87,19 @@ class CommandSpec:
         chain = self.chains.get(version)
         if chain is None:
             raise InvalidCommand(f"{self.name}: version {version} is not known", "version")
-        for decode, upcaster in chain.links:
-            args = decode(packed)
+        args = chain.decode(packed)
+        for upcaster, reads_state, gives_values, is_exact, decode in chain.links:
             try:
-                values = read(upcaster.step, args) if upcaster.reads_state else upcaster.step(*args)
-                if values.__class__ is Split:
-                    return upcaster.parts_of(values)
-                upcaster.check(values)
-                if values.__class__ is Drop:
-                    return values
+                values = read(upcaster.step, args) if reads_state else upcaster.step(*args)
+                if values.__class__ is not tuple or not gives_values:
+                    if values.__class__ is Split:
+                        return upcaster.parts_of(values)
+                    upcaster.check(values)
+                    if values.__class__ is Drop:
+                        return values
+                if is_exact:
+                    args = values
+                    continue
                 packed = encode(values)
             except (InvalidCommand, MemoryError, RecursionError):
                 raise
@@ -103,7 +107,8 @@ class CommandSpec:
                 raise InvalidCommand(
                     f"{self.name}: the upcaster from version {upcaster.from_version} raised", "upcast"
                 ) from error
-        return self.decode(packed)
+            args = decode(packed)
+        return args
 
     def upcast(self, version: int, values: list[Any], machine: Any = None) -> list[Any] | Split | Drop:
         """Plain values of an old version as plain values of the current one, or the split or drop that they end in."""

@@ -12,12 +12,13 @@ verified in `rsm.machine.chains`.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from rsm.errors import DefinitionError
+from rsm.errors import DefinitionError, InvalidCommand
 from rsm.limits import UPCAST_PARTS_MAX
-from rsm.machine.values import Parameter, Signature, parameter_of
+from rsm.machine.values import MISSING, Parameter, Signature, parameter_of
 from rsm.state.types import PLAIN, describe
 
 if TYPE_CHECKING:
@@ -99,7 +100,6 @@ class Upcaster:
         self.reads_state = reads_state
         # Known when the machine's class is created:
         self.forms: frozenset[str] = frozenset((VALUES,))
-        self.gives_values = True
         self.targets: dict[str, tuple[CommandSpec, int]] = {}
 
     def parts_of(self, ending: Split) -> Parts:
@@ -121,8 +121,6 @@ class Upcaster:
 
     def check(self, value: Any) -> None:
         """`TypeError` unless what a step returned, which is no split, is of a form that it declares."""
-        if value.__class__ is tuple and self.gives_values:
-            return
         form = DROP if type(value) is Drop else VALUES if isinstance(value, (tuple, list)) else ""
         if form not in self.forms:
             raise TypeError(f"{self} returned {type(value).__name__}, which it does not declare")
@@ -154,6 +152,7 @@ class FieldsUpcaster(Upcaster):
         self.default = dict(default)
         self.convert = dict(convert)
         self.remove = frozenset((remove,) if isinstance(remove, str) else remove)
+        self.is_exact = True  # what it gives is what the next version's decoder would give
 
     def signature(self) -> Signature:
         """The schema of the old version."""
@@ -187,6 +186,7 @@ class FieldsUpcaster(Upcaster):
             if parameter.name in sources:
                 term = f"v{numbers[sources[parameter.name]]}"
                 if parameter.name in self.convert:
+                    self.is_exact = False
                     names[f"convert{number}"] = self._converter(parameter.name)
                     term = f"convert{number}({term})"
                 else:
@@ -208,7 +208,10 @@ class FieldsUpcaster(Upcaster):
         return converter
 
     def _check_kept(self, name: str, parameter: Parameter) -> None:
+        if self.old[name] == parameter.type:
+            return
         # Whatever else differs (a bound, an enum's members) is checked value by value when a command is applied.
+        self.is_exact = False
         texts = [describe(declared, parameter=True) for declared in (self.old[name], parameter.type)]
         if texts[0] != texts[1] and set(texts) <= set(PLAIN.values()):
             raise DefinitionError(
@@ -222,8 +225,14 @@ class FieldsUpcaster(Upcaster):
                 f"{self}: {parameter.name!r} of version {self.from_version + 1} comes from nowhere: rename a field to "
                 f"it, or give default={{{parameter.name!r}: ...}}"
             )
-        value = self.default[parameter.name]
-        Signature(f"{self}: the default of", [parameter._replace(default=value)]).check_defaults()
+        signature = Signature(f"{self}: the default of", [parameter._replace(default=MISSING)])
+        try:
+            plain = signature.bind((self.default[parameter.name],), {})
+        except InvalidCommand as error:
+            raise DefinitionError(str(error)) from None
+        (value,) = signature.decode(signature.encode(plain))
+        if type(value) not in PLAIN and not isinstance(value, enum.Enum):  # a list would be the same for all commands
+            self.is_exact = False
         return value
 
 

@@ -43,8 +43,11 @@ class Comparison:
     def absolve(self) -> None:
         """What this leader had is not held against it any more: its state is another one, or a verdict was for it."""
         self.contradiction, self.contradicted_index = "", 0
+        self._forget(self._node_id)
+
+    def _forget(self, number: int) -> None:
         for reports in self._reports.values():
-            reports.pop(self._node_id, None)
+            reports.pop(number, None)
 
     def compare(self, engine: ClusterEngine, replica: Replica) -> Found:
         """Take in what members have reported by now."""
@@ -56,6 +59,8 @@ class Comparison:
                 root = roots.get(index, b"")
             else:
                 index, root = (0, b"") if progress is None else (progress.root_index, progress.root)
+            if not index:  # it has started anew, or is in doubt of itself: what it reported was of another state
+                self._forget(number)
             if index in roots:
                 self._reports.setdefault(index, {})[number] = root
                 if number != self._node_id and self._node_id in voters:

@@ -67,7 +67,8 @@ def recover(
             except (WrongMachine, DivergenceError) as error:
                 if error is lone.refusal:
                     raise
-                raise type(error)(f"{path}: {error}") from error
+                kind = DivergenceError if isinstance(error, DivergenceError) else WrongMachine
+                raise kind(f"{path}: {error}") from error
             term = _next_term(directory, journal)
         except BaseException:
             journal.close()

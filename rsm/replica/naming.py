@@ -130,7 +130,7 @@ def items_of(entry: Entry, names: Names) -> Iterator[Item]:
 
 
 def _item(entry: Entry, decoded: Batch, position: int, item: Any, names: Names) -> Item:
-    if not _is_well_formed(item):
+    if not is_item(item):
         return Item(entry, decoded, position, None, None, None, Call("(malformed)", 0, {"item": item}))
     session, sequence, _, name, version, values = item[:6]
     key = item[6] if len(item) == 7 else None
@@ -143,13 +143,19 @@ def _item(entry: Entry, decoded: Batch, position: int, item: Any, names: Names) 
     return Item(entry, decoded, position, session, sequence, key, call)
 
 
-def _is_well_formed(item: Any) -> bool:
+def is_item(item: Any) -> bool:
+    """Whether this is an item of a batch as clients send them: session, sequence, lowest, name, version, values."""
     if type(item) is not list or len(item) not in (6, 7):
         return False
     return [type(value) for value in item[:5]] == HEAD_TYPES and (len(item) == 6 or type(item[6]) is str)
 
 
+def is_step(step: Any) -> bool:
+    """Whether this is a step of a pipeline: name, version, values."""
+    return type(step) is list and len(step) == 3 and type(step[0]) is str and type(step[1]) is int
+
+
 def _step(step: Any, names: Names) -> Call:
-    if type(step) is list and len(step) == 3 and type(step[0]) is str and type(step[1]) is int:
+    if is_step(step):
         return Call(step[0], step[1], names.fields(*step))
     return Call("(malformed)", 0, {"step": step})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -20,7 +20,7 @@ from rsm.errors import CallerError
 from rsm.limits import LOCK_RUN_SECONDS_MAX
 from rsm.schemas.checking import Break, Report, compare
 from rsm.schemas.child import Answer, Question
-from rsm.schemas.document import Lock
+from rsm.schemas.document import Example, Lock
 
 __all__ = ["Unrunnable", "check", "make"]
 
@@ -45,9 +45,12 @@ def check(reference: str, lock: Lock) -> Report:
     return report._replace(breaks=[*report.breaks, *_unsteady(first.found, second.found)])
 
 
-def make(reference: str, lock: Lock | None) -> tuple[Lock, Report]:
-    """What is to be written, and what of `lock` it breaks: if there is any, it must not be. `Unrunnable`."""
-    first = _ask(Question(reference, lock, extends=True), SETTINGS[0])
+def make(reference: str, lock: Lock | None, examples: Sequence[Example] = ()) -> tuple[Lock, Report]:
+    """What is to be written, and what of `lock` it breaks: if there is any, it must not be. `Unrunnable`.
+
+    `examples`: calls to add a run of.
+    """
+    first = _ask(Question(reference, lock, extends=True, examples=list(examples)), SETTINGS[0])
     report = Report([], [], []) if lock is None else compare(lock, first.found)
     extended = first.extended or first.found
     second = _ask(Question(reference, extended), SETTINGS[1])

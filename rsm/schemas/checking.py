@@ -222,7 +222,8 @@ def _effects(version: int, release: Release, now: Release, lock: Lock) -> Iterat
             at = differing[0]
             step = run.steps[at]
             more = _more(run, differing)
-            change = f"{_call(step, lock)} has another effect ({where}, step {at + 1}{more}): {_parting(step, again.steps[at])}"
+            parting = _parting(step, again.steps[at])
+            change = f"{_call(step, lock)} has another effect ({where}, step {at + 1}{more}): {parting}"
             yield Break("effect", subject, change, advice, step.detail, again.steps[at].detail)
         elif run.roots != again.roots:
             at = min(one for one in run.roots if again.roots.get(one) != run.roots[one])
@@ -309,7 +310,7 @@ def _new(lock: Lock, found: Lock) -> Iterator[str]:
             yield f"machine version {version}"
             continue
         taken = lock.releases[version].takes
-        for name, versions in sorted(release.takes.items()):
-            for one in versions:
+        for name, numbers in sorted(release.takes.items()):
+            for one in numbers:
                 if one not in taken.get(name, ()) and lock.version_of(name, one) is not None:
                     yield f"{label(name, one)} in machine version {version}"

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from rsm.machine.definition import Definition
-from rsm.schemas.document import Lock
+from rsm.schemas.document import Example, Lock
 from rsm.schemas.observing import extend, observe
 
 __all__ = ["Answer", "Question", "answer"]
@@ -32,6 +32,7 @@ class Question(msgspec.Struct):
     reference: str
     lock: Lock | None = None
     extends: bool = False
+    examples: list[Example] = []
 
 
 class Answer(msgspec.Struct):
@@ -49,7 +50,7 @@ def answer(question: Question) -> Answer:
         found = getattr(found, part)
     definition: Definition = found.definition
     seen = observe(definition, question.lock)
-    return Answer(seen, extend(definition, seen) if question.extends else None)
+    return Answer(seen, extend(definition, seen, question.examples) if question.extends else None)
 
 
 def main(descriptor: int) -> None:

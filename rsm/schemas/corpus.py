@@ -18,16 +18,16 @@ from rsm.errors import CallerError
 from rsm.limits import LOCK_CASES_DRAWN, LOCK_CASES_MAX
 from rsm.machine.definition import Definition
 from rsm.machine.values import MISSING, Parameter, Signature
-from rsm.schemas.document import Lock, read_value, write_value
+from rsm.schemas.document import Lock, Step, read_value, write_value
 from rsm.schemas.drawing import draw_value, extreme_value
-from rsm.schemas.running import CLOSING, Call, Effect, play
+from rsm.schemas.running import Call, Effect, closing, play
 
 __all__ = ["Versions", "calls_of", "candidates", "choose", "steps_for"]
 
 Versions = dict[str, dict[int, Signature]]
 TRIES: Final = 20
-DEFAULT_SHARE: Final = 0.7
-SMALL_SHARE: Final = 0.8
+DEFAULT_SHARE: Final = 0.5
+SMALL_SHARE: Final = 0.6
 SMALL_MAX: Final = 3
 # Of each kind of outcome; of those that are refused.
 OF_A_KIND: Final = 2
@@ -50,8 +50,7 @@ class _Tried(NamedTuple):
 
 
 def candidates(name: str, version: int, signature: Signature) -> tuple[list[str], list[str]]:
-    """Calls of one version, as texts of values: realistic ones; the lowest and the highest of all fields and of each.
-    """
+    """Calls of one version, as texts of values: realistic ones; the lowest and highest of all fields, and of each."""
     drawn = [_drawn(signature, random.Random(f"{name}/{version}/{number}")) for number in range(LOCK_CASES_DRAWN)]
     realistic = dict.fromkeys(text for text in drawn if text is not None)
     extreme = dict.fromkeys(_extremes(signature, random.Random(f"{name}/{version}")))
@@ -159,16 +158,17 @@ def steps_for(lock: Lock, new: Versions, known: Versions) -> list[Call]:
             command = lock.version_of(name, version)
             cases = [] if command is None else command.cases[:count]
             queues.append([Call(name, version, number, read_value(text)) for number, text in enumerate(cases, 1)])
-    return [*_in_turns(queues), *(Call(name, number, 0) for name, number in CLOSING)]
+    return [*_in_turns(queues), *closing()]
 
 
-def calls_of(lock: Lock, steps: Iterable[tuple[str, int, int]]) -> list[Call]:
+def calls_of(lock: Lock, steps: Iterable[Step]) -> list[Call]:
     """The calls that steps of a lock stand for; a case that is not there has no values."""
     calls = []
-    for name, version, case in steps:
-        command = lock.version_of(name, version)
-        values = [] if command is None or not 0 < case <= len(command.cases) else read_value(command.cases[case - 1])
-        calls.append(Call(name, version, case, values))
+    for step in steps:
+        command = lock.version_of(step.name, step.version)
+        is_there = command is not None and 0 < step.case <= len(command.cases)
+        values = read_value(command.cases[step.case - 1]) if command is not None and is_there else []
+        calls.append(Call(step.name, step.version, step.case, values, step.by))
     return calls
 
 

@@ -16,6 +16,7 @@ from rsm.state.leaf import encode, hash64
 
 __all__ = [
     "CommandVersion",
+    "Example",
     "Fields",
     "Lock",
     "Release",
@@ -49,7 +50,8 @@ class CommandVersion(msgspec.Struct):
 class Step(msgspec.Struct, frozen=True):
     """One call of a run: a case of a command's version, counted from 1 (0: something that is no call), and its effect.
 
-    `digest` stands for all of the effect, `detail` says it in words where it is not too long.
+    `digest` stands for all of the effect, `detail` says it in words where it is not too long; `by` is the session that
+    sent it, 0 where they take turns.
     """
 
     name: str
@@ -57,13 +59,27 @@ class Step(msgspec.Struct, frozen=True):
     case: int
     digest: str
     detail: str = ""
+    by: int = 0
+
+
+class Example(msgspec.Struct, frozen=True):
+    """A call of a log: `values` as a text, and whose session sent it."""
+
+    name: str
+    version: int
+    values: str
+    principal: str
 
 
 class Run(msgspec.Struct):
-    """Calls on an empty machine, one after another; `roots` of its state by the number of steps before each."""
+    """Calls on an empty machine, one after another; `roots` of its state by the number of steps before each.
+
+    `principals`: whose sessions send them; empty: two that take turns.
+    """
 
     steps: list[Step] = []
     roots: dict[int, str] = {}
+    principals: list[str] = []
 
 
 class Release(msgspec.Struct):
@@ -114,7 +130,7 @@ def shown_fields(fields: Fields) -> str:
 
 
 def write_value(value: Any) -> str:
-    """Plain values as one line of ASCII: JSON, with bytes as `{"bytes": "00ff"}` and maps as `{"map": [[key, value]]}`."""
+    """Plain values as one line of ASCII: JSON, bytes as `{"bytes": "00ff"}`, maps as `{"map": [[key, value]]}`."""
     return json.dumps(tame(value), separators=(",", ":"), allow_nan=False)
 
 

@@ -18,7 +18,7 @@ NESTING_MAX: Final = 5
 WORDS: Final = ("a", "b", "c", "ann", "bob", "x1", "", "\u00e9", "a longer text with spaces in it")
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 # Of an extreme text or list whose type has no bound of its own.
-LONG: Final = 24
+LONG: Final = 12
 ITEMS: Final = 3
 
 

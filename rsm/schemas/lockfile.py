@@ -41,7 +41,7 @@ HEAD: Final = """\
 """
 CHECKSUM: Final = "checksum "
 _VERSION: Final = re.compile(r"(\S+) v([1-9]\d{0,9})")
-_STEP: Final = re.compile(r"(\S+) v(\d{1,10}) #(\d{1,6}) ([0-9a-f]{16})(?: (\S.*))?")
+_STEP: Final = re.compile(r"(\S+) v(\d{1,10}) #(\d{1,6})(?: by (\d{1,6}))? ([0-9a-f]{16})(?: (\S.*))?")
 
 
 class LockUnreadable(CallerError):
@@ -64,8 +64,8 @@ def render(lock: Lock) -> str:
     text += f"{CHECKSUM}{_checksum(text)}\n"
     if len(text.encode()) > LOCK_FILE_BYTES_MAX:
         raise LimitExceeded(
-            f"the lock file would have {len(text.encode()):,} bytes, more than {LOCK_FILE_BYTES_MAX:,}: retire versions "
-            f"that rsm schema usage says are dead"
+            f"the lock file would have {len(text.encode()):,} bytes, more than {LOCK_FILE_BYTES_MAX:,}: retire what "
+            f"rsm schema usage calls dead"
         )
     return text
 
@@ -119,8 +119,10 @@ def _release_lines(release: Release) -> Iterator[str]:
             yield f"  takes {label(name, version)}"
     for run in release.runs:
         yield "  run"
+        yield from (f"    principal {write_value(principal)}" for principal in run.principals)
         for number, step in enumerate(run.steps, 1):
-            yield f"    step {label(step.name, step.version)} #{step.case} {step.digest} {step.detail}".rstrip()
+            by = f" by {step.by}" if step.by else ""
+            yield f"    step {label(step.name, step.version)} #{step.case}{by} {step.digest} {step.detail}".rstrip()
             if number in run.roots:
                 yield f"    root {run.roots[number]}"
     if release.migration:
@@ -170,8 +172,9 @@ class _Reader:
             (2, "event"): lambda said: setattr(self._in_release(), "event", said),
             (2, "state"): self._state,
             (2, "takes"): self._takes,
-            (2, "run"): lambda _: self._in_release().runs.append(Run(steps=[], roots={})),
+            (2, "run"): lambda _: self._in_release().runs.append(Run(steps=[], roots={}, principals=[])),
             (2, "migration"): lambda said: setattr(self._in_release(), "migration", said),
+            (4, "principal"): lambda said: self._in_release().runs[-1].principals.append(json.loads(said)),
             (4, "step"): self._step,
             (4, "root"): self._root,
         }
@@ -264,8 +267,9 @@ class _Reader:
         found = _STEP.fullmatch(said)
         if found is None:
             raise ValueError(said)
-        name, version, case, digest, detail = found.groups()
-        self._in_release().runs[-1].steps.append(Step(name, int(version), int(case), digest, detail or ""))
+        name, version, case, by, digest, detail = found.groups()
+        step = Step(name, int(version), int(case), digest, detail or "", int(by or 0))
+        self._in_release().runs[-1].steps.append(step)
 
     def _root(self, said: str) -> None:
         run = self._in_release().runs[-1]

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from typing import Any
 
 import msgspec
@@ -17,8 +18,8 @@ from rsm.machine.upcasting import Drop, Split, Upcaster
 from rsm.machine.values import Signature
 from rsm.node.code_identity import code_digest
 from rsm.schemas.corpus import Versions, calls_of, choose, steps_for
-from rsm.schemas.document import CommandVersion, Fields, Lock, Release, Step, read_value, write_result, write_value
-from rsm.schemas.running import migrated, play
+from rsm.schemas.document import CommandVersion, Example, Fields, Lock, Release, read_value, write_result, write_value
+from rsm.schemas.running import Call, closing, migrated, play
 from rsm.state.leaf import ALGORITHM
 
 __all__ = ["extend", "observe", "versions_of"]
@@ -52,33 +53,58 @@ def observe(definition: Definition, lock: Lock | None) -> Lock:
     for release in releases:
         locked = asked.releases.get(release.version)
         found.releases[release.version] = _release(release, found, locked)
+    for release in releases:
+        locked = asked.releases.get(release.version)
+        if locked is not None and locked.migration:
+            found.releases[release.version].migration = _migration(release, found)
     return found
 
 
-def extend(definition: Definition, found: Lock) -> Lock:
-    """`found` with cases and runs for all that has none."""
+def extend(definition: Definition, found: Lock, examples: Sequence[Example] = ()) -> Lock:
+    """`found` with cases and runs for all that has none, and with a run of the examples under the newest release."""
     extended = msgspec.convert(msgspec.to_builtins(found), Lock)
     for release in definition.releases():
         kept = extended.releases[release.version]
         shown = {(step.name, step.version) for run in kept.runs for step in run.steps}
         every = versions_of(release)
-        new = _only(every, lambda name, version: (name, version) not in shown)
-        known = _only(every, lambda name, version: (name, version) in shown)
+        keys = {(name, version) for name, versions in every.items() for version in versions}
+        new, known = _only(every, keys - shown), _only(every, keys & shown)
         if not new and kept.runs:
             continue
-        bare = _only(new, lambda name, version: not extended.commands[name][version].cases)
-        rest = _only(every, lambda name, version: bool(extended.commands[name][version].cases))
+        cased = {(name, version) for name, version in keys if extended.commands[name][version].cases}
+        bare, rest = _only(new, keys - cased), _only(every, cased)
         for (name, version), cases in choose(release, extended, bare, rest).items():
             command = extended.commands[name][version]
             command.cases = cases
             command.upcasts = _upcasts(release, name, version, cases)
         run, _ = play(release, steps_for(extended, new, known))
         kept.runs.append(run)
+    if examples:
+        _add_examples(definition, extended, examples)
     for release in definition.releases():
         kept = extended.releases[release.version]
         if release.previous is not None and not kept.migration:
             kept.migration = _migration(release, extended)
     return extended
+
+
+def _add_examples(release: Definition, extended: Lock, examples: Sequence[Example]) -> None:
+    every = versions_of(release)
+    principals = list(dict.fromkeys(example.principal for example in examples))
+    calls = []
+    for example in examples:
+        if example.version not in every.get(example.name, {}):
+            continue
+        command = extended.commands[example.name][example.version]
+        if example.values not in command.cases:
+            command.cases.append(example.values)
+            command.upcasts = _upcasts(release, example.name, example.version, command.cases)
+        case = command.cases.index(example.values) + 1
+        by = principals.index(example.principal) + 1
+        calls.append(Call(example.name, example.version, case, read_value(example.values), by))
+    run, _ = play(release, [*calls, *closing()], principals)
+    if calls and run not in extended.releases[release.version].runs:
+        extended.releases[release.version].runs.append(run)
 
 
 def _release(release: Definition, found: Lock, locked: Release | None) -> Release:
@@ -91,10 +117,8 @@ def _release(release: Definition, found: Lock, locked: Release | None) -> Releas
     )
     if locked is not None:
         for run in locked.runs:
-            again, _ = play(release, calls_of(found, [_key(step) for step in run.steps]))
+            again, _ = play(release, calls_of(found, run.steps), run.principals)
             kept.runs.append(again)
-        if locked.migration and release.previous is not None and release.previous.version in found.releases:
-            kept.migration = _migration(release, found)
     return kept
 
 
@@ -102,18 +126,14 @@ def _migration(release: Definition, found: Lock) -> str:
     before = None if release.previous is None else found.releases.get(release.previous.version)
     if before is None or not before.runs:
         return ""
-    return migrated(release, calls_of(found, [_key(step) for step in before.runs[0].steps]))
+    return migrated(release, calls_of(found, before.runs[0].steps), before.runs[0].principals)
 
 
-def _key(step: Step) -> tuple[str, int, int]:
-    return step.name, step.version, step.case
-
-
-def _only(versions: Versions, is_wanted: Any) -> Versions:
+def _only(versions: Versions, wanted: Set[tuple[str, int]]) -> Versions:
     found: Versions = {}
     for name, of_name in versions.items():
         for version, signature in of_name.items():
-            if is_wanted(name, version):
+            if (name, version) in wanted:
                 found.setdefault(name, {})[version] = signature
     return found
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from rsm.codec.record import Entry, RecordKind
@@ -42,8 +42,6 @@ TIMERS: Final = "rsm.timers"
 TIME: Final = "(time)"
 END: Final = "(end)"
 WAITS: Final = (3600 * SECOND, 24 * 3600 * SECOND)
-# How a run ends.
-CLOSING: Final = ((TIME, 0), (TIME, 1), (END, 0))
 REASON_BYTES: Final = 200
 # Results so short are often outcomes by number.
 SHORT_BYTES: Final = 4
@@ -52,16 +50,20 @@ STOPS: Final = "stops"
 
 
 class Call(NamedTuple):
-    """One call of a run. `case` counts from 1; 0, with a name of the module's own, for what is no call."""
+    """One call of a run. `case` counts from 1; 0, with a name of the module's own, for what is no call.
+
+    `by`: the session that sends it, from 1; 0: each in turn.
+    """
 
     name: str
     version: int
     case: int
     values: Any = None
+    by: int = 0
 
 
 class Effect(NamedTuple):
-    """What a step did: a digest of all of it, the same in words, what kind of outcome it is, and which leaves it wrote."""
+    """What a step did: a digest of all of it, the same in words, what kind of outcome it is, which leaves it wrote."""
 
     digest: str
     detail: str
@@ -70,20 +72,27 @@ class Effect(NamedTuple):
     is_ok: bool = True
 
 
-class Scene:
-    """An empty machine of one release, and the log that it is given."""
+def closing() -> list[Call]:
+    """How a run ends: timers become due, sessions end."""
+    return [Call(TIME, 0, 0), Call(TIME, 1, 0), Call(END, 0, 0)]
 
-    def __init__(self, definition: Definition, machine_version: int = 0) -> None:
+
+class Scene:
+    """An empty machine of one release, a session of each principal, and the log that it is given."""
+
+    def __init__(
+        self, definition: Definition, principals: Sequence[str] = PRINCIPALS, machine_version: int = 0
+    ) -> None:
         self.definition = definition
         self._version = machine_version or definition.version
         self._traces: list[CommandTrace] = []
         self.replica = TracingReplica(definition.owner, self._traces.append)
         self._clock = START
-        self._sequences = dict.fromkeys(range(1, len(PRINCIPALS) + 1), 0)
+        self._sequences = dict.fromkeys(range(1, len(principals) + 1), 0)
         self._steps = 0
         first = definition.release(self._version) or definition
         self._apply([self._leads(ACTIVATE, [first.name, self._version, first.schema(), SEED])])
-        self._apply([self._leads(OPEN_SESSION, [principal, 0]) for principal in PRINCIPALS])
+        self._apply([self._leads(OPEN_SESSION, [principal, 0]) for principal in principals])
 
     def step(self, call: Call) -> Effect:
         """Do one step. A machine that stops its node at it has an effect like any other, and does nothing more."""
@@ -95,7 +104,7 @@ class Scene:
             elif call.name == END:
                 self._apply([self._leads(CLOSE_SESSION, [number]) for number in self._sequences])
             else:
-                session = self._steps % len(PRINCIPALS) + 1
+                session = call.by or self._steps % len(self._sequences) + 1
                 self._steps += 1
                 self._sequences[session] += 1
                 number = self._sequences[session]
@@ -127,26 +136,26 @@ class Scene:
         return self.replica.apply(Entry(self.replica.index + 1, 1, RecordKind.BATCH, payload)).answers
 
 
-def play(definition: Definition, calls: Iterable[Call]) -> tuple[Run, list[Effect]]:
-    """Run calls on an empty machine."""
-    scene = Scene(definition)
-    run = Run(steps=[], roots={})
+def play(definition: Definition, calls: Iterable[Call], principals: Sequence[str] = ()) -> tuple[Run, list[Effect]]:
+    """Run calls on an empty machine; two sessions in turns, or those of `principals`, as the calls say."""
+    scene = Scene(definition, principals or PRINCIPALS)
+    run = Run(steps=[], roots={}, principals=list(principals))
     effects = []
     for call in calls:
         effect = scene.step(call)
         effects.append(effect)
-        run.steps.append(Step(call.name, call.version, call.case, effect.digest, effect.detail))
+        run.steps.append(Step(call.name, call.version, call.case, effect.digest, effect.detail, call.by))
         if len(run.steps) % LOCK_ROOT_STEPS == 0:
             run.roots[len(run.steps)] = scene.root()
     run.roots[len(run.steps)] = scene.root()
     return run, effects
 
 
-def migrated(definition: Definition, calls: Iterable[Call]) -> str:
+def migrated(definition: Definition, calls: Iterable[Call], principals: Sequence[str] = ()) -> str:
     """The root after calls under the release before, brought over to this one; empty if there is none before."""
     if definition.previous is None:
         return ""
-    scene = Scene(definition, definition.previous.version)
+    scene = Scene(definition, principals or PRINCIPALS, definition.previous.version)
     for call in calls:
         scene.step(call)
     scene.upgrade()
@@ -156,7 +165,8 @@ def migrated(definition: Definition, calls: Iterable[Call]) -> str:
 
 
 def _effect(call: Call, traces: list[CommandTrace]) -> Effect:
-    packed, parts, kind, paths = [], [], [], []
+    packed, parts, kind = [], [], []
+    paths: list[str] = []
     for trace in traces:
         writes = [write for write in trace.writes if _is_own(write)]
         if trace.name == BEGIN or (trace.name.startswith(SYSTEM_PREFIX) and not writes and not trace.events):

@@ -58,9 +58,10 @@ class SourceUse:
     """One source: a machine's directory, a piece of a log, a snapshot, or a node.
 
     `used`: by (command, version, machine version). `timers`: how many wait, by (command, version), of the last snapshot
-    and of the machine versions in `snapshots`. `made`: what the code made itself, behind that snapshot: the newest
-    version of each command, as declared, by machine version. `in_force`: the machine version at the end, 0 if nothing
-    says it. `live`: sessions that are open, with what they sent; `silent`: how many of them sent nothing.
+    and of the machine versions in `snapshots`. `made`: the versions in which timers may have been made behind it, each
+    command's newest as it was declared. `in_force`: the machine version at the end, 0 if nothing says it; `own`: the
+    newest version of each command then. `live`: of each session that lives, what it sent; `silent`: how many of them
+    sent nothing.
     """
 
     def __init__(self, name: str, *, serves: bool) -> None:
@@ -71,7 +72,8 @@ class SourceUse:
         self.snapshots: dict[str, tuple[int, int]] = {}  # path -> machine version, index
         self.timers: dict[tuple[str, int], int] = {}
         self.timers_under = 0
-        self.made: dict[int, dict[str, int]] = {}
+        self.made: set[tuple[str, int]] = set()
+        self.own: dict[str, int] = {}
         self.machine = ""
         self.in_force = 0
         self.unchecked: list[str] = []
@@ -79,7 +81,6 @@ class SourceUse:
         self.clock = 0
         self.first_index = 0
         self.last_index = 0
-        self._newest: dict[str, int] = {}
         self._sessions: dict[int, _Session] = {}
         self._sent: dict[int, set[tuple[str, int]]] = {}
         self._ended: set[int] = set()
@@ -194,20 +195,20 @@ class SourceUse:
     def _declare(self, version: int, schema: dict[str, Any]) -> None:
         """From here on the code makes timers of the newest versions in this schema."""
         self.in_force = version
+        self.own = {}
         commands = schema.get("commands")
-        newest = self.made.setdefault(version, {})
         for name, versions in commands.items() if type(commands) is dict else ():
             numbers = [int(text) for text in versions if str(text).isdecimal()] if type(versions) is dict else []
             if numbers:
-                newest[str(name)] = max(numbers)
+                self.own[str(name)] = max(numbers)
+        self.made.update(self.own.items())
 
     # --- nodes ----------------------------------------------------------------------------------------------------
 
     def add_status(self, timers: int, sessions: int) -> None:
         """What a node says of itself, after its log was read."""
         if not timers:
-            self.made = {version: made for version, made in self.made.items() if version == self.in_force}
-            self.timers = {}
+            self.timers, self.made = {}, set(self.own.items())
         elif not self._snapshot_index and self.first_index > 1:
             self.leave(
                 f"{timers} timers wait there, some perhaps from before index {self.first_index}: name the node's "
@@ -226,14 +227,16 @@ class SourceUse:
         if text not in self.unchecked:
             self.unchecked.append(text)
 
-    def finish(self, *, is_open: bool) -> None:
-        """After all of it was read. `is_open`: its process runs, so sessions without a time to live are alive."""
-        if self.first_index > self._snapshot_index + 1 and self.serves:
-            if self._snapshot_index:
-                self.leave(f"entries {self._snapshot_index + 1} to {self.first_index - 1} are neither in log nor snapshot")
-            elif self.first_index > 1 and not self._knows_sessions:
-                pass  # the caller knows whether a node told of its timers and sessions
-        for number in [n for n, s in self._sessions.items() if not self._lives(s, is_open)]:
+    def finish(self, *, is_open: bool, tells_status: bool = False) -> None:
+        """After all of it was read. `is_open`: its process runs, so sessions without a time to live are alive.
+
+        `tells_status`: `add_status` was called.
+        """
+        behind = self._snapshot_index + 1
+        if self.serves and self.first_index > behind and not tells_status:
+            lacking = "1" if self.first_index == 2 else f"{behind} to {self.first_index - 1}"
+            self.leave(f"timers and sessions of entries {lacking} are in no snapshot here")
+        for number in [number for number, one in self._sessions.items() if not self._lives(one, is_open)]:
             del self._sessions[number]
         for number, session in self._sessions.items():
             session.used = self._sent.get(number, set())

@@ -1,6 +1,6 @@
 """Public tools for testing machines and storage: strict mode, a simulated cluster, a disk that fails as disks fail.
 
-`strict` and what it raises, and `load_bundle`, stand here; the rest is in its modules (`rsm.testing.simulator`,
+`strict` and what it raises, `load_bundle` and `check_upcasters` stand here; the rest is in its modules (`rsm.testing.simulator`,
 `rsm.testing.disk`, ...).
 """
 
@@ -9,5 +9,16 @@ from __future__ import annotations
 from rsm.testing.bundles import LoadedBundle, load_bundle
 from rsm.testing.strict_mode import Strict, strict
 from rsm.testing.strict_rules import NondeterminismError, StrictFinding
+from rsm.testing.upcaster_laws import UpcasterLawError, UpcastersChecked, check_upcasters
 
-__all__ = ["LoadedBundle", "NondeterminismError", "Strict", "StrictFinding", "load_bundle", "strict"]
+__all__ = [
+    "LoadedBundle",
+    "NondeterminismError",
+    "Strict",
+    "StrictFinding",
+    "UpcasterLawError",
+    "UpcastersChecked",
+    "check_upcasters",
+    "load_bundle",
+    "strict",
+]

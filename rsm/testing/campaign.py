@@ -51,9 +51,10 @@ def run_seed(
     *,
     strict: bool = False,
     diverge: bool = False,
+    upgrade: bool = False,
 ) -> Outcome:
-    """One run of a cluster with a machine; `diverge`: states are made to differ, besides."""
-    result = Simulation(machine, seed, workload=workload, strict=strict, diverge=diverge).run()
+    """One run of a cluster with a machine; `diverge`: states are made to differ, besides; `upgrade`: so are releases."""
+    result = Simulation(machine, seed, workload=workload, strict=strict, diverge=diverge, upgrade=upgrade).run()
     kinds: dict[str, int] = {}
     for violation in result.violations:
         if violation.rule != UNCHECKED:
@@ -72,6 +73,7 @@ def run_seed(
             "virtual_seconds": result.virtual_seconds,
             "healed_after_seconds": result.healed_after_seconds,
             **{f"plants_{name}": number for name, number in result.plants.items()},
+            **{f"upgrades_{name}": number for name, number in result.upgrades.items()},
         },
         faults=result.faults,
         trace=result.trace,

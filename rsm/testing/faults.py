@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from rsm.errors import StorageError
@@ -19,6 +20,7 @@ from rsm.raft.configuration import Member as MemberRecord
 from rsm.testing.disk import Survival
 from rsm.testing.process import Process
 from rsm.testing.schedule import NETWORK_FAULTS, Aim, Fault, FaultKind, strike_network
+from rsm.testing.versions import ROLL_SECONDS
 
 if TYPE_CHECKING:
     from rsm.testing.stage import Stage
@@ -80,6 +82,9 @@ class Operator:
             FaultKind.ALTER_UNTRACKED: self._plant,
             FaultKind.ALTER_DIGEST: self._plant,
             FaultKind.BUG: self._plant,
+            FaultKind.RELEASE: self._change_release,
+            FaultKind.ROLL: self._roll,
+            FaultKind.UPGRADE: self._upgrade,
             FaultKind.CLIENT_DIES: lambda _fault, _process, chance: self._simulation.kill_client(chance),
         }
         actions[fault.kind](fault, process, chance)
@@ -151,6 +156,9 @@ class Operator:
         """A node stopped by itself: with a failing disk that is right. It is started again."""
         simulation = self._simulation
         process.disk.process_died()
+        if simulation.versions is not None and simulation.versions.may_stop(process, error):
+            self._start_later(process, simulation.queue.now + RESTART_SECONDS)
+            return
         if not self._failing[process.node] and process.node != self._damaged:
             simulation.judge.broken(
                 "nodes stop for a reason",
@@ -191,6 +199,36 @@ class Operator:
     def is_failing(self, process: Process) -> bool:
         """Whether a node's disk fails at present."""
         return self._failing[process.node] > 0 or process.disk.space_bytes is not None
+
+    # --- releases -----------------------------------------------------------------------------------------------------
+
+    def _change_release(self, fault: Fault, process: Process, chance: random.Random) -> None:
+        versions = self._simulation.versions
+        if versions is not None:
+            versions.change(process, chance)
+            self._restart(process)
+
+    def _roll(self, fault: Fault, process: Process, chance: random.Random) -> None:
+        """Node by node the newest release, and then it is put in force: as it is done in earnest."""
+        versions, simulation = self._simulation.versions, self._simulation
+        if versions is None:
+            return
+
+        def upgrade(one: Process) -> None:
+            if one.release is not versions.newest:
+                one.release = versions.newest
+                self._restart(one)
+
+        time = simulation.queue.now
+        for _, one in sorted(simulation.processes.items()):
+            self._at(time, partial(upgrade, one))
+            time += ROLL_SECONDS
+        self._at(time + ROLL_SECONDS, lambda: versions.ask(versions.newest.definition.version))
+
+    def _upgrade(self, fault: Fault, process: Process, chance: random.Random) -> None:
+        versions = self._simulation.versions
+        if versions is not None:
+            versions.ask(versions.draw(chance))
 
     # --- disks and clocks ---------------------------------------------------------------------------------------------
 
@@ -384,4 +422,7 @@ class Operator:
                 simulation.network.resume(node)
             if process.machine is not None and simulation.chance.random() < 0.5:
                 self.mend(process)
+            if simulation.versions is not None and process.release is not simulation.versions.newest:
+                process.release = simulation.versions.newest
+                self._restart(process)
             self._start(process)

@@ -118,6 +118,8 @@ class Plants:
         judge = self._stage.judge
         while self._truth.index < min(index, judge.last_index):
             applied = self._truth.apply(judge.entries[self._truth.index])
+            if self._stage.versions is not None:
+                self._stage.versions.applied(applied.index, self._truth.system.machine_version)
             if applied.root is not None:
                 self._true_roots[applied.index] = applied.root
         difference = self._truth.difference
@@ -157,6 +159,8 @@ class Plants:
         self._stage.note("stands", node, agreeing.standing, agreeing.reason[:200])
         broken = self._stage.judge.broken
         plant = self.tainted.get(node)
+        if agreeing.standing == "outdated" and self._stage.versions is not None:
+            return  # looked at there
         if before == "well":
             if plant is None:
                 broken(UNPLANTED, f"it is {agreeing.standing}: {agreeing.reason}", [node], member.applied_index)

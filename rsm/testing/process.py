@@ -60,6 +60,7 @@ class Process:
         self.member: Member | None = None
         self.starts = 0
         self.machine: type[StateMachine] | None = None  # other code than the others'
+        self.release: type[StateMachine] | None = None  # another release of the machine than the newest
         self.is_wanted = True  # whether it is to be started again when it is down
         self.clock_offset_seconds = 0.0
         self.clock_rate = 1.0
@@ -75,7 +76,7 @@ class Process:
         """Start a process; a directory that there is not yet is prepared with `configuration`."""
         if self.member is not None:
             return
-        host, machine = self._host, self.machine or self._host.machine
+        host, machine = self._host, self.machine or self.release or self._host.machine
         self.starts += 1
         self._is_syncing = False
         self._wake_at = None

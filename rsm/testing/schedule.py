@@ -24,6 +24,7 @@ __all__ = [
     "NETWORK_FAULTS",
     "PROCESS_FAULTS",
     "STORAGE_FAULTS",
+    "VERSION_FAULTS",
     "Aim",
     "Fault",
     "FaultKind",
@@ -67,6 +68,10 @@ class FaultKind(enum.Enum):
     ALTER_UNTRACKED = "alter_untracked"  # a value of one node, behind their back
     ALTER_DIGEST = "alter_digest"  # one node's record of its answers
     BUG = "bug"  # other code on one node
+    # Upgrades, too: only where they are asked for.
+    RELEASE = "release"  # a node is started again with another release of the machine
+    ROLL = "roll"  # all are, one after the other, with the newest one, which is then put in force
+    UPGRADE = "upgrade"  # a leader is asked to put a version in force
 
 
 NETWORK_FAULTS = (
@@ -81,7 +86,8 @@ PROCESS_FAULTS = (FaultKind.PAUSE, FaultKind.KILL, FaultKind.POWER, FaultKind.BL
 STORAGE_FAULTS = (FaultKind.BIT_FLIP, FaultKind.DISK_FULL, FaultKind.SYNC_FAILS)
 MEMBERSHIP_FAULTS = (FaultKind.ADD, FaultKind.REMOVE, FaultKind.TRANSFER, FaultKind.SNAPSHOT)
 DIVERGENCE_FAULTS = (FaultKind.ALTER, FaultKind.ALTER_UNTRACKED, FaultKind.ALTER_DIGEST, FaultKind.BUG)
-ALL_FAULTS = tuple(kind for kind in FaultKind if kind not in DIVERGENCE_FAULTS)
+VERSION_FAULTS = (FaultKind.RELEASE, FaultKind.ROLL, FaultKind.UPGRADE)
+ALL_FAULTS = tuple(kind for kind in FaultKind if kind not in (*DIVERGENCE_FAULTS, *VERSION_FAULTS))
 
 # How often each kind is drawn, next to the others.
 _WEIGHTS = {
@@ -92,6 +98,8 @@ _WEIGHTS = {
     FaultKind.POWER: 3,
     FaultKind.TRANSFER: 2,
     FaultKind.CLIENT_DIES: 2,
+    FaultKind.RELEASE: 3,
+    FaultKind.UPGRADE: 4,
 }
 
 

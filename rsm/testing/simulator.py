@@ -30,6 +30,7 @@ from rsm.testing.probe import ProbeModel
 from rsm.testing.schedule import Fault, FaultKind
 from rsm.testing.stage import ELECTION_SECONDS, Stage
 from rsm.testing.strict_mode import Strict
+from rsm.testing.versions import Versions
 
 __all__ = ["Simulation", "SimulationResult", "simulate"]
 
@@ -37,6 +38,7 @@ HEAL_SECONDS: Final = 10 * ELECTION_SECONDS[1]
 DRAIN_SECONDS: Final = 20.0
 # After that, for differences: verdicts are waited for, logs are run again, nodes that are out are started again.
 RECONCILE_SECONDS: Final = 60.0
+UPGRADE_SECONDS: Final = 20.0
 EVENTS_MAX: Final = 2_000_000
 PROBE_CLIENT: Final = 1999
 
@@ -44,6 +46,7 @@ PROBE_CLIENT: Final = 1999
 class SimulationResult(msgspec.Struct, frozen=True):
     """What one run found. `trace`: the hash of everything that happened; `lines`: the end of it, if there are
     violations. `faults`: how many of each kind struck. `plants`: what came of states that were made to differ.
+    `upgrades`: what came of releases.
     """
 
     seed: int
@@ -62,6 +65,7 @@ class SimulationResult(msgspec.Struct, frozen=True):
     trace: str
     lines: tuple[str, ...]
     plants: dict[str, int] = {}
+    upgrades: dict[str, int] = {}
 
     @property
     def passed(self) -> bool:
@@ -97,6 +101,8 @@ class Simulation(Stage):
                 self._heal()
             if not self.judge.violations and self.is_diverging:
                 self._reconcile()
+            if not self.judge.violations and self.versions is not None:
+                self._upgrade(self.versions)
             if not self.judge.violations:
                 self._drain()
             verdict = self._judge()
@@ -183,6 +189,19 @@ class Simulation(Stage):
         probe.stop()
         self.plants.check_evidence()
 
+    def _upgrade(self, versions: Versions) -> None:
+        """Every node has the newest release by now: it can be put in force, and then every node is well under it."""
+        start = self.queue.now
+        probe = self.new_client(PROBE_CLIENT)
+        while not self.judge.violations and (unsettled := versions.unsettled()):
+            if self.queue.now > start + UPGRADE_SECONDS:
+                self.judge.broken("the newest release comes in force", f"not in {UPGRADE_SECONDS:g} s: {unsettled}")
+            versions.ask(versions.newest.definition.version)
+            self._run_until(self.queue.now + 0.25)
+            if not probe.is_alive:
+                probe = self.new_client(PROBE_CLIENT)
+        probe.stop()
+
     def _standing(self) -> str:
         parts = []
         for node, process in sorted(self.processes.items()):
@@ -256,6 +275,7 @@ class Simulation(Stage):
             trace=self.trace.digest(),
             lines=tuple(self.trace.lines()) if violations else (),
             plants=dict(sorted(self.plants.counts.items())),
+            upgrades={} if self.versions is None else dict(sorted(self.versions.counts.items())),
         )
 
 

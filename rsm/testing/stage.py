@@ -19,11 +19,13 @@ from rsm.testing.invariants import Judge, chain_of, survives
 from rsm.testing.network import CLIENTS_FROM, EventQueue, Network, NetworkProfile, Trace
 from rsm.testing.plants import Plants
 from rsm.testing.probe import Probe, probe_call
+from rsm.testing.probe_releases import Probe3
 from rsm.testing.process import PATH, Process
-from rsm.testing.schedule import ALL_FAULTS, DIVERGENCE_FAULTS, FaultKind, draw_schedule
+from rsm.testing.schedule import ALL_FAULTS, DIVERGENCE_FAULTS, VERSION_FAULTS, FaultKind, draw_schedule
 from rsm.testing.serving import serve
 from rsm.testing.strict_rules import StrictFinding
 from rsm.testing.values import Workload, machine_workload
+from rsm.testing.versions import Versions
 from rsm.testing.workload import Call, Client, History
 
 __all__ = ["ELECTION_SECONDS", "Stage"]
@@ -38,7 +40,8 @@ class Stage:
 
     `workload` makes commands where the types of the machine's commands do not lead to useful ones. `seconds` of faults,
     of these `kinds`; `nodes` 0 draws three or five. `strict`: every replica runs under strict mode.
-    `diverge`: states are made to differ, besides.
+    `diverge`: states are made to differ, besides. `upgrade`: nodes run different releases of the machine, besides, and
+    the cluster goes from one to the next.
     """
 
     def __init__(
@@ -53,7 +56,10 @@ class Stage:
         clients: int = 4,
         strict: bool = False,
         diverge: bool = False,
+        upgrade: bool = False,
     ) -> None:
+        if upgrade and machine is Probe:
+            machine = Probe3
         self.machine = machine
         self.is_strict = strict
         self.seed = seed
@@ -70,15 +76,18 @@ class Stage:
         self.network = Network(self.queue, random.Random(f"network {seed}"), self, profile)
         self.first_configuration = Configuration(tuple(self.member_record(node) for node in range(1, count + 1)))
         self.processes: dict[int, Process] = {}
+        self.versions = Versions(self, machine) if upgrade else None
         for node in range(1, count + 1):
-            self.add_process(node)
+            process = self.add_process(node)
+            if self.versions is not None:
+                process.release = self.versions.releases[0]
         self.snapshot_log_bytes = self.chance.choice((2_000, 6_000, 20_000, 1_000_000))
         # Small enough to be filled by some hundred entries, so that logs are cut and snapshots sent.
         self.segment_bytes_min = self.chance.choice((1_000, 4_000, 65_536))
         self.operator = Operator(self)
         self.plants = Plants(self, machine)
         self.is_diverging = diverge
-        if diverge:
+        if diverge or upgrade:
             self.judge.truth, self.judge.is_tainted = self.plants.true_root, self.plants.is_tainted
         self.fault_counts: dict[str, int] = {}
         self.faults = draw_schedule(
@@ -89,10 +98,17 @@ class Stage:
                 random.Random(f"plants {seed}"), DIVERGENCE_FAULTS, seconds=seconds, rate_per_second=0.4
             )
             self.faults = sorted((*self.faults, *plants), key=lambda fault: fault.at)
+        if upgrade:
+            upgrades = draw_schedule(
+                random.Random(f"versions {seed}"), VERSION_FAULTS, seconds=seconds, rate_per_second=0.8
+            )
+            self.faults = sorted((*self.faults, *upgrades), key=lambda fault: fault.at)
         self.is_healing = False
         self.healed_at: float | None = None
-        self.is_probe = machine is Probe and workload is None
-        self._workload = workload or (probe_call if self.is_probe else machine_workload(machine.definition))
+        self.is_probe = machine in (Probe, Probe3) and workload is None
+        # Clients are of the first release: whatever is in force understands its commands.
+        self._definition = (machine if self.versions is None else self.versions.releases[0]).definition
+        self._workload = workload or (probe_call if self.is_probe else machine_workload(self._definition))
         self.clients: dict[int, Client] = {}
         self.client_count = clients
         self._clients_made = 0
@@ -169,6 +185,8 @@ class Stage:
         )
         self.judge.observe(process.node, process.starts, member)
         self.plants.look(process)
+        if self.versions is not None:
+            self.versions.look(process, member)
 
     def crashed(self, process: Process, error: Exception) -> None:
         """A node stopped by itself. With a disk that fails that is right; otherwise it is a fault of ours."""
@@ -289,7 +307,7 @@ class Stage:
         client = self.clients[place] = Client(
             place,
             self._clients_made,
-            definition=self.machine.definition,
+            definition=self._definition,
             workload=self._workload,
             queue=self.queue,
             network=self.network,

@@ -140,7 +140,7 @@ PLANTED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], set[str]]] = {
     "confirmed by one": (confirm_by_one, {"a verdict has a majority", "nobody differs without a plant"}),
     "served in doubt": (serve_in_doubt, {"nothing of a state in doubt is shown"}),
     "no evidence": (write_no_evidence, {"evidence is kept"}),
-    "healed by hope": (heal_by_hope, {"what differs is healed", "convergence"}),
+    "healed by hope": (heal_by_hope, {"what differs is healed", "convergence", "nodes stop for a reason"}),
 }
 
 

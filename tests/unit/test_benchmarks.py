@@ -46,6 +46,7 @@ TINY = {
         "resting": 200,
         "commands_per_entry": [4, 64],
         "commands_per_round": 512,
+        "apply_rounds": 1,
         "levels": [(16, 0.1, 0.4)],
         "rounds": 1,
         "clients": 2,

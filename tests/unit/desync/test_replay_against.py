@@ -273,7 +273,7 @@ def test_a_module_from_elsewhere_is_refused(
 def test_another_version_is_another_machine(machine: Path, tmp_path: Path) -> None:
     """Roots of unequal versions are not compared."""
     other = checkout(tmp_path / "other", ('name="shop", version=1', 'name="shop", version=2'))
-    with pytest.raises(WrongMachine, match="at version 1 of 'shop', the class at version 2"):
+    with pytest.raises(WrongMachine, match="version 1 of 'shop', this release has 2"):
         run(machine, other)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import pytest
 
 import rsm
@@ -73,6 +74,30 @@ def rsm_encode(values: list[Any]) -> bytes:
 def no_state(*_: Any) -> Any:
     """For steps that see no state."""
     raise AssertionError("it asked for the state")
+
+
+def test_a_step_that_needs_no_check_gives_what_a_decoder_would() -> None:
+    """A default that was written as it travels is the member that it stands for; a list is a new one every time."""
+
+    def unit(self: Any, ctx: rsm.Context, cents: int, unit: Unit) -> None: ...
+    def tags(self: Any, ctx: rsm.Context, cents: int, tags: list[int]) -> None: ...
+
+    old = rsm.upcast_fields("pay", from_version=1, old={"cents": int}, default={"unit": "e"})
+    spec = spec_of(made(rsm.command(version=2, name="pay")(unit), {"old": old}))
+    assert spec.chains[1].links[0][3]
+    assert spec.lead(1, rsm_encode([5]), no_state) == (5, Unit.EURO)
+    old = rsm.upcast_fields("pay", from_version=1, old={"cents": int}, default={"tags": [1]})
+    spec = spec_of(made(rsm.command(version=2, name="pay")(tags), {"old": old}))
+    for _ in range(2):
+        led = spec.lead(1, rsm_encode([5]), no_state)
+        assert led == (5, [1])
+        led[1].append(2)  # type: ignore[index]
+    old = rsm.upcast_fields("pay", from_version=1, old={"cents": int, "unit": Annotated[str, rsm.Meta(max_length=3)]})
+    spec = spec_of(made(rsm.command(version=2, name="pay")(unit), {"old": old}))
+    assert not spec.chains[1].links[0][3]
+    assert spec.lead(1, rsm_encode([5, "c"]), no_state) == (5, Unit.CENT)
+    with pytest.raises(msgspec.ValidationError):
+        spec.lead(1, rsm_encode([5, "x"]), no_state)
 
 
 BAD_FIELDS: list[tuple[dict[str, Any], str]] = [

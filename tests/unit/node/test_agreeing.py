@@ -40,3 +40,24 @@ def test_a_node_that_returned_and_differs_again_at_the_same_index_is_out_again()
         stage.machine_of[2] = machine
         stage.start(2)
         stage.until(lambda is_out=is_out: (2 in stage.leader().replica.agreement.out()) is is_out, 60)  # type: ignore[misc]
+
+
+def test_what_a_node_reported_before_is_no_proof_that_it_has_returned() -> None:
+    """It was well for several hash points, and then the bug is deployed once more: it is out, and stays out."""
+    stage = Stage()
+    stage.machine_of = {2: Buggy}
+    stage.start()
+    ann = stage.session("ann")
+    stage.do(ann, "put", "bad", 5)
+    stage.until(lambda: standing(stage, 2) == "out", 30)
+    for machine, is_out in ((Everything, False), (Buggy, True)):
+        stage.kill(2)
+        stage.machine_of[2] = machine
+        stage.start(2)
+        stage.until(lambda is_out=is_out: (2 in stage.leader().replica.agreement.out()) is is_out, 60)  # type: ignore[misc]
+        for value in range(4 if not is_out else 0):
+            stage.do(ann, "put", "x", value)
+            stage.run(2.5)
+    for _ in range(100):
+        stage.run(0.05)
+        assert 2 in stage.leader().replica.agreement.out()

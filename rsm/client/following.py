@@ -1,0 +1,118 @@
+"""The committed entries of a running cluster, read as `rsm log export` reads them, again and again from the last index.
+
+Any member will do: what is committed is the same everywhere, and the hash chain says so. When one goes away the next is
+asked; a member that is behind is waited for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from rsm.client.tool import Access, NotANode, ToolConnection
+from rsm.codec.chain import ZERO_CHAIN, next_chain
+from rsm.codec.record import Entry
+from rsm.errors import BadBytes, CallerError, RsmError, Unreachable
+from rsm.node.exporting import ExportHead, read_part
+from rsm.node.protocol import Export
+from rsm.node.status import NodeStatus
+
+__all__ = ["LogFollower", "LogIsGone"]
+
+
+class LogIsGone(CallerError):
+    """No member has the entries any more that come next."""
+
+
+class LogFollower:
+    """Reads entries behind `index`. A context manager; `close` ends the connection."""
+
+    def __init__(self, access: Access, index: int = 0, chain: bytes = ZERO_CHAIN) -> None:
+        """`chain`: the log's hash chain at `index`, from a snapshot."""
+        self._access = access
+        self._connection: ToolConnection | None = None
+        self._turn = 0
+        self.index = index
+        self.cluster_id = b""
+        self._term = 0
+        self._chain = chain
+
+    def status(self) -> NodeStatus:
+        """What the member says that is being read. `Unreachable`, `NotANode` if none can be asked."""
+        return self._ask().status()
+
+    def read(self, last: int = 0) -> list[Entry]:
+        """The next committed entries, at most one part of them, up to index `last` (0: all); none if there are none yet.
+
+        `Unreachable`, `NotANode` where the member is gone: ask again, the next one is tried. `LogIsGone`. `BadBytes` if
+        they are not those of the same log.
+        """
+        connection = self._ask()
+        try:
+            for part in connection.stream(Export(self.index + 1, last)):
+                found = self._take(part)
+                # One part at a time, so that the caller stays in charge; the rest of the stream is given up.
+                if found:
+                    self.close()
+                return found
+            return []
+        except (Unreachable, NotANode):
+            self._leave()
+            raise
+        except BadBytes:
+            raise
+        except CallerError:
+            status = connection.status()
+            if status.first_index > self.index + 1:
+                self._leave()
+                raise LogIsGone(
+                    f"{connection.address}: its log begins at index {status.first_index}, and index {self.index + 1} "
+                    f"is wanted"
+                ) from None
+            return []  # it is behind
+
+    def _take(self, part: Any) -> list[Entry]:
+        head, rows = read_part(part)
+        if head is not None:
+            self._check(head)
+        found = []
+        for row in rows:
+            chain = next_chain(self._chain, row.index, row.term, row.kind, row.payload)
+            if row.index != self.index + 1 or row.term < self._term or row.chain != chain:
+                raise BadBytes(f"entry {row.index} does not follow entry {self.index}")
+            found.append(Entry(row.index, row.term, row.kind, row.payload))
+            self.index, self._term, self._chain = row.index, row.term, chain
+        return found
+
+    def _check(self, head: ExportHead) -> None:
+        self.cluster_id = self.cluster_id or head.cluster_id
+        if head.cluster_id != self.cluster_id:
+            raise BadBytes("the members are of different clusters")
+        if head.previous_chain != self._chain:
+            raise BadBytes(f"what the log holds up to index {self.index} is not what the snapshot, or the log so far, is of")
+
+    def _ask(self) -> ToolConnection:
+        if self._connection is None:
+            addresses = self._access.addresses
+            errors = []
+            for _ in addresses:
+                try:
+                    self._connection = ToolConnection(addresses[self._turn % len(addresses)], self._access)
+                    break
+                except RsmError as error:
+                    errors.append(str(error))
+                    self._turn += 1
+            else:
+                raise Unreachable("; ".join(errors) or "no address to ask")
+        return self._connection
+
+    def _leave(self) -> None:
+        self.close()
+        self._turn += 1
+
+    def close(self) -> None:
+        """Let go of the connection; the next question makes a new one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
