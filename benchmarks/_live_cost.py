@@ -33,7 +33,6 @@ def measure_applying(scale: Any) -> dict[str, Any]:
         "scrubbed_leaves_min": SCRUB_LEAVES_MIN,
         "resting_orders": scale.resting,
         "rounds": scale.apply_rounds,
-        "commands_per_round": scale.commands_per_round,
         "levels": [_apply_level(scale, commands_per_entry) for commands_per_entry in scale.commands_per_entry],
     }
 
@@ -44,7 +43,9 @@ def _apply_level(scale: Any, commands_per_entry: int) -> dict[str, Any]:
     for made in traffic.opening():
         for name, replica in replicas.items():
             replica.apply(made.bare if name == "off" else made.entry)
-    count = scale.commands_per_round
+    # Whole hash intervals, or rounds would differ in how many roots fall to them.
+    interval_commands = HASH_INTERVAL_ENTRIES * commands_per_entry
+    count = max(1, scale.commands_per_round // interval_commands) * interval_commands
     microseconds: dict[str, list[float]] = {name: [] for name in SIDES}
     names = list(SIDES)
     for _ in range(scale.apply_rounds + 1):
@@ -70,6 +71,7 @@ def _apply_level(scale: Any, commands_per_entry: int) -> dict[str, Any]:
     progress(f"{commands_per_entry:,} commands an entry: {median(off)} us off, {median(on)} on, {median(costs)} %")
     return {
         "commands_per_entry": commands_per_entry,
+        "commands_per_round": count,
         **{f"{name}_processor_microseconds_per_command": median(values) for name, values in microseconds.items()},
         "cost_percent": median(costs),
         "cost_percent_min": round(min(costs), 2),

@@ -25,6 +25,7 @@ from rsm.errors import (
     MediumError,
     NotLeader,
     Rejected,
+    ReleaseMissing,
     RsmError,
     SequenceReused,
     SessionExpired,
@@ -50,9 +51,9 @@ __all__ = [
     "BadBytes", "Busy", "CallerError", "ClientStats", "Closed", "Context", "CorruptFile", "DefinitionError",
     "DirectoryInUse", "DivergenceError", "Drop", "Event", "EventsGap", "HandlerFailed", "InvalidCommand", "KeyReused",
     "KeyVoided", "LimitExceeded", "Map", "MediumError", "Meta", "NotLeader", "Outcome", "Pending", "Queue", "Random",
-    "Rejected", "RsmError", "SequenceReused", "SessionExpired", "Set", "SortedMap", "Split", "StateMachine", "Status",
-    "StorageError", "Struct", "Table", "TlsOptions", "UnknownFormat", "Unreachable", "WrongMachine", "command",
-    "connect", "connect_async", "downcast", "drop", "on_session_end", "open", "open_async", "query", "result", "split",
-    "upcast", "upcast_fields",
+    "Rejected", "ReleaseMissing", "RsmError", "SequenceReused", "SessionExpired", "Set", "SortedMap", "Split",
+    "StateMachine", "Status", "StorageError", "Struct", "Table", "TlsOptions", "UnknownFormat", "Unreachable",
+    "WrongMachine", "command", "connect", "connect_async", "downcast", "drop", "on_session_end", "open", "open_async",
+    "query", "result", "split", "upcast", "upcast_fields",
 ]
 # fmt: on

@@ -465,6 +465,8 @@ CHILD_SILENCE_SECONDS_MAX: Final = 60.0
 HOSTILE_PROCESSES_MAX: Final = 4
 # Places at which a hostile replay goes on in another process, from a snapshot; each costs the start of one.
 HOSTILE_RESTARTS: Final = 5
+# A shadow that hears of no member for so long ends: several elections, and the start of a node.
+SHADOW_SILENCE_SECONDS_MAX: Final = 30.0
 # Paths of one example in the report of a shadow: the first ones tell.
 SHADOW_PATHS_MAX: Final = 20
 # Paths of one finding; a difference that has spread is told by its first ones.

@@ -312,29 +312,72 @@ def node_differs(stage: Stage) -> str:
     return "\n".join(map(stage.logged, ("roots differ", "quarantined", "evidence", "healed")))
 
 
-class LaterBank(Bank, name="bank", version=1):
-    """The bank of a later release."""
+class LaterBank(Bank, name="bank", version=2, previous=Bank):
+    """The bank of the next release."""
 
     @rsm.command(version=1)
     def empty(self, ctx: rsm.Context, who: str) -> int:
         return int(self.balances.pop(who, 0))
 
 
+def upgraded(nodes: cluster_stage.Stage) -> str:
+    """What comes of putting the next version in force: an empty text, or why not."""
+    told: list[str] = []
+    nodes.leader().upgrade(
+        2, lambda _: told.append(""), lambda error: told.append(f"{type(error).__name__}: {error}")
+    )
+    nodes.until(lambda: bool(told))
+    return told[0]
+
+
 @scenario
-def mixed_classes(stage: Stage) -> str:
+def node_behind(stage: Stage) -> str:
     nodes = cluster(stage)
-    number = nodes.follower()
-    nodes.kill(number)
-    nodes.machine = LaterBank
-    nodes.start(number)
-    nodes.settle()
-    nodes.leader().transfer(number, lambda _: None, lambda _: None)
-    nodes.until(lambda: len(nodes.failures) == 2)
-    (text,) = {f"{type(error).__name__}: {error}" for error in nodes.failures.values()}
-    nodes.start()
-    nodes.settle()
+    nodes.leader().transfer(1, lambda _: None, lambda _: None)
+    nodes.until(lambda: nodes.leads == 1)
+    for number in (2, 1):
+        nodes.kill(number)
+        nodes.machine_of[number] = LaterBank
+        nodes.start(number)
+        nodes.settle()
+    nodes.leader().transfer(2, lambda _: None, lambda _: None)
+    nodes.until(lambda: nodes.leads == 2)
+    nodes.run(1)
+    text = upgraded(nodes)
     assert deposit(nodes) == 200
     return text
+
+
+@scenario
+def node_outdated(stage: Stage) -> str:
+    nodes = cluster(stage)
+    for number in (1, 2, 3):
+        nodes.kill(number)
+        nodes.machine_of[number] = LaterBank
+        nodes.start(number)
+        nodes.settle()
+    nodes.run(1)
+    number = nodes.follower()
+    assert upgraded(nodes) == ""
+    nodes.settle()
+    nodes.kill(number)
+    nodes.machine_of[number] = Bank
+    nodes.start(number)
+    nodes.until(lambda: nodes.members[number].agreeing.standing == "outdated")
+    assert deposit(nodes) == 200
+    nodes.kill(number)
+    nodes.machine_of[number] = LaterBank
+    nodes.start(number)
+    nodes.settle()
+    return stage.logged("this node must be upgraded; it logs and votes meanwhile")
+
+
+@scenario
+def edited_release(stage: Stage) -> str:
+    return refused(
+        stage,
+        [greeting(2, releases=((1, b"\x01" * 16),)), greeting(2, releases=((3, bytes(16)), (2, bytes(16))))],
+    )
 
 
 @scenario

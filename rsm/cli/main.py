@@ -20,6 +20,7 @@ from rsm.cli.member import member
 from rsm.cli.node import node
 from rsm.cli.options import Group, Session
 from rsm.cli.schema import schema
+from rsm.cli.shadow import shadow
 from rsm.cli.sim import sim
 from rsm.cli.snapshot import snapshot
 from rsm.cli.status import status
@@ -51,6 +52,7 @@ cli.add_command(schema)
 cli.add_command(certs)
 cli.add_command(sim)
 cli.add_command(upgrade)
+cli.add_command(shadow)
 cli.add_command(lint)
 cli.add_command(desync)
 

@@ -71,7 +71,7 @@ def commit(
     Example: rsm upgrade commit 3
     """
     index = first_number(find_and_ask(protocol.Upgrade(version), addresses, ca, certificate, key))
-    return told({"version": version, "index": index}, f"version {version} is in force from index {index} on", as_json)
+    return told({"version": version, "index": index}, f"version {version} is in force", as_json)
 
 
 def readiness(found: Survey) -> dict[str, Any]:

@@ -6,9 +6,8 @@ asked; a member that is behind is waited for.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
-
-import msgspec
 
 from rsm.client.tool import Access, NotANode, ToolConnection
 from rsm.codec.chain import ZERO_CHAIN, next_chain
@@ -26,7 +25,7 @@ class LogIsGone(CallerError):
 
 
 class LogFollower:
-    """Reads entries behind `index`. A context manager; `close` ends the connection."""
+    """Reads the entries behind `index`, which rises as they are read. `close` ends the connection."""
 
     def __init__(self, access: Access, index: int = 0, chain: bytes = ZERO_CHAIN) -> None:
         """`chain`: the log's hash chain at `index`, from a snapshot."""
@@ -42,35 +41,34 @@ class LogFollower:
         """What the member says that is being read. `Unreachable`, `NotANode` if none can be asked."""
         return self._ask().status()
 
-    def read(self, last: int = 0) -> list[Entry]:
-        """The next committed entries, at most one part of them, up to index `last` (0: all); none if there are none yet.
+    def read(self, last: int = 0) -> Iterator[list[Entry]]:
+        """The committed entries that come next, up to index `last` (0: all there are now), part by part.
 
         `Unreachable`, `NotANode` where the member is gone: ask again, the next one is tried. `LogIsGone`. `BadBytes` if
         they are not those of the same log.
         """
-        connection = self._ask()
+        connection, is_whole = self._ask(), False
         try:
             for part in connection.stream(Export(self.index + 1, last)):
                 found = self._take(part)
-                # One part at a time, so that the caller stays in charge; the rest of the stream is given up.
                 if found:
-                    self.close()
-                return found
-            return []
+                    yield found
+            is_whole = True
         except (Unreachable, NotANode):
-            self._leave()
-            raise
-        except BadBytes:
+            self._turn += 1
             raise
         except CallerError:
             status = connection.status()
             if status.first_index > self.index + 1:
-                self._leave()
+                self._turn += 1
                 raise LogIsGone(
                     f"{connection.address}: its log begins at index {status.first_index}, and index {self.index + 1} "
                     f"is wanted"
                 ) from None
-            return []  # it is behind
+            is_whole = True  # it is behind
+        finally:
+            if not is_whole:
+                self.close()
 
     def _take(self, part: Any) -> list[Entry]:
         head, rows = read_part(part)
@@ -90,7 +88,9 @@ class LogFollower:
         if head.cluster_id != self.cluster_id:
             raise BadBytes("the members are of different clusters")
         if head.previous_chain != self._chain:
-            raise BadBytes(f"what the log holds up to index {self.index} is not what the snapshot, or the log so far, is of")
+            raise BadBytes(
+                f"what the log holds up to index {self.index} is not what the snapshot, or the log so far, is of"
+            )
 
     def _ask(self) -> ToolConnection:
         if self._connection is None:
@@ -106,10 +106,6 @@ class LogFollower:
             else:
                 raise Unreachable("; ".join(errors) or "no address to ask")
         return self._connection
-
-    def _leave(self) -> None:
-        self.close()
-        self._turn += 1
 
     def close(self) -> None:
         """Let go of the connection; the next question makes a new one."""

@@ -135,8 +135,8 @@ class Side:
                 self.is_damaged = True
                 self.unchecked.append(str(error))
         reasons = "; ".join([_begins(recording), *self.unchecked, *recording.unchecked])
-        error = BadBytes if self.is_damaged else Unreplayable
-        raise error(f"{recording.path}: nothing to begin from: {reasons}")
+        family = BadBytes if self.is_damaged else Unreplayable
+        raise family(f"{recording.path}: nothing to begin from: {reasons}")
 
     def _load(self, path: str) -> tuple[Replica, int, bytes]:
         replica = self._make()

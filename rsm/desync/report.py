@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
-from rsm.desync.finding import Blame, Finding
+from rsm.desync.finding import Blame, Finding, PathDifference
 
-__all__ = ["document", "lines"]
+__all__ = ["command_words", "document", "lines", "path_lines"]
 
 VALUE_CHARACTERS_MAX: Final = 60
 PATHS_LISTED_MAX: Final = 20
@@ -40,7 +40,7 @@ def lines(finding: Finding, path: str) -> list[str]:
     found += [f"  note           {note}" for note in finding.notes]
     found += [f"  unchecked      {_safe(reason)}" for reason in finding.unchecked]
     if finding.paths:
-        found += ["", *_paths(finding)]
+        found += ["", *path_lines(finding.paths)]
     for blame in finding.blame:
         found += ["", *_blame(blame)]
     if finding.commands and finding.command is None:
@@ -76,7 +76,7 @@ def _extent(finding: Finding) -> list[str]:
 def _where(finding: Finding) -> list[str]:
     found = []
     if finding.command is not None:
-        found.append(f"  command        {_words(finding.command)}")
+        found.append(f"  command        {command_words(finding.command)}")
     if finding.good_index is not None:
         found.append(
             f"  last agreed    index {finding.good_index}" if finding.good_index else "  last agreed    nowhere"
@@ -88,7 +88,8 @@ def _where(finding: Finding) -> list[str]:
     return found
 
 
-def _words(command: dict[str, Any]) -> str:
+def command_words(command: dict[str, Any]) -> str:
+    """A command on one line: name, version, values."""
     version = f" v{command['version']}" if command.get("version") else ""
     values = command.get("values")
     pairs = values.items() if isinstance(values, dict) else []
@@ -98,12 +99,13 @@ def _words(command: dict[str, Any]) -> str:
 
 
 def _numbered(command: dict[str, Any]) -> str:
-    return f"{command['index']}.{command['position']}  {_words(command)}"
+    return f"{command['index']}.{command['position']}  {command_words(command)}"
 
 
-def _paths(finding: Finding) -> list[str]:
-    sources = list(dict.fromkeys(source for path in finding.paths for source in path.values))
-    shown = finding.paths[:PATHS_LISTED_MAX]
+def path_lines(paths: tuple[PathDifference, ...]) -> list[str]:
+    """A table of paths with the values of the sources side by side."""
+    sources = list(dict.fromkeys(source for path in paths for source in path.values))
+    shown = paths[:PATHS_LISTED_MAX]
     rows = [["path", *map(_safe, sources)]]
     for path in shown:
         cells = [_shown(path.values[source]) if source in path.values else NOT_THERE for source in sources]
@@ -112,7 +114,7 @@ def _paths(finding: Finding) -> list[str]:
     found = [
         "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
-    more = len(finding.paths) - len(shown)
+    more = len(paths) - len(shown)
     return found + ([f"  and {more} more paths"] if more else [])
 
 
@@ -134,8 +136,8 @@ def _evidence(evidence: Finding) -> list[str]:
     command = "" if evidence.first_bad_command is None else f", command {evidence.first_bad_command}"
     found = [f"  {_safe(who)} is otherwise from index {evidence.first_bad_index}{command} on:"]
     if evidence.command is not None:
-        found.append(f"    {_words(evidence.command)}")
-    return found + [f"  {line}" for line in _paths(evidence)]
+        found.append(f"    {command_words(evidence.command)}")
+    return found + [f"  {line}" for line in path_lines(evidence.paths)]
 
 
 def _shown(value: Any) -> str:

@@ -45,6 +45,8 @@ class Checkpoint:
         self.index = replica.index
         self.root = replica.root()
         self._replica = replica
+        # Of the release in force now: the entries behind may go over to another.
+        self._machine, self._store = replica.machine, replica.store
         self._kept = (
             replica.term,
             replica.schema,
@@ -55,14 +57,14 @@ class Checkpoint:
             replica.fault,
         )
         self._event_number = replica.ring.newest
-        self._notes = {name: _Notes() for name in replica.store.ledgers}
+        self._notes = {name: _Notes() for name in self._store.ledgers}
         for name, notes in self._notes.items():
-            replica.store.ledgers[name].overlays.append(notes)
+            self._store.ledgers[name].overlays.append(notes)
 
     def close(self) -> None:
         """Keep nothing more."""
         for name, notes in self._notes.items():
-            overlays = self._replica.store.ledgers[name].overlays
+            overlays = self._store.ledgers[name].overlays
             if notes in overlays:
                 overlays.remove(notes)
 
@@ -71,10 +73,12 @@ class Checkpoint:
         replica = self._replica
         self.close()
         try:
-            store = replica.store
-            if store.is_open:  # an entry could not be applied to its end
-                store.rollback(0)
-                store.end()
+            if replica.store.is_open:  # an entry could not be applied to its end
+                replica.store.rollback(0)
+                replica.store.end()
+            store = self._store
+            if replica.store is not store:
+                replica.adopt(self._machine, store)
             replica.executor.events.clear()
             replica.executor.failures.clear()
             for name, notes in self._notes.items():

@@ -160,6 +160,7 @@ class Shadow:
     def begin(self) -> None:
         """From here on the entries are compared; before, they only lead to the state of here."""
         self._is_comparing = True
+        self._make_trial()
 
     def apply(self, entry: Entry) -> None:
         """The next committed entry. `BadBytes` if it is none, `ReleaseMissing` if neither class ships its version."""
@@ -406,7 +407,8 @@ class Shadow:
         return not self._has_other_code and self.present.definition is self._newest and self.trial is None
 
     def _containers_that_differ(self, trial: _Trial) -> list[str]:
-        if trial.store.is_open or self.present.store.is_open:  # one of them could not apply an entry to its end
+        is_open = trial.store.is_open or self.present.store.is_open
+        if is_open or trial.index != self.present.index:  # one of them could not apply an entry to its end
             return []
         self.present.store.digests()
         trial.store.digests()
@@ -415,7 +417,7 @@ class Shadow:
 
 
 def _place(trace: CommandTrace) -> int | str:
-    """What makes two traces those of one command: its position; of timers the name, for there may be more on one side."""
+    """What makes two traces those of one command: its position; of a timer its name, since one side may have more."""
     return trace.position if trace.position >= 0 else trace.name
 
 
@@ -444,6 +446,8 @@ def _command_at(entry: Entry, position: int, names: Names) -> dict[str, Any] | N
     for item in items_of(entry, names):
         if item.position == position and item.call is not None:
             calls = item.calls
-            values = plain(calls[0].values) if item.steps is None else {"steps": [plain(call._asdict()) for call in calls]}
+            values = (
+                plain(calls[0].values) if item.steps is None else {"steps": [plain(call._asdict()) for call in calls]}
+            )
             return {"name": item.call.name, "version": item.call.version, "values": values}
     return None

@@ -18,12 +18,14 @@ from rsm.node.disk import Disk, File
 from rsm.node.files import new_file
 from rsm.node.segment import SegmentHead, encode_entry, encode_head
 
-__all__ = ["write_parts"]
+__all__ = ["ExportHead", "ExportRow", "read_part", "write_parts"]
 
 ENTRY_KINDS: Final = frozenset({RecordKind.BATCH, RecordKind.NOOP, RecordKind.CONFIGURATION})
 
 
-class _Head(msgspec.Struct):
+class ExportHead(msgspec.Struct):
+    """Where a piece of a log begins: what lies before its first entry."""
+
     cluster_id: bytes
     group_id: int
     first_index: int
@@ -37,12 +39,24 @@ class _Head(msgspec.Struct):
         )
 
 
-class _Row(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+class ExportRow(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """One entry, and the hash chain up to and with it."""
+
     index: int
     term: int
     kind: RecordKind
     payload: bytes
     chain: bytes
+
+
+def read_part(part: Any) -> tuple[ExportHead | None, list[ExportRow]]:
+    """Head and entries of what one answer carries. `BadBytes` if it is not that."""
+    try:
+        head, packed = part
+        rows = msgspec.convert(packed, list[ExportRow], strict=True)
+        return None if head is None else msgspec.convert(head, ExportHead, strict=True), rows
+    except (TypeError, ValueError, msgspec.ValidationError) as error:
+        raise BadBytes(f"a part of a log cannot be read: {error}") from error
 
 
 def write_parts(disk: Disk, target: str, parts: Iterable[Any]) -> tuple[int, int]:
@@ -53,13 +67,11 @@ def write_parts(disk: Disk, target: str, parts: Iterable[Any]) -> tuple[int, int
     with new_file(disk, target) as file:
         writer = None
         for part in parts:
-            try:
-                head, packed = part
-                rows = msgspec.convert(packed, list[_Row], strict=True)
-                if writer is None:
-                    writer = _Writer(file, msgspec.convert(head, _Head, strict=True).segment_head())
-            except (TypeError, ValueError, msgspec.ValidationError) as error:
-                raise BadBytes(f"a part of a log cannot be read: {error}") from error
+            head, rows = read_part(part)
+            if writer is None:
+                if head is None:
+                    raise BadBytes("the first part of a log has no head")
+                writer = _Writer(file, head.segment_head())
             for row in rows:
                 writer.add(Entry(row.index, row.term, row.kind, row.payload), row.chain)
         if writer is None:

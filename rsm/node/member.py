@@ -406,7 +406,8 @@ class Member:
             if not newest:
                 return f"node {number} has not said which versions it ships: start it, or remove it"
             if not oldest <= version <= newest:
-                return f"node {number} ships versions {oldest} to {newest}: upgrade it before version {version}"
+                shipped = f"versions {oldest} to {newest}" if oldest < newest else f"version {newest}"
+                return f"node {number} ships {shipped}: upgrade it before version {version}"
         return ""
 
     def releases(self) -> dict[int, tuple[int, int]]:

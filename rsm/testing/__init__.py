@@ -1,7 +1,7 @@
 """Public tools for testing machines and storage: strict mode, a simulated cluster, a disk that fails as disks fail.
 
-`strict` and what it raises, `load_bundle` and `check_upcasters` stand here; the rest is in its modules (`rsm.testing.simulator`,
-`rsm.testing.disk`, ...).
+`strict`, `load_bundle`, `check_upcasters` and what they give and raise stand here; the rest is in its modules
+(`rsm.testing.simulator`, `rsm.testing.disk`, ...).
 """
 
 from __future__ import annotations

@@ -74,8 +74,8 @@ def check_upcasters(
 
     `count` values are drawn for every version of every command, always the same for one `seed`. A step may refuse
     values (it raises: the command is invalid), but it must do so every time. Where types do not tell which values are
-    good (a price that travels as text), give `examples`: `{("place", 1): [["buy", "12.50", 3], ...]}`; these must not be
-    refused. `other_process`: also in a child process with another hash seed, if the class can be imported there.
+    good (a price that travels as text), give `examples`: `{("place", 1): [["buy", "12.50", 3], ...]}`; these must not
+    be refused. `other_process`: also in a child process with another hash seed, if the class can be imported there.
 
     Look at `unchecked` of the result, or demand that it is empty: a version of which all drawn values were refused was
     not checked.
@@ -114,12 +114,16 @@ class _Check:
             for name, spec in sorted(self.definition.commands.items())
             for version, signature in _signatures(spec)
         }
+        old = [(self.definition.commands[name], version) for name, version in drawn]
+        old = [(spec, version) for spec, version in old if version in spec.steps]
+        for spec, version in old:
+            if not _reads_state(spec, version):
+                self._check_version(spec, version, drawn[spec.name, version], None)
         # Steps that read the state are tried on the state that the drawn commands lead to.
-        replica = self._replayed(drawn)
-        for (name, version), values in drawn.items():
-            spec = self.definition.commands[name]
-            if version in spec.steps:
-                self._check_version(spec, version, values, replica)
+        machine = self._replayed(drawn).machine
+        for spec, version in old:
+            if _reads_state(spec, version):
+                self._check_version(spec, version, drawn[spec.name, version], machine)
 
     @property
     def digest(self) -> str:
@@ -151,28 +155,28 @@ class _Check:
 
     # --- one version --------------------------------------------------------------------------------------------------
 
-    def _check_version(self, spec: CommandSpec, version: int, drawn: list[list[Any]], replica: Replica) -> None:
+    def _check_version(self, spec: CommandSpec, version: int, drawn: list[list[Any]], machine: Any) -> None:
         upcaster = spec.steps[version][1]
         self.steps.append(repr(upcaster))
         given = len(self.examples.get((spec.name, version), ()))
         refused = 0
         for number, values in enumerate(drawn):
             self.values += 1
-            whole = _led(spec, version, values, replica.machine)
-            if encode(whole) != encode(_led(spec, version, values, replica.machine)):
+            whole = _led(spec, version, values, machine)
+            if encode(whole) != encode(_led(spec, version, values, machine)):
                 raise _broken(upcaster, values, "determinism: it gave one thing, then another")
-            if encode(whole) != encode(_led_by_steps(spec, version, values, replica.machine)):
+            if encode(whole) != encode(_led_by_steps(spec, version, values, machine)):
                 raise _broken(upcaster, values, "path independence: step by step it leads to something else")
             if whole == REFUSED:
                 if number < given:
                     raise _broken(upcaster, values, "an example, and it or a later step refuses it")
                 refused += 1
-            self._check_round_trip(spec, version, values, replica.machine)
+            self._check_round_trip(spec, version, values, machine)
             self._outcomes.append(encode((spec.name, version, whole)))
         if drawn and refused == len(drawn):
             self.unchecked.append(f"{upcaster}: refuses all {refused} drawn values: give examples")
 
-    def _check_round_trip(self, spec: CommandSpec, version: int, values: list[Any], machine: StateMachine) -> None:
+    def _check_round_trip(self, spec: CommandSpec, version: int, values: list[Any], machine: Any) -> None:
         if version not in spec.downcasters or not spec.downcasters[version][1].is_lossless:
             return
         signature, downcaster = spec.downcasters[version]
@@ -283,7 +287,11 @@ def _signatures(spec: CommandSpec) -> list[tuple[int, Signature]]:
     return old if spec.is_retired else [*old, (spec.version, spec.signature)]
 
 
-def _led(spec: CommandSpec, version: int, values: list[Any], machine: StateMachine) -> Any:
+def _reads_state(spec: CommandSpec, version: int) -> bool:
+    return any(spec.steps[number][1].reads_state for number in range(version, spec.version))
+
+
+def _led(spec: CommandSpec, version: int, values: list[Any], machine: Any) -> Any:
     """What a replica makes of it: a value that tells one outcome from another."""
     try:
         led = spec.lead(version, encode(values), lambda step, args: step(machine, *args))
@@ -296,7 +304,7 @@ def _led(spec: CommandSpec, version: int, values: list[Any], machine: StateMachi
     return "values", led
 
 
-def _led_by_steps(spec: CommandSpec, version: int, values: list[Any], machine: StateMachine) -> Any:
+def _led_by_steps(spec: CommandSpec, version: int, values: list[Any], machine: Any) -> Any:
     """The same, written down and read again between the steps."""
     while True:
         upcaster = spec.steps[version][1]
@@ -357,6 +365,6 @@ def _blame(
         raise UpcasterLawError(f"replay: {what} answers {name} version {version} of {values!r:.200} otherwise")
     named = ", ".join(dict.fromkeys(f"{name} v{version}" for name, version, _ in calls))
     raise UpcasterLawError(
-        f"replay: {what} is in another state after entry {index} ({named}): a handler or a step keeps something outside "
-        f"the state; rsm.testing.strict names it"
+        f"replay: {what} is in another state after entry {index} ({named}): a handler or a step keeps something "
+        f"outside the state; rsm.testing.strict names it"
     )

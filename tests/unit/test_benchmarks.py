@@ -44,7 +44,7 @@ TINY = {
     },
     "desync": {
         "resting": 200,
-        "commands_per_entry": [4, 64],
+        "commands_per_entry": [2, 32],
         "commands_per_round": 512,
         "apply_rounds": 1,
         "levels": [(16, 0.1, 0.4)],

@@ -187,6 +187,7 @@ class Nodes:
     def __init__(self, number: int = 3, *, tls: Callable[[int], Any] | None = None) -> None:
         self.cluster_id = bytes(range(16))
         self.leader_number: int | None = 1
+        self.version = 2  # what an upgrade asked for last
         self.replica = Replica(Stall)
         self.exports: list[Any] = []
         self.addresses: list[str] = []
