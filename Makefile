@@ -8,15 +8,18 @@ CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60 --use-pep517 --editable
 METADATA := pyproject.toml setup.cfg
 
-.PHONY: help demo test soak bench clean
+.PHONY: help demo upgrade-demo test soak bench clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help: ## Say what each target does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/installed ## Run the order book on three nodes: its leader killed, a follower emptied, nothing lost
 	@$(RUN) -m demos.orderbook show
+
+upgrade-demo: $(VENV)/installed ## Take an exchange of three nodes from version 1 to 3 under load; an unsafe release is found
+	@$(RUN) -m demos.orderbook upgrade
 
 test: $(VENV)/installed-dev ## Lint, check types, run the tests
 	$(RUN) -m ruff check .

@@ -309,7 +309,8 @@ def node_differs(stage: Stage) -> str:
     assert deposit(nodes) == 300
     nodes.until(lambda: agreeing.standing == "well")
     nodes.settle()
-    return "\n".join(map(stage.logged, ("roots differ", "quarantined", "evidence", "healed")))
+    lines = "\n".join(map(stage.logged, ("roots differ", "quarantined", "evidence", "healed")))
+    return lines.replace(f"{Bank.__module__}:", "bank:")
 
 
 class LaterBank(Bank, name="bank", version=2, previous=Bank):

@@ -78,7 +78,8 @@ def closing(trial: UpgradeTrial, reason: str, kept: Path | None) -> None:
         return
     latency = (
         f"p50 {facts['latency_p50_ms']:.1f} ms, p99 {facts['latency_p99_ms']:.0f} ms, longest "
-        f"{facts['latency_max_ms']:,.0f} ms, restarts of all nodes included; {facts['retries']:,} sent again by the clients"
+        f"{facts['latency_max_ms']:,.0f} ms at {facts['rate']:,} commands/s, five restarts of nodes included; "
+        f"{facts['retries']:,} sent again by the clients"
     )
     rows: list[tuple[str, str]] = [
         ("latency", latency),

@@ -162,7 +162,7 @@ class UpgradeTrial:
 
     def _install(self, stage: Stage) -> None:
         """Followers first. After the first one a bump must be refused: the others could not follow."""
-        board, cluster, news = self.board, self.cluster, self.news
+        board, news = self.board, self.news
         done: list[int] = []
         refusal: dict[str, Any] = {}
         code = 0
@@ -177,12 +177,12 @@ class UpgradeTrial:
             board.tell(f"node {node}, {role}, was killed and runs version 3's code; version 1 stays in force")
             if len(done) == 1:
                 code, refusal = self._upgrade(2)
-                board.tell(f"rsm upgrade commit 2 is refused: {refusal.get('error', refusal)}")
+                board.tell(f"rsm upgrade commit 2 is refused: {_said(refusal)}")
             self._trade_on()
         self.audit.check(
             "no bump too early",
             code != 0 and "error" in refusal,
-            f"rsm upgrade commit 2, with one node upgraded: {refusal.get('error', '')}",
+            f"rsm upgrade commit 2, with one node upgraded: {_said(refusal)}",
             f"rsm upgrade commit 2 ended with {code} while two voters lacked version 2: {refusal}",
         )
         stage.detail = f"nodes {', '.join(map(str, done))}, one after the other, in {time.monotonic() - began:.1f} s"
@@ -206,9 +206,7 @@ class UpgradeTrial:
         for version in (2, 3):
             code, document = self._upgrade(version)
             if code:
-                raise ServiceFailed(
-                    f"rsm upgrade commit {version} ended with {code}: {document.get('error', document)}"
-                )
+                raise ServiceFailed(f"rsm upgrade commit {version} ended with {code}: {_said(document)}")
             self._flips[version] = document["index"]
             board.tell(f"rsm upgrade commit {version}: in force from index {document['index']:,} on")
             news.wait(lambda v=version: all(one.version == v for one in board.nodes), f"version {version} everywhere")  # type: ignore[misc]  # bound at once
@@ -257,7 +255,8 @@ class UpgradeTrial:
         self.audit.check(
             "found when forced",
             case["minority"] == [node] and bool(paths) and name in ("place", "replace"),
-            f"node {node} was out {found:.1f} s after its restart; index {at}, command {position} ({name}), {paths[:1]}",
+            f"node {node} was out after {found:.1f} s; it left the others at index {at}, command {position} ({name}), "
+            f"{paths[0] if paths else ''}",
             f"the detector says {finding}, the nodes say {case}",
         )
         stage.detail = f"schema check says no; forced, it is out after {found:.1f} s"
@@ -295,8 +294,8 @@ class UpgradeTrial:
         self.audit.check(
             "no failed command",
             sent == answered and not failures,
-            f"{sent:,} sent by old and new clients, {answered:,} answered ({refused:,} of them refused by the book: the "
-            "order had traded), none failed",
+            f"{sent:,} sent by old and new clients, {answered:,} answered, none failed ({refused:,} named an order "
+            "that had traded, and were refused by the book)",
             f"{sent:,} sent, {answered:,} answered, {news.total('failed'):,} failed: {'; '.join(failures)}",
         )
         self.facts |= {
@@ -354,6 +353,11 @@ class UpgradeTrial:
         before = {name: one.answered for name, one in news.counts.items()}
         wanted = COMMANDS_BETWEEN // len(TRADERS)
         news.wait(lambda: all(news.counts[name].answered >= before[name] + wanted for name in before), "more answers")
+
+
+def _said(document: dict[str, Any]) -> str:
+    """The one line of a command that did not do it."""
+    return str(document.get("error", document)).removeprefix("rsm: ")
 
 
 def _first_break(document: dict[str, Any]) -> str:

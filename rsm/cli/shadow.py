@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import Callable, Iterator
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -122,22 +122,17 @@ class _Observer:
 
     def run(self, snapshot: str | None, first: int | None, draw: Callable[[], None]) -> None:
         """Until the time is over, or nothing more can be learned. Errors where it cannot even begin."""
-        status = self.follower.status()
-        if status.machine != self.new.definition.name:
-            raise WrongMachine(
-                f"the cluster runs machine {status.machine!r}, {self.new.__name__} is {self.new.definition.name!r}"
-            )
-        end = status.commit_index
-        begin = end if first is None else first - 1
-        if snapshot is not None:
-            self._load(snapshot, begin)
         try:
-            while self.follower.index < begin and not self.shadow.is_over:
-                self._read(begin, draw)
-            if not self.shadow.is_over:
-                with contextlib.redirect_stdout(sys.stderr):
-                    self.shadow.begin()
-            self._follow(end, draw)
+            status = self.follower.status()
+            if status.machine != self.new.definition.name:
+                raise WrongMachine(
+                    f"the cluster runs machine {status.machine!r}, {self.new.__name__} is {self.new.definition.name!r}"
+                )
+            end = status.commit_index
+            begin = end if first is None else first - 1
+            if snapshot is not None:
+                self._load(snapshot, begin)
+            self._follow(begin, end, draw)
         except LogIsGone as error:
             advice = (
                 "give a newer --snapshot"
@@ -157,42 +152,53 @@ class _Observer:
             raise Unreadable(f"{path}: its oldest snapshot is of index {files[0][0]}: begin behind it with --from")
         with located(fitting[-1], 0), contextlib.redirect_stdout(sys.stderr):
             manifest = restore(self.shadow.present, read_snapshot(DISK, fitting[-1]))
+        self.follower.close()
         self.follower = LogFollower(self.access, manifest.index, manifest.chain)
 
-    def _follow(self, end: int, draw: Callable[[], None]) -> None:
-        until = None
-        silent_since = None
+    def _follow(self, begin: int, end: int, draw: Callable[[], None]) -> None:
+        """Read on, comparing behind index `begin`. `end`: where the log ended at first."""
+        until = silent_since = None
         while not self.shadow.is_over:
+            before = self.follower.index
+            last = end if self.seconds == 0 else 0
             try:
-                self._read(0 if self.seconds != 0 else end, draw)
+                self._read(begin, last, draw)
                 silent_since = None
             except BadBytes:
                 raise
             except LogIsGone:
                 raise
             except RsmError as error:  # gone, or on its way up: another member may know more
-                now = time.monotonic()
+                now = monotonic()
                 silent_since = now if silent_since is None else silent_since
                 if now - silent_since > SHADOW_SILENCE_SECONDS_MAX:
                     self.shadow.unchecked.append(f"not followed to the end: {error}")
                     return
-            now = time.monotonic()
-            if self.follower.index >= end and self.seconds is not None:
+            if self.seconds is not None and self.follower.index >= end:
+                now = monotonic()
                 until = now + self.seconds if until is None else until
                 if now >= until:
                     return
             draw()
-            time.sleep(POLL_SECONDS)
+            if self.follower.index == before:
+                sleep(POLL_SECONDS)
 
-    def _read(self, last: int, draw: Callable[[], None]) -> None:
+    def _read(self, begin: int, last: int, draw: Callable[[], None]) -> None:
+        # Handlers may print; standard output belongs to this command.
+        with contextlib.redirect_stdout(sys.stderr):
+            self._begin_behind(begin)
         for part in self.follower.read(last):
-            # Handlers may print; standard output belongs to this command.
             with contextlib.redirect_stdout(sys.stderr):
                 for entry in part:
                     self.shadow.apply(entry)
+                    self._begin_behind(begin)
             draw()
             if self.shadow.is_over:
                 return
+
+    def _begin_behind(self, index: int) -> None:
+        if self.shadow.present.index == index and not self.shadow.is_over:
+            self.shadow.begin()
 
 
 @contextlib.contextmanager
@@ -208,10 +214,12 @@ def _picture(observer: _Observer, *, shows: bool) -> Iterator[Callable[[], None]
 
         def draw() -> None:
             nonlocal drawn
-            now = time.monotonic()
+            now = monotonic()
             if now - drawn >= PICTURE_SECONDS:
                 drawn = now
-                live.update(_table(observer.shadow.report()), refresh=True)
+                shadow = observer.shadow
+                words = f"reading the log up to where it begins: index {shadow.present.index:,}"
+                live.update(_table(shadow.report()) if shadow.is_comparing else words, refresh=True)
 
         yield draw
 

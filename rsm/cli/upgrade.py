@@ -27,7 +27,7 @@ def upgrade() -> None:
 
 
 @upgrade.command()
-@click.argument("addresses", metavar="[ADDR]...", nargs=-1)
+@click.argument("addresses", metavar="[ADDR ...]", nargs=-1)
 @access_options
 @json_option()
 def status(addresses: tuple[str, ...], ca: str | None, certificate: str | None, key: str | None, as_json: bool) -> int:
@@ -97,6 +97,8 @@ def readiness(found: Survey) -> dict[str, Any]:
         verdict = "no member could be asked"
     elif unasked:
         verdict = f"could not ask {', '.join(unasked)}: start it, or remove it"
+    elif behind and newest <= in_force:
+        verdict = f"version {in_force} is in force: upgrade node {', '.join(map(str, behind))}, which lacks it"
     elif behind:
         numbers = ", ".join(map(str, behind))
         verdict = f"version {newest} cannot be put in force yet: upgrade node {numbers}"

@@ -15,6 +15,7 @@ from rsm.node.status import CaseStatus, NodeStatus
 __all__ = ["cases_of", "desyncs", "history", "is_settled", "listed", "warnings"]
 
 DIGEST_CHARACTERS: Final = 8
+OUTDATED: Final = "outdated"  # its state is right, and stands still
 
 
 def listed(numbers: Iterable[int]) -> str:
@@ -52,7 +53,7 @@ def desyncs(statuses: Sequence[NodeStatus]) -> list[str]:
     """What differs that must not, in lines: as nodes say it, as verdicts say it, as their roots show it."""
     said: dict[str, list[int]] = {}
     for status in statuses:
-        if status.desync:
+        if status.desync and status.standing != OUTDATED:
             said.setdefault(status.desync, []).append(status.node_id)
     found = [f"{listed(nodes)}: {text}" for text, nodes in said.items()]
     cases = [case for case in cases_of(statuses) if not is_settled(case, statuses)]
@@ -126,13 +127,14 @@ def _short(digest: str) -> str:
 
 
 def warnings(statuses: Sequence[NodeStatus]) -> list[str]:
-    """What is no difference yet, and may become one: other code under the same version."""
+    """What is no difference: a node that waits for its upgrade; or none yet: other code under the same version."""
     versions: dict[tuple[str, int], dict[int, str]] = {}
     for status in statuses:
         versions.setdefault((status.machine, status.version), {})[status.node_id] = status.code_digest
     told = desyncs(statuses)
     lines = [line for codes in versions.values() for line in _code_lines(codes).values() if line not in told]
-    return [f"{line}, under the same machine version" for line in lines]
+    waiting = [f"node {one.node_id} is {one.desync}" for one in statuses if one.standing == OUTDATED]
+    return [*waiting, *(f"{line}, under the same machine version" for line in lines)]
 
 
 def history(statuses: Sequence[NodeStatus]) -> list[str]:

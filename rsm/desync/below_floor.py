@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from rsm.codec import cbor
 from rsm.codec.record import Entry, RecordKind
 from rsm.desync.finding import Finding
 from rsm.desync.recording import Recording
@@ -21,7 +20,7 @@ from rsm.errors import BadBytes, CorruptFile, DivergenceError, WrongMachine
 from rsm.machine.definition import Definition
 from rsm.machine.machine import StateMachine
 from rsm.node.log import describe
-from rsm.replica.batch import ACTIVATE, ATTEST, CONFIRMED, DISPUTE, FLAG_UPGRADE, decode_batch, join_batch
+from rsm.replica.batch import ACTIVATE, ATTEST, CONFIRMED, DISPUTE, FLAG_UPGRADE, Batch, decode_batch
 from rsm.replica.replica import Replica
 
 __all__ = ["BelowFloor", "replay_below_floor"]
@@ -33,7 +32,7 @@ NAME, VALUES = 3, 5  # places in an item
 
 
 class BelowFloor:
-    """Entries as the floor's release would have them. `entries`: how many of them were of older releases."""
+    """Batches as the floor's release would have them. `entries`: how many of them were of older releases."""
 
     def __init__(self, definition: Definition) -> None:
         self.floor = definition.releases()[-1]
@@ -41,33 +40,26 @@ class BelowFloor:
         self.oldest = 0  # the oldest release that was met, 0: none
         self.confirmed = 0  # roots that the log confirms
 
-    def translate(self, entry: Entry) -> Entry:
-        """The entry to apply in its place. `BadBytes` if it is no batch though it says so."""
+    def translate(self, entry: Entry) -> Batch | None:
+        """What to apply as the entry's batch; None if it is none. `BadBytes` if it is no batch though it says so."""
         if entry.kind != RecordKind.BATCH:
-            return entry
-        batch = decode_batch(entry.payload)
-        floor = self.floor
-        is_below = batch.machine_version < floor.version
-        if not is_below and not any(_name(item) in ABOUT_ROOTS for item in batch.items):
-            return entry
-        if is_below:
+            return None
+        batch, floor = decode_batch(entry.payload), self.floor
+        if batch.machine_version < floor.version:
             self.entries += 1
             self.oldest = min(self.oldest or batch.machine_version, batch.machine_version)
-        flags, items = batch.flags, []
-        for item in batch.items:
+        flags, items = batch.flags, batch.items
+        for place, item in enumerate(items):
             name = _name(item)
             if name in ABOUT_ROOTS:
                 self.confirmed += name == CONFIRMED
-                item = NOTHING
+                items[place] = NOTHING
             elif name == ACTIVATE and type(item[VALUES]) is list and len(item[VALUES]) == 4:
                 machine, version, _, seed = item[VALUES]
                 if machine == floor.name and type(version) is int and version <= floor.version:
-                    item = [*item[:VALUES], [machine, floor.version, floor.schema(), seed], *item[VALUES + 1 :]]
+                    item[VALUES] = [machine, floor.version, floor.schema(), seed]
                     flags &= ~FLAG_UPGRADE
-            items.append(cbor.encode(item))
-        version = max(batch.machine_version, floor.version)
-        payload = join_batch(version, batch.stamp, flags, items)
-        return Entry(entry.index, entry.term, entry.kind, payload)
+        return Batch(max(batch.machine_version, floor.version), batch.stamp, flags, items)
 
 
 def _name(item: Any) -> str:
@@ -97,7 +89,7 @@ def replay_below_floor(
     for scanned in recording.entries(0):
         entry = scanned.entry
         try:
-            applied = replica.apply(below.translate(entry))
+            applied = replica.apply(entry, below.translate(entry))
         except BadBytes as error:
             raise CorruptFile(scanned.path, scanned.offset, f"entry {entry.index}: {error}") from error
         except WrongMachine as error:

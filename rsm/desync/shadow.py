@@ -141,7 +141,7 @@ class Shadow:
         self.present = TracingReplica(against or new, self._take)
         self.present.is_lone = False
         self.trial: _Trial | None = None
-        self._is_comparing = False
+        self.is_comparing = False  # what came so far led to the state to begin with
         self._names = Names()
         self._entry: Entry | None = None
         self._waiting: dict[int | str, deque[CommandTrace]] = {}
@@ -159,14 +159,15 @@ class Shadow:
 
     def begin(self) -> None:
         """From here on the entries are compared; before, they only lead to the state of here."""
-        self._is_comparing = True
-        self._make_trial()
+        if not self.is_comparing:
+            self.is_comparing = True
+            self._make_trial()
 
     def apply(self, entry: Entry) -> None:
         """The next committed entry. `BadBytes` if it is none, `ReleaseMissing` if neither class ships its version."""
         if self.is_over:
             return
-        if self._is_comparing and self.trial is None:
+        if self.is_comparing and self.trial is None:
             self._make_trial()
         self._entry = entry
         self._waiting.clear()
@@ -180,7 +181,7 @@ class Shadow:
         except Exception as error:
             self._end(f"entry {entry.index}: the code in force cannot apply it: {describe(error)}")
             return
-        if not self._is_comparing:
+        if not self.is_comparing:
             return
         self._first = self._first or entry.index
         self._last = entry.index
@@ -282,7 +283,7 @@ class Shadow:
 
     def _take(self, trace: CommandTrace) -> None:
         """One command of the present side: it waits for the other's."""
-        if not self._is_comparing or not self._type_of(trace):
+        if not self.is_comparing or not self._type_of(trace):
             return
         self._commands += 1
         if self.trial is None:

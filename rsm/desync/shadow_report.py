@@ -41,7 +41,8 @@ def headline(report: ShadowReport) -> str:
         else f"version {report.new_version}"
     )
     extent = f"entries {report.first_index:,} to {report.last_index:,}" if report.last_index else "no entry"
-    return f"{report.machine}: {versions}; {extent}, {report.commands:,} commands: {WORDS[report.verdict]}"
+    commands = f"{report.commands:,} command{'' if report.commands == 1 else 's'}"
+    return f"{report.machine}: {versions}; {extent}, {commands}: {WORDS[report.verdict]}"
 
 
 def notes(report: ShadowReport) -> list[str]:

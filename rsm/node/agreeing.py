@@ -315,6 +315,13 @@ class Agreeing:
         elif self._is_clean and compared > self._suspect_index:
             self._become("well", "")
 
+    def _verdict(self, case: Case | None) -> dict[str, Any]:
+        """The case as its evidence has it: with this node in the minority, though its own word may be on its way."""
+        if case is None:
+            return {}
+        found = summary(case)
+        return found | {"minority": sorted({*found["minority"], self._engine.node_id})}
+
     @property
     def _is_voter(self) -> bool:
         return self._engine.node_id in self._engine.configuration.voters
@@ -512,7 +519,7 @@ class Agreeing:
             node=self._engine.node_id,
             code_digest=self.code,
             environment=environment(),
-            verdict={} if case is None else summary(case),
+            verdict=self._verdict(case),
             created_by=created_by(),
         )
         chain = self._journal.chain_at(first)

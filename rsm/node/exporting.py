@@ -70,7 +70,7 @@ def write_parts(disk: Disk, target: str, parts: Iterable[Any]) -> tuple[int, int
             head, rows = read_part(part)
             if writer is None:
                 if head is None:
-                    raise BadBytes("the first part of a log has no head")
+                    raise BadBytes("a part of a log cannot be read: the first one has no head")
                 writer = _Writer(file, head.segment_head())
             for row in rows:
                 writer.add(Entry(row.index, row.term, row.kind, row.payload), row.chain)

@@ -31,6 +31,7 @@ from rsm.limits import (
 from rsm.node.clock import SECOND, LeaderClock
 from rsm.node.comparison import Comparison
 from rsm.node.confirming import Confirming
+from rsm.node.log import logger
 from rsm.node.requests import Request, SystemRequest
 from rsm.raft.cluster import ClusterEngine
 from rsm.replica.agreement import Word
@@ -192,12 +193,31 @@ class Leading:
         if self._upgrade is not None:
             # Alone: whatever is proposed next is proposed under the version that is in force then.
             if not self.proposed:
-                self._propose([self._upgrade], FLAG_UPGRADE | FLAG_HASH_POINT, now)
+                self._propose_upgrade(self._upgrade, now)
             return
         while self._queue and len(self.proposed) < BATCHES_IN_FLIGHT_MAX:
             self._propose(self._take(), 0, now)
         if not self.proposed:
             self._tend(now)
+
+    def _propose_upgrade(self, request: SystemRequest, now: float) -> None:
+        """Tried first: what an upgrade finds when it is applied is the state as it is now, but for what time brings."""
+        target, version = self.replica.next_release, self.replica.definition.version
+        if target is None:
+            request.fail(CallerError(f"version {version} is in force, and this node ships no later one"))
+            return
+        raised = self.replica.try_migration(target)
+        if raised:
+            logger.error("migrate_state raises; nothing was logged", version=target.version, traceback=raised)
+            last = raised.strip().rpartition("\n")[2]
+            request.fail(
+                CallerError(
+                    f"migrate_state of version {target.version} raises ({last:.200}): version {version} stays in force, "
+                    f"and every node may go on with it"
+                )
+            )
+            return
+        self._propose([request], FLAG_UPGRADE | FLAG_HASH_POINT, now)
 
     def _take(self) -> list[Request]:
         taken: list[Request] = []

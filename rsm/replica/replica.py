@@ -164,6 +164,26 @@ class Replica:
             )
         return found
 
+    def try_migration(self, target: Definition) -> str:
+        """Run a release's migration on the state as it is, and take everything back: what it raises, as a traceback,
+        or an empty text. An upgrade whose migration raises is better not logged: who does not ship that release could
+        not pass it, though the one before stays in force.
+        """
+        store = self.store
+        try:
+            machine = successor(target.owner, self.machine)
+            store = Store({**containers_of(machine), **self._own_containers})
+            store.begin()
+            try:
+                keep_scalars(machine, self.machine)
+                machine.migrate_state(self.machine)
+            finally:
+                store.rollback(0)
+                store.end()
+        except Exception:
+            return traceback.format_exc()
+        return ""
+
     def _upgrade(self, index: int, target: Definition) -> None:
         """Go over to a newer release, or stay as it was if its migration raises."""
         machine = successor(target.owner, self.machine)

@@ -217,7 +217,8 @@ class SourceUse:
         if not self._knows_sessions:
             silent = sessions - len(self._sent.keys() - self._ended)
             if silent > 0:
-                self.leave(f"of {silent} live sessions nothing is in the log from index {self.first_index} on")
+                many = "1 live session" if silent == 1 else f"{silent:,} live sessions"
+                self.leave(f"of {many} nothing is in the log from index {self.first_index} on")
 
     # --- what it comes to -----------------------------------------------------------------------------------------
 

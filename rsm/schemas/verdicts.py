@@ -35,10 +35,8 @@ def unsure(sources: Sequence[SourceUse]) -> list[str]:
     reasons = [reason for source in sources for reason in source.unchecked]
     for source in sources:
         if source.silent:
-            many = f"{source.silent} session{'s' if source.silent > 1 else ''}"
-            reasons.append(
-                f"{source.name}: {many} that live sent nothing in what was looked at: their versions are unknown"
-            )
+            many = "1 live session" if source.silent == 1 else f"{source.silent:,} live sessions"
+            reasons.append(f"{source.name}: {many} sent nothing that was looked at, so which versions is unknown")
         if not source.serves:
             continue
         for name, version in sorted(source.made):

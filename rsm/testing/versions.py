@@ -59,7 +59,8 @@ class Versions:
         if version == before:
             return
         numbers = [0, *(release.definition.version for release in self.releases)]
-        if numbers.index(version) != numbers.index(before) + 1:
+        # A log begins under whatever release its first leader has.
+        if version not in numbers or (before and numbers.index(version) != numbers.index(before) + 1):
             self._stage.judge.broken(IN_ORDER, f"from {before} to {version}", [], index)
         self._flips.append((index, version))
         if before:

@@ -275,7 +275,7 @@ FAULTS: tuple[Fault, ...] = (
         strict="`RSM301` `RSM501`, index 3, `numbers/'a'`, `planted_machine.issued`",
         live="roots, index 64, node 3, command 10, `numbers`",
         compare="apply, index 64, node 3",
-        replay="log, index 64",
+        replay="`restored from snapshots`, index 10, `numbers/'c'`",
     ),
     Fault(
         title="results that differ while the state agrees",
@@ -402,6 +402,6 @@ FAULTS: tuple[Fault, ...] = (
         strict="`RSM304` `RSM501`, index 3, `notes/'ann'`, `planted_machine.append(default 1)[0]`",
         live="roots, index 64, node 3, command 9, `notes`",
         compare="apply, index 64, node 3",
-        replay="log, index 64",
+        replay="`restored from snapshots`, index 9, `notes/'bob'`",
     ),
 )

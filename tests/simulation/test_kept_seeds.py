@@ -12,10 +12,10 @@ from rsm.testing.campaign import run_seed
 SEEDS = Path(__file__).parent / "seeds.txt"
 
 
-def kept() -> list[tuple[str, int, bool]]:
-    """The machines and seeds of the file, and whether states are made to differ."""
+def kept() -> list[tuple[str, int, str]]:
+    """The machines and seeds of the file, and what was done besides: states made to differ, or releases changed."""
     lines = [line.partition("#")[0].split() for line in SEEDS.read_text(encoding="utf-8").splitlines()]
-    return [(machine, int(seed), how == ["diverge"]) for machine, seed, *how in filter(None, lines)]
+    return [(machine, int(seed), " ".join(how)) for machine, seed, *how in filter(None, lines)]
 
 
 def test_the_file_is_read() -> None:
@@ -23,11 +23,10 @@ def test_the_file_is_read() -> None:
     assert len(kept()) == len(set(kept())) > 0
 
 
-@pytest.mark.parametrize(("machine", "seed", "diverge"), kept())
-def test_a_kept_seed(machine: str, seed: int, diverge: bool) -> None:
+@pytest.mark.parametrize(("machine", "seed", "how"), kept())
+def test_a_kept_seed(machine: str, seed: int, how: str) -> None:
     """It passes now."""
-    outcome = run_seed(load_machine(machine), seed, diverge=diverge)
-    how = " --diverge" if diverge else ""
-    assert outcome.passed, f"rsm sim --machine {machine} --seed {seed}{how}\n" + "\n".join(
+    outcome = run_seed(load_machine(machine), seed, diverge=how == "diverge", upgrade=how == "upgrade")
+    assert outcome.passed, f"rsm sim --machine {machine} --seed {seed}{how and f' --{how}'}\n" + "\n".join(
         (*outcome.violations, *outcome.unchecked)
     )

@@ -211,3 +211,21 @@ def test_handlers_may_print(line: Line, machine: Path, tmp_path: Path) -> None:
     loud = checkout(tmp_path / "loud", ("self.sold.push(count)", "print('sold'); self.sold.push(count)"))
     code, document = line.json(loud, machine, "--machine", "shop:Shop")
     assert (code, document["verdict"]) == (0, "agree")
+
+
+def test_a_damaged_snapshot_is_corruption_found(line: Line, tmp_path: Path) -> None:
+    """The replay begins elsewhere and agrees with all else; the exit code is that of damage, as compare has it."""
+    code = checkout(tmp_path / "code")
+    path = write_machine(tmp_path / "data", ShopLog(shop_of(code)).trade(150), snapshots=[64, 128])
+    newest = max((path / "snapshots").glob("*.snapshot"))
+    data = bytearray(newest.read_bytes())
+    data[-100] ^= 1
+    newest.write_bytes(bytes(data))
+    words = (path, "--machine", "shop:Shop")
+    status, document = line.json(code, *words, "--from", "newest")
+    assert (status, document["verdict"], document["is_damaged"]) == (1, "unchecked", True)
+    assert document["replayed_from"] == 64
+    assert newest.name in document["unchecked"][0]
+    assert line.run(code, *words, "--from", "newest", "--against", str(code))[0] == 1
+    assert line.run(code, *words, "--from", "128")[0] == 1
+    assert line.run(code, *words)[0] == 0  # it was not looked at

@@ -81,6 +81,16 @@ def test_seeds_with_differences_say_so(outcomes: list[Outcome], tmp_path: Path) 
     assert kept.read_text(encoding="utf-8").startswith("rsm.testing.probe:Probe 1 diverge  # 1.0")
 
 
+def test_seeds_with_upgrades_say_so(outcomes: list[Outcome], tmp_path: Path) -> None:
+    """--upgrade takes the built-in machine's releases, and stands wherever a seed is named."""
+    outcomes.append(msgspec.structs.replace(BAD, numbers={"upgrades_flips": 2, "upgrades_asked": 5}))
+    kept = tmp_path / "seeds.txt"
+    ran = run("sim", "--seeds", 1, "--upgrade", "--keep", kept)
+    assert "replay: rsm sim --machine rsm.testing.probe_releases:Probe3 --upgrade --seed 1" in ran.out
+    assert "asked 5, flips 2" in ran.out
+    assert kept.read_text(encoding="utf-8").startswith("rsm.testing.probe_releases:Probe3 1 upgrade  # 1.0")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -90,6 +100,9 @@ def test_seeds_with_differences_say_so(outcomes: list[Outcome], tmp_path: Path) 
         ("--power-cuts",),
         ("--diverge", "--strict"),
         ("--diverge", "--engine", "bare"),
+        ("--upgrade", "--engine", "bare"),
+        ("--upgrade", "--diverge"),
+        ("--upgrade", "--machine", "tests.machines:Bank"),
         ("--seeds", "0"),
         ("--engine", "other"),
     ],

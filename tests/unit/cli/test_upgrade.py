@@ -10,6 +10,7 @@ import pytest
 
 from rsm.client import tool
 from rsm.errors import CallerError
+from rsm.node.status import MemberStatus
 from tests.unit.cli.nodes import Nodes
 from tests.unit.cli.samples import run
 
@@ -60,14 +61,15 @@ def test_nothing_is_newer(nodes: Nodes) -> None:
 def test_a_learner_does_not_hold_it_up(nodes: Nodes) -> None:
     """Only voters count: a learner without the version waits for its own upgrade."""
     nodes.nodes[2].fields = {"releases": (2, 2)}
+    members = tuple(
+        MemberStatus(number, "", address, is_voter=number < 3) for number, address in enumerate(nodes.addresses, 1)
+    )
     for node in nodes.nodes:
-        members = node.status()["members"]
-        members[2]["role"] = "learner"
         node.fields["members"] = members
-    document = json.loads(run("upgrade", "status", nodes.addresses[0], "--json").out)
-    voters = [one["node_id"] for one in document["nodes"] if one["is_voter"]]
-    if voters == [1, 2]:  # as the fakes spell it
-        assert document["behind"] == []
+    ran = run("upgrade", "status", nodes.addresses[0], "--json")
+    document = json.loads(ran.out)
+    assert [one["is_voter"] for one in document["nodes"]] == [True, True, False]
+    assert (ran.code, document["behind"]) == (0, [])
 
 
 def test_the_document(nodes: Nodes) -> None:

@@ -55,9 +55,17 @@ def test_a_healthy_machine_minds_nothing(machine: Path, tmp_path: Path, monkeypa
             RELOADED,
             "scalars/'last'",
         ),
+        (
+            [
+                ("class Counter:", "Words = {}\n\n\nclass Counter:"),
+                ("self.sold.push(count)", "Words[len(Words)] = 1; self.sold.push(len(Words))"),
+            ],
+            RELOADED,
+            "sold/",
+        ),
         ([("self.sold.push(count)", "self.sold.push(time.time_ns())")], "another run", "sold/0"),
     ],
-    ids=["set order", "hidden attribute", "insertion order", "clock"],
+    ids=["set order", "hidden attribute", "insertion order", "module variable", "clock"],
 )
 def test_a_cause_is_named(
     changes: list[tuple[str, str]],

@@ -173,3 +173,24 @@ def test_commands_go_on_around_an_upgrade() -> None:
     flips = [call.index for call in calls if call.index > told.index]
     assert flips
     stage.settle()
+
+
+def test_a_migration_that_raises_is_not_even_logged() -> None:
+    """It is tried first: so every node may go on with the release before, also one that ships no more than that."""
+    stage, _ = started(TillV3, TillV3, TillV3)
+    assert upgrade(stage, 2).error is None
+    bad = stage.session("bad")
+    stage.do(bad, "pay", "poison", 1)
+    told = upgrade(stage, 3)
+    assert str(told.error) == (
+        "migrate_state of version 3 raises (ValueError: poison): version 2 stays in force, "
+        "and every node may go on with it"
+    )
+    assert versions(stage) == {2}
+    for number in (1, 2, 3):
+        stage.kill(number)
+        stage.machine_of[number] = TillV2
+        stage.start(number)
+    stage.do(bad, "pay", "poison", 1)
+    stage.settle()
+    assert not any(cases(stage, number) for number in stage.members)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -54,10 +55,8 @@ def test_what_is_missing_is_seen(lock: Lock, cut: str) -> None:
     text = render(lock)
     lines = text.splitlines(keepends=True)
     edited = {"line": "".join(lines[:8] + lines[9:]), "checksum": "".join(lines[:-1]), "half": text[: len(text) // 2]}
-    try:
+    with contextlib.suppress(LockUnreadable):
         assert parse(edited[cut], "x").is_edited
-    except LockUnreadable:
-        pass
 
 
 @pytest.mark.parametrize(
