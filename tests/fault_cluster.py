@@ -324,9 +324,7 @@ class LaterBank(Bank, name="bank", version=2, previous=Bank):
 def upgraded(nodes: cluster_stage.Stage) -> str:
     """What comes of putting the next version in force: an empty text, or why not."""
     told: list[str] = []
-    nodes.leader().upgrade(
-        2, lambda _: told.append(""), lambda error: told.append(f"{type(error).__name__}: {error}")
-    )
+    nodes.leader().upgrade(2, lambda _: told.append(""), lambda error: told.append(f"{type(error).__name__}: {error}"))
     nodes.until(lambda: bool(told))
     return told[0]
 

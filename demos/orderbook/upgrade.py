@@ -29,7 +29,7 @@ from demos.orderbook.terminal import figures, verdicts
 from demos.orderbook.upgrade_trial import STAGES, UpgradeBoard, UpgradeTrial
 
 # All clients together, a second: nodes are started and stopped meanwhile, on the same processors.
-RATE_DEFAULT: Final = 600
+RATE_DEFAULT: Final = 500
 RATE_MAX: Final = 100_000
 
 

@@ -231,6 +231,7 @@ class UpgradeTrial:
             f"rsm schema check ends with 1: {reason}",
             f"rsm schema check ended with {code}: {document}",
         )
+        self._shadow()
         news.wait(lambda: news.leader() > 0, "a leader")
         node = next(number for number in range(1, 4) if number != news.leader())
         at_index, began = news.node(node).applied_index, time.monotonic()
@@ -259,7 +260,7 @@ class UpgradeTrial:
             f"{paths[0] if paths else ''}",
             f"the detector says {finding}, the nodes say {case}",
         )
-        stage.detail = f"schema check says no; forced, it is out after {found:.1f} s"
+        stage.detail = f"schema check and shadow say no; forced, it is out after {found:.1f} s"
         self.facts |= {
             "schema_check": reason,
             "unsafe_node": node,
@@ -270,6 +271,29 @@ class UpgradeTrial:
             "bad_command": name,
             "bad_paths": paths[:8],
         }
+
+    def _shadow(self) -> None:
+        """The unsafe release beside the cluster, on what was traded under version 3; nothing is installed for it."""
+        since = self._flips[3] + 1
+        code, document = self.cluster.ask(
+            *("shadow", "--machine", UNSAFE, "--against", NEW, "--from", str(since), "--for", "0"),
+            *self.cluster.addresses,
+        )
+        types = document.get("types", {})
+        differing = {
+            name: (one["commands"], max(one["result"], one["events"], one["state"]))
+            for name, one in types.items()
+            if one["result"] or one["events"] or one["state"]
+        }
+        found = ", ".join(f"{name}: {differ:,} of {commands:,}" for name, (commands, differ) in differing.items())
+        self.board.tell(f"rsm shadow, the same beside the cluster: commands that do otherwise are {found or 'none'}")
+        self.audit.check(
+            "found in the shadow",
+            code == 1 and document.get("verdict") == "differs" and "place" in differing,
+            f"rsm shadow ends with 1, before anything is installed; commands that do otherwise: {found}",
+            f"rsm shadow ended with {code}: {_said(document)[:500]}",
+        )
+        self.facts["shadow"] = {name: differ for name, (_, differ) in differing.items()}
 
     # --- the proof ----------------------------------------------------------------------------------------------------
 

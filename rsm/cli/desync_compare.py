@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from rsm.cli.errors import FOUND
-from rsm.cli.options import json_option
+from rsm.cli.options import Command, json_option
 from rsm.cli.output import count, plain, print_json, print_line, progress, shown, table
 from rsm.cli.target import DISK, require_log
 from rsm.desync.compare import Comparison
@@ -28,7 +28,7 @@ FIELDS = (
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("paths", nargs=-1, required=True, metavar="LOG LOG [...]", type=click.Path())
 @json_option()
 def compare(paths: tuple[str, ...], as_json: bool) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import click
 
 from rsm.cli.errors import FOUND, Unreadable
-from rsm.cli.options import json_option, path_argument
+from rsm.cli.options import Command, json_option, path_argument
 from rsm.cli.output import print_json, print_line, progress
 from rsm.cli.target import DISK, file_bytes, load_machine, require_log
 from rsm.desync import report
@@ -43,7 +43,7 @@ def _start(_: click.Context, __: click.Parameter, value: str | None) -> int | st
     raise click.BadParameter(f"{value!r} is neither an index nor {NEWEST!r} nor {BEGINNING!r}.")
 
 
-@click.command()
+@click.command(cls=Command)
 @path_argument(metavar="LOG")
 @click.option("--machine", required=True, metavar="MODULE:CLASS", help="The class to run it under.")
 @click.option(

@@ -9,29 +9,33 @@ from collections.abc import Sequence
 
 import click
 
-from rsm.cli.call import call, query
-from rsm.cli.certs import certs
-from rsm.cli.cluster import cluster
-from rsm.cli.desync import desync
 from rsm.cli.errors import FINE, exit_code, line
-from rsm.cli.lint import lint
-from rsm.cli.log import log
-from rsm.cli.member import member
-from rsm.cli.node import node
-from rsm.cli.options import Group, Session
-from rsm.cli.schema import schema
-from rsm.cli.shadow import shadow
-from rsm.cli.sim import sim
-from rsm.cli.snapshot import snapshot
-from rsm.cli.status import status
-from rsm.cli.upgrade import upgrade
+from rsm.cli.options import LazyGroup, Session
 
 __all__ = ["main"]
 
 PROGRAM = "rsm"
+# Where each command is, imported when it is asked for: a node need not load the simulator to start.
+COMMANDS = {
+    "node": "rsm.cli.node",
+    "cluster": "rsm.cli.cluster",
+    "status": "rsm.cli.status",
+    "call": "rsm.cli.call",
+    "query": "rsm.cli.call",
+    "member": "rsm.cli.member",
+    "upgrade": "rsm.cli.upgrade",
+    "log": "rsm.cli.log",
+    "snapshot": "rsm.cli.snapshot",
+    "desync": "rsm.cli.desync",
+    "lint": "rsm.cli.lint",
+    "schema": "rsm.cli.schema",
+    "shadow": "rsm.cli.shadow",
+    "sim": "rsm.cli.sim",
+    "certs": "rsm.cli.certs",
+}
 
 
-@click.group(cls=Group)
+@click.group(cls=LazyGroup, modules=COMMANDS)
 @click.version_option(package_name="rsm-toolkit", prog_name=PROGRAM)
 def cli() -> None:
     """Run replicated state machines, and look inside their logs and snapshots.
@@ -42,19 +46,6 @@ def cli() -> None:
     \b
     Example: rsm cluster up --machine bank:Bank --dir c1
     """
-
-
-for command in (node, cluster, status, call, query, member):
-    cli.add_command(command)
-cli.add_command(log)
-cli.add_command(snapshot)
-cli.add_command(schema)
-cli.add_command(certs)
-cli.add_command(sim)
-cli.add_command(upgrade)
-cli.add_command(shadow)
-cli.add_command(lint)
-cli.add_command(desync)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

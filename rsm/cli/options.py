@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["Command", "Group", "Session", "first_and_last", "json_option", "path_argument"]
+__all__ = ["Command", "Group", "LazyGroup", "Session", "first_and_last", "json_option", "path_argument"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,6 +53,23 @@ class Group(click.Group):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.params.append(_debug_option())
+
+
+class LazyGroup(Group):
+    """A group whose commands lie in `modules`, each under its own name; a module is imported when it is asked for."""
+
+    def __init__(self, *arguments: Any, modules: dict[str, str], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._modules = modules
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        return sorted(self._modules)
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        if name not in self._modules:
+            return None
+        found: click.Command = getattr(importlib.import_module(self._modules[name]), name)
+        return found
 
 
 def json_option(help_text: str = "Print one JSON document.") -> Callable[[F], F]:

@@ -89,7 +89,12 @@ def sim(
     failed = [outcome for outcome in outcomes if not outcome.passed]
     replay = {outcome.seed: f"rsm sim {' '.join(words)} --seed {outcome.seed}" for outcome in outcomes}
     if keep is not None and failed:
-        append_seeds(keep, "bare" if engine == "bare" else machine, failed, " diverge" if diverge else " upgrade" if upgrade else "")
+        append_seeds(
+            keep,
+            "bare" if engine == "bare" else machine,
+            failed,
+            " diverge" if diverge else " upgrade" if upgrade else "",
+        )
     if as_json:
         print_json(document(engine, machine, outcomes, replay))
     else:

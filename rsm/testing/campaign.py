@@ -53,7 +53,7 @@ def run_seed(
     diverge: bool = False,
     upgrade: bool = False,
 ) -> Outcome:
-    """One run of a cluster with a machine; `diverge`: states are made to differ, besides; `upgrade`: so are releases."""
+    """One run of a cluster with a machine; `diverge`: states are made to differ, `upgrade`: releases are, besides."""
     result = Simulation(machine, seed, workload=workload, strict=strict, diverge=diverge, upgrade=upgrade).run()
     kinds: dict[str, int] = {}
     for violation in result.violations:

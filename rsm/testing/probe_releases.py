@@ -131,7 +131,7 @@ class Probe3(StateMachine, name="probe", version=3, previous=Probe2):
         return self.sums[key]
 
     @upcast("add", from_version=1)
-    def _add_1(key: str, amount: int) -> tuple[int, str]:  # type: ignore[misc]  # it is no method
+    def _add_1(key: str, amount: int) -> tuple[int, str]:
         return amount, key
 
     @command(version=1)

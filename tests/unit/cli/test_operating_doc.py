@@ -17,7 +17,9 @@ def leaves(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[str
     """Every command that is no group, with its words."""
     if not isinstance(command, click.Group):
         return [(" ".join(path), command)]
-    return [leaf for name, below in command.commands.items() for leaf in leaves(below, (*path, name))]
+    context = click.Context(command)
+    found = [(name, command.get_command(context, name)) for name in command.list_commands(context)]
+    return [leaf for name, below in found if below is not None for leaf in leaves(below, (*path, name))]
 
 
 @pytest.mark.parametrize(("words", "command"), leaves(cli), ids=lambda value: value if isinstance(value, str) else "")

@@ -112,7 +112,11 @@ def digests(*versions: int) -> tuple[tuple[int, bytes], ...]:
 
 
 def check_releases(
-    ours: tuple[tuple[int, bytes], ...], theirs: tuple[tuple[int, bytes], ...], *, code: str = "c0de", strict: bool = False
+    ours: tuple[tuple[int, bytes], ...],
+    theirs: tuple[tuple[int, bytes], ...],
+    *,
+    code: str = "c0de",
+    strict: bool = False,
 ) -> str:
     """The warning with which two nodes that ship these versions meet; `Refused`."""
     return check_peer(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +165,16 @@ def test_a_new_client_says_to_an_old_cluster_what_can_be_said_there() -> None:
         spec.downcasters[2][1].step(*values[:-1], Prevention.CANCEL_BOTH)
     with pytest.raises(rsm.InvalidCommand, match="until version 2 is in force"):
         spec.downcasters[1][1].step(*values[:-2], TimeInForce.FILL_OR_KILL)
+
+
+def test_the_lock_file_is_kept() -> None:
+    """What CI runs: everything released is as it was when it was locked."""
+    checked = subprocess.run(
+        [sys.executable, "-m", "rsm", "schema", "check", "demos.orderbook.releases.v3:Exchange", "--current"],
+        capture_output=True,
+        text=True,
+        cwd=LOGS.parents[2],
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "machine exchange, versions 1, 2, 3" in checked.stdout
