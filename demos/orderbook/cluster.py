@@ -140,15 +140,7 @@ class Cluster:
 
     def ask(self, *arguments: str) -> tuple[int, dict[str, Any]]:
         """Run the program `rsm` with `--json`: its exit code, and the document; `{"error": ...}` where it has none."""
-        done = subprocess.run(
-            [sys.executable, "-m", "rsm", *arguments, "--json"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            cwd=self.directory,
-            env=self._environment | {"PYTHONPATH": str(ROOT)},
-            timeout=LOOK_SECONDS_MAX,
-            check=False,
-        )
+        done = self._ask(arguments)
         try:
             document: dict[str, Any] = msgspec.json.decode(done.stdout)
         except msgspec.DecodeError:
@@ -158,6 +150,21 @@ class Cluster:
                 raise ServiceFailed(f"rsm {what} ended with exit code {done.returncode}: {said}") from None
             return done.returncode, {"error": said.splitlines()[-1]}
         return done.returncode, document
+
+    def lines(self, *arguments: str) -> list[dict[str, Any]]:
+        """The same of a command that prints a document a line."""
+        return [msgspec.json.decode(line) for line in self._ask(arguments).stdout.splitlines()]
+
+    def _ask(self, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, "-m", "rsm", *arguments, "--json"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            cwd=self.directory,
+            env=self._environment | {"PYTHONPATH": str(ROOT)},
+            timeout=LOOK_SECONDS_MAX,
+            check=False,
+        )
 
     def install(self, node: int, machine: str) -> None:
         """Have a node run another machine from its next start on: so it stands in the node's file."""

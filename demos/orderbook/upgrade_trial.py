@@ -26,9 +26,6 @@ from demos.orderbook.news import WAIT_SECONDS_MAX, News
 from demos.orderbook.releases.v1 import ExchangeV1
 from demos.orderbook.terminal import Stage
 from demos.orderbook.trader import INSTRUMENTS
-from rsm.node.disk import OsDisk
-from rsm.node.scan import scan
-from rsm.replica.batch import ACTIVATE, decode_batch
 
 OLD: Final = "demos.orderbook.releases.v1:ExchangeV1"
 NEW: Final = "demos.orderbook.releases.v3:Exchange"
@@ -351,7 +348,10 @@ class UpgradeTrial:
 
     def _one_index_each(self) -> None:
         """Where each node's own log has the flips."""
-        found = [flips(self.machine / f"node-{node}") for node in (1, 2, 3)]
+        found = [
+            _flips(self.cluster.lines("log", "cat", str(self.machine / f"node-{node}"), "--command", "rsm.activate"))
+            for node in (1, 2, 3)
+        ]
         self.audit.check(
             "one flip index each",
             all(one == self._flips for one in found),
@@ -390,13 +390,11 @@ def _first_break(document: dict[str, Any]) -> str:
     return f"{breaks[0]['subject']}: {breaks[0]['change']}"
 
 
-def flips(directory: Path) -> dict[int, int]:
-    """Version -> index of the entries of a log that move the machine on."""
+def _flips(declared: list[dict[str, Any]]) -> dict[int, int]:
+    """Version -> index at which a log moves the machine on to it, of all versions but the first."""
     found: dict[int, int] = {}
-    for scanned in scan(OsDisk(), str(directory)):
-        payload = scanned.entry.payload
-        if ACTIVATE.encode() in payload:
-            batch = decode_batch(payload)
-            if batch.is_upgrade:
-                found[batch.items[0][5][1]] = scanned.entry.index
+    for command in declared:
+        version = command["values"]["version"]
+        if version > 1:
+            found.setdefault(version, command["index"])
     return found

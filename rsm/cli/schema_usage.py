@@ -300,6 +300,8 @@ def told(verdict: Verdict) -> tuple[str, str]:
     """A verdict in two cells."""
     if verdict.word == "dead":
         return "dead", "may be deleted"
+    if verdict.word == "unchecked":
+        return "unchecked", "not everything was looked at"
     more = f"; and {len(verdict.where) - 2} more" if len(verdict.where) > 2 else ""
     return verdict.word, "; ".join(verdict.where[:2]) + more
 

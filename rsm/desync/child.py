@@ -138,6 +138,8 @@ def main(requests: int, answers: int) -> None:
             return
         except RsmError as error:
             kind = next(kind for family, kind in KINDS if isinstance(error, family))
+            if isinstance(error, Unreplayable) and error.is_damaged:
+                kind = "bytes"  # the parent has to know that it is damage
             send({"error": kind, "text": str(error)})
         except Exception as error:  # of the user's classes, most likely; the parent says it
             send({"error": "other", "text": describe(error)})

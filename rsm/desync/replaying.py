@@ -36,7 +36,11 @@ MARKS_KEPT: Final = 2
 
 
 class Unreplayable(CallerError):
-    """It cannot be replayed at all, which says nothing about whether it agrees."""
+    """It cannot be replayed at all, which says nothing about whether it agrees. `is_damaged`: damage is a reason."""
+
+    def __init__(self, message: str, *, is_damaged: bool = False) -> None:
+        super().__init__(message)
+        self.is_damaged = is_damaged
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):
@@ -135,8 +139,7 @@ class Side:
                 self.is_damaged = True
                 self.unchecked.append(str(error))
         reasons = "; ".join([_begins(recording), *self.unchecked, *recording.unchecked])
-        family = BadBytes if self.is_damaged else Unreplayable
-        raise family(f"{recording.path}: nothing to begin from: {reasons}")
+        raise Unreplayable(f"{recording.path}: nothing to begin from: {reasons}", is_damaged=self.is_damaged)
 
     def _load(self, path: str) -> tuple[Replica, int, bytes]:
         replica = self._make()

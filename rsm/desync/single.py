@@ -49,9 +49,8 @@ def replay(
         check_class(recording, machine_class)
         side = Side(recording, machine_class, start=start)
     except (Unreplayable, WrongMachine, UnknownFormat) as error:
-        return Finding(
-            verdict="unchecked", unchecked=(str(error), *recording.unchecked), is_damaged=recording.is_damaged
-        )
+        is_damaged = recording.is_damaged or (isinstance(error, Unreplayable) and error.is_damaged)
+        return Finding(verdict="unchecked", unchecked=(str(error), *recording.unchecked), is_damaged=is_damaged)
     return _Replay(recording, machine_class, side, reference, bundle).run(beat)
 
 
