@@ -160,7 +160,7 @@ def command_complaint(words: list[str]) -> str | None:
             return None if len(rest) == 1 else f"{rest[0]} takes no arguments"
         return complaint((rest[0],), rest[1:]) if (ROOT / rest[0]).is_file() else f"no file {rest[0]}"
     if program == "make":
-        targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+        targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
         missing = {word for word in rest if "=" not in word} - targets
         return f"no make target {', '.join(sorted(missing))}" if missing else None
     return None if program in SYSTEM_COMMANDS else f"{program} is not a command of this project"

@@ -28,6 +28,7 @@ from rsm.cli.status import Rates, rich_table
 from rsm.cli.target import DISK, load_machine
 from rsm.client.survey import Survey, survey
 from rsm.client.tool import Access
+from rsm.errors import CallerError
 from rsm.limits import CLUSTER_START_SECONDS_MAX, MEMBERS_MAX
 from rsm.node.config import load_config
 from rsm.node.supervisor import Child, Event, Supervisor, ending
@@ -209,7 +210,9 @@ def child_of(directory: str, machine: str, node: LocalNode) -> Child:
     """What the supervisor runs for a node."""
     config = os.path.join(directory, f"node-{node.id}.toml")
     # A node whose file names the same machine is left to its file: with another there, and a restart, it is upgraded.
-    given = [] if load_config(config).node.machine == machine else ["--machine", machine]
+    given = ["--machine", machine]
+    with contextlib.suppress(CallerError):  # the node itself will say what is wrong with it
+        given = [] if load_config(config).node.machine == machine else given
     return Child(
         name=f"node {node.id}",
         argv=[sys.executable, "-c", PROGRAM, "node", *given, "--config", config],

@@ -14,7 +14,7 @@ def lines(caplog: pytest.LogCaptureFixture, event: str) -> list[str]:
 
 
 def test_each_step_is_told_once_on_every_node(caplog: pytest.LogCaptureFixture) -> None:
-    """Three nodes, one of which differs: three lines of each kind, with who and where; the one itself tells the rest."""
+    """Three nodes, one of which differs: three lines of each kind, with who and where; it tells the rest itself."""
     stage, ann = filled()
     bad = stage.follower()
     alter(stage.members[bad])
