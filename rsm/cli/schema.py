@@ -15,6 +15,7 @@ from rsm.cli.reading import entries_of, items_of, open_named
 from rsm.cli.schema_lock import check, lock
 from rsm.cli.schema_usage import usage
 from rsm.cli.target import load_machine
+from rsm.machine.upcasting import DROP, VALUES
 from rsm.replica.batch import ACTIVATE
 from rsm.replica.naming import SYSTEM_PREFIX
 from rsm.state.leaf import ALGORITHM
@@ -57,9 +58,20 @@ def show(source: str, as_json: bool) -> int:
 
 
 def schema_of_class(name: str) -> dict[str, Any]:
-    """The schema that a class declares."""
+    """The schema that a class declares, and where each of its steps leads."""
     definition = load_machine(name).definition
-    return _document(name, definition.name, definition.version, definition.schema())
+    document = _document(name, definition.name, definition.version, definition.schema())
+    steps: dict[str, dict[str, str]] = {}
+    for command, spec in sorted(definition.commands.items()):
+        for version, (_, upcaster) in sorted(spec.steps.items()):
+            forms = [f"v{version + 1}"] if VALUES in upcaster.forms else []
+            forms += [f"{part} v{number}" for part, number in upcaster.into.items()]
+            forms += ["nothing"] if DROP in upcaster.forms else []
+            steps.setdefault(command, {})[str(version)] = ", ".join(forms)
+    # Those of a command without a handler lead elsewhere from its last version too.
+    document["upcasters"] = {command: [int(version) for version in of] for command, of in steps.items()}
+    document["steps"] = steps
+    return document
 
 
 def schema_of_log(path: str) -> dict[str, Any]:
@@ -87,6 +99,7 @@ def _document(source: str, machine: str, version: int, declared: dict[str, Any])
             for name, versions in commands.items()
             if len(versions) > 1
         },
+        "steps": {},
         "queries": declared.get("queries", {}),
         "state": declared.get("state", {}),
         "event": declared.get("event") or None,
@@ -102,8 +115,14 @@ def print_schema(document: dict[str, Any]) -> None:
         for number, fields in sorted(versions.items(), key=lambda pair: int(pair[0]))
     ]
     _section("commands", rows)
-    upcasters = sorted(document["upcasters"].items())
-    _section("upcasters", [(name, f"v{old} to v{old + 1}") for name, steps in upcasters for old in steps])
+    # A log says which versions there are, and not where a step leads that is no step to the next one.
+    whither = document["steps"]
+    steps = [
+        (name, f"v{old} to {whither.get(name, {}).get(str(old), f'v{old + 1}')}")
+        for name, versions in sorted(document["upcasters"].items())
+        for old in versions
+    ]
+    _section("upcasters", steps)
     _section("queries", [(name, _fields(fields)) for name, fields in sorted(document["queries"].items())])
     # The algorithm of the sums is the same in every container, and no reader's concern here.
     state = [

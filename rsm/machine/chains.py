@@ -7,6 +7,7 @@ a `DefinitionError` that names the step, or the command and version where someth
 
 from __future__ import annotations
 
+import copy
 import inspect
 import typing
 from collections.abc import Callable, Iterator
@@ -47,6 +48,7 @@ def link(
     retire: Callable[[str, int], CommandSpec],
 ) -> None:
     """Give every command its steps and chains. `retire` makes the command that has only old versions left."""
+    upcasters = [_own(upcaster) for upcaster in upcasters]
     _find_commands(commands, upcasters, local_names, retire)
     for spec in commands.values():
         if spec.steps:
@@ -67,6 +69,13 @@ def _link_from(spec: CommandSpec, version: int) -> Link:
     decode = spec.steps[version + 1][0].decode_packed if version + 1 in spec.steps else spec.decode
     is_exact = isinstance(upcaster, FieldsUpcaster) and upcaster.is_exact
     return upcaster, upcaster.reads_state, VALUES in upcaster.forms, is_exact, decode
+
+
+def _own(upcaster: Upcaster) -> Upcaster:
+    """The step for one class: where it leads to is that class's, and releases may share a step through a mixin."""
+    own = copy.copy(upcaster)
+    own.targets = {}
+    return own
 
 
 def _find_commands(

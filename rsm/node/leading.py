@@ -212,8 +212,8 @@ class Leading:
             last = raised.strip().rpartition("\n")[2]
             request.fail(
                 CallerError(
-                    f"migrate_state of version {target.version} raises ({last:.200}): version {version} stays in force, "
-                    f"and every node may go on with it"
+                    f"migrate_state of version {target.version} raises ({last:.200}): version {version} stays in "
+                    f"force, and every node may go on with it"
                 )
             )
             return

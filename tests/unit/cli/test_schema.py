@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.samples import entry, run, sample_entries, save_machine, write_log
+from tests.unit.schemas.shops import SHOP
 
 MODULE = "schema_shop"
 
@@ -35,12 +36,20 @@ def test_a_class_shows_all_that_names_its_bytes() -> None:
             "2": [["item", "str"], ["quantity", "int"], ["mark", "bytes"]],
         }
     }
-    assert document["upcasters"] == {"order": [1]}
+    assert (document["upcasters"], document["steps"]) == ({"order": [1]}, {"order": {"1": "v2"}})
     assert document["queries"] == {"left": [["item", "str"]]}
     assert set(document["state"]) == {"stock", "waiting", "sold"}
     shown = run("schema", "show", f"{MODULE}:Shop").out
     assert "order  v1 to v2" in shown
     assert "waiting  table   str -> queue int" in shown
+
+
+def test_a_class_shows_where_steps_lead(directory: Path) -> None:
+    """A split names the commands that it leads to, a drop nothing; neither has a version of its own to lead to."""
+    (directory / "stepping_shop.py").write_text(SHOP, encoding="utf-8")
+    shown = run("schema", "show", "stepping_shop:Shop").out
+    assert "swap  v1 to put v2, sell v1, nothing" in shown
+    assert "put   v2 to v3" in shown
 
 
 def test_a_log_shows_what_it_declares(directory: Path) -> None:

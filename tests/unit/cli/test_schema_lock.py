@@ -9,13 +9,14 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 import rsm
 from rsm.schemas import asking
-from rsm.schemas.child import answer
+from rsm.schemas.child import Answer, Question, answer
 from rsm.schemas.lockfile import render
 from tests.unit.cli.samples import run
 from tests.unit.schemas.shops import SHOP, load, locked
@@ -32,7 +33,13 @@ def processes() -> None:
 def own_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run it here."""
     if "processes" not in request.fixturenames:
-        monkeypatch.setattr(asking, "_ask", lambda question, _: answer(question))
+        lock = threading.Lock()  # two threads cannot parse source at once in every Python
+
+        def ask(question: Question, _: object) -> Answer:
+            with lock:
+                return answer(question)
+
+        monkeypatch.setattr(asking, "_ask", ask)
 
 
 @pytest.fixture(autouse=True)

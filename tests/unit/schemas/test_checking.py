@@ -216,3 +216,68 @@ def test_a_command_that_is_added_to_a_release_gets_a_run_of_its_own(lock: Lock, 
     assert len(runs) == 2
     assert {(step.name, step.version) for step in runs[1].steps} >= {("lose", 1), ("put", 3)}
     assert locked(definition, made) == made
+
+
+READER = """
+class Desk(rsm.StateMachine, name="desk", version=1):
+    owners: rsm.Map[int, str]
+
+    @rsm.command(version=1)
+    def put(self, ctx: rsm.Context, number: int, owner: str) -> None:
+        self.owners[number] = owner
+
+    @rsm.command(version=2)
+    def take(self, ctx: rsm.Context, number: int, owner: str) -> bool:
+        return self.owners.pop(number, "") == owner
+
+    @rsm.upcast("take", from_version=1, reads_state=True)
+    def take_1(self, number: int) -> tuple[int, str]:
+        return number, self.owners.get(number, "")
+
+    @rsm.upcast("look", from_version=1)
+    def look_1(number: int) -> rsm.Drop:
+        if number < 0:
+            raise ValueError(number)
+        return rsm.drop(number)
+"""
+
+
+def test_a_step_that_reads_the_state_is_seen_in_the_runs(tmp_path: Path) -> None:
+    """What it makes of a case depends on where it stands; what it made of it in a run does not."""
+    desk = load(tmp_path, text=f"import rsm\n{READER}", name="Desk")
+    made = locked(desk)
+    assert set(made.commands["take"][1].upcasts) == {'{"reads":"state"}'}
+    drops = made.commands["look"][1].upcasts
+    assert any(text.startswith('{"drop":') for text in drops)
+    assert '{"raises":"ValueError"}' in drops
+    edit = ('self.owners.get(number, "")', 'self.owners.get(number, "?")')
+    report = compare(made, observe(load(tmp_path, edit, text=f"import rsm\n{READER}", name="Desk"), made))
+    assert [one.kind for one in report.breaks] == ["effect"]
+    assert "take v1 " in report.breaks[0].line
+
+
+def test_releases_that_share_a_mixin_of_steps_keep_their_own(tmp_path: Path) -> None:
+    """A step that two releases inherit leads, in each of them, to that release's handlers."""
+    text = """
+import rsm
+
+class Steps:
+    @rsm.upcast("both", from_version=1, into={"add": 1})
+    def both_1(number: int) -> rsm.Split:
+        return rsm.split(("add", number), ("add", number), answers=1)
+
+class One(Steps, rsm.StateMachine, name="sums", version=1):
+    total: int
+
+    @rsm.command(version=1)
+    def add(self, ctx: rsm.Context, number: int) -> int:
+        self.total = min(self.total + number, 2**60)
+        return self.total
+"""
+    made = locked(load(tmp_path, text=text, name="One"))
+    two = text + (
+        '\nclass Two(Steps, rsm.StateMachine, name="sums", version=2, previous=One):\n'
+        "    total: int\n\n    @rsm.command(version=1)\n"
+        "    def add(self, ctx: rsm.Context, number: int) -> int:\n        return -1\n"
+    )
+    assert compare(made, observe(load(tmp_path, text=two, name="Two"), made)).breaks == []
