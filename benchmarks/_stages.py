@@ -56,6 +56,10 @@ class Edge:
 
     def __init__(self) -> None:
         self.submissions = Submissions()
+        self.schema = OrderBook.definition.schema()
+
+    def look_again(self) -> None:
+        pass
 
     def submit(self, submission: Submission) -> None:
         self.submissions.put(submission)

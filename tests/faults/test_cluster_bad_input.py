@@ -213,7 +213,9 @@ def hello_to(cluster: ClusterProcesses, port: str, **changes: Any) -> bytes:
     if port == "client":
         fields = cbor.decode_canonical(encode_client_hello(ClientHello(machine="board")), bytes_max=4096)
     else:
-        peer = PeerHello(cluster.cluster_id, 0, "board", schema_digest(Board.definition), 2, "x:1", os.urandom(8))
+        peer = PeerHello(
+            cluster.cluster_id, 0, "board", ((1, schema_digest(Board.definition)),), "", 2, "x:1", os.urandom(8)
+        )
         fields = cbor.decode_canonical(encode_peer_hello(peer), bytes_max=4096)
     return encode_frame(FrameKind.HELLO, cbor.encode(fields | changes))
 

@@ -122,7 +122,9 @@ def test_a_client_that_trusts_another_ca(cluster: ClusterProcesses, certificates
 def test_the_wrong_owner_at_the_port_of_members(cluster: ClusterProcesses, certificates: Path, name: str) -> None:
     """A good hello of member 2 with the certificate of a client, an administrator, or of another member."""
     node = cluster.nodes[1]
-    hello = PeerHello(cluster.cluster_id, 0, "board", schema_digest(Board.definition), 2, "x:1", os.urandom(8))
+    hello = PeerHello(
+        cluster.cluster_id, 0, "board", ((1, schema_digest(Board.definition)),), "", 2, "x:1", os.urandom(8)
+    )
     context = owner(certificates / "ours", name).client_context()
     host, _, port = node.peer.rpartition(":")
     with (

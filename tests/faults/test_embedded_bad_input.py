@@ -146,7 +146,7 @@ CHANGES: list[tuple[Callable[[], Any], str]] = [
     (more_state, "count is new"),
     (lost_command, "'deposit', which the class no longer has"),
     (changed_command, "'deposit' version 1 was"),
-    (newer_machine, "at version 1 of 'bank', the class at version 2"),
+    (newer_machine, "under version 1 of 'bank', this release has 2"),
 ]
 
 

@@ -59,13 +59,14 @@ def held(document: dict[str, object]) -> dict[str, bool]:
 
 
 def test_a_cluster_passes(capsys: pytest.CaptureFixture[str]) -> None:
-    """Leader killed, a follower emptied: a whole run ends with 0, with seven checks held and three equal roots."""
+    """Leader killed, a follower emptied, a bug in one node: a run ends with 0, with all checks held and equal roots."""
     code = main([*CLUSTER, "--json"])
     document = json.loads(capsys.readouterr().out)
     assert code == 0, document["reason"]
     assert list(held(document)) == [
         "leader killed",
         "follower emptied",
+        "bug in one node",
         "same answers",
         "once each",
         "same books",
@@ -73,6 +74,7 @@ def test_a_cluster_passes(capsys: pytest.CaptureFixture[str]) -> None:
         "three equal roots",
     ]
     assert all(held(document).values())
+    assert document["bad_paths"]
     assert COMMANDS_MIN // 4 <= document["acknowledged_at_kill"] < COMMANDS_MIN
     assert document["killed_node"] != document["emptied_node"]
     assert document["acknowledged_meanwhile"] > 0

@@ -33,6 +33,7 @@ class Disturbances:
         stage.partition()
         stage.start()
         stage.settle()
+        stage.run(1.5)  # a hash point, and with it a snapshot
         self.check()
         number = 1 + self._turn % len(stage.members)
         kind = ("kill", "wipe", "transfer", "cut", "crash")[self._turn % 5]
@@ -66,7 +67,7 @@ class Disturbances:
 
 def test_a_clean_flow_is_never_disputed(soak: bool) -> None:
     """The order book's day: every answer is that of an undisturbed exchange, every node has the same root, no case."""
-    stage = Stage(OrderBook, segment_bytes_min=20_000, snapshot_log_bytes=150_000)
+    stage = Stage(OrderBook, segment_bytes_min=10_000, snapshot_log_bytes=40_000)
     stage.start()
     sessions = [stage.session(trader) for trader in TRADERS]
     disturbances = Disturbances(stage, random.Random(7))

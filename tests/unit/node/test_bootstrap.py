@@ -128,8 +128,11 @@ def test_a_lone_machine_does_not_open_the_directory_of_a_node(state: str, monkey
     else:
         stage.start()
         session = stage.session()
-        for number in range(40 if "compacted" in state else 2):
+        for number in range(60 if "compacted" in state else 2):
             stage.do(session, "put", f"{number} {'x' * 8_000}", number)
+            if number % 20 == 19:
+                stage.settle()
+                stage.run(1.5)  # the log goes once a snapshot is confirmed, with the next one
         stage.settle()
         stage.crash(1)
     disk = stage.disks[1]

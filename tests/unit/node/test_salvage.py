@@ -214,6 +214,8 @@ def compacted() -> Stage:
         if number % 10 == 9:
             stage.settle()
     stage.settle()
+    stage.run(1.5)  # another hash point, and a snapshot: the first one is confirmed by now, and the log before it goes
+    stage.settle()
     for number in (1, 2, 3):
         stage.crash(number)
     return stage

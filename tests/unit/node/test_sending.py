@@ -212,7 +212,7 @@ def test_compaction_keeps_the_last_confirmed_snapshot(stage: Stage, monkeypatch:
         stage.until(node.snapshots.ask().done)
     indexes = node.snapshot_files.indexes()
     assert kept in indexes
-    assert len(indexes) > 3
+    assert len(indexes) >= 3
     assert node.journal.first_index <= kept + 1
     monkeypatch.undo()
     grow_log(stage, session)

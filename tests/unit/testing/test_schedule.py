@@ -10,6 +10,7 @@ from rsm.testing.schedule import (
     ALL_FAULTS,
     DIVERGENCE_FAULTS,
     NETWORK_FAULTS,
+    VERSION_FAULTS,
     Fault,
     FaultKind,
     blocked_pairs,
@@ -24,7 +25,7 @@ def drawn(seed: int) -> list[Fault]:
 def test_states_differ_only_where_it_is_asked_for() -> None:
     """No other fault makes one node's state another than the log's."""
     assert not set(DIVERGENCE_FAULTS) & set(ALL_FAULTS)
-    assert {*DIVERGENCE_FAULTS, *ALL_FAULTS} == set(FaultKind)
+    assert {*DIVERGENCE_FAULTS, *VERSION_FAULTS, *ALL_FAULTS} == set(FaultKind)
 
 
 def test_a_seed_is_a_schedule() -> None:
