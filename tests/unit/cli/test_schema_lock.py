@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -57,6 +58,7 @@ def save(*edits: tuple[str, str]) -> str:
     for old, new in edits:
         assert old in text
         text = text.replace(old, new)
+    shutil.rmtree("__pycache__", ignore_errors=True)  # of the text before, of the same second and size
     Path(f"{MODULE}.py").write_text(f"{text}\nprint('the module prints')\n", encoding="utf-8")
     sys.modules.pop(MODULE, None)
     return f"{MODULE}:Shop"
