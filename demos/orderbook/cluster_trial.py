@@ -242,7 +242,14 @@ class ClusterTrial:
         board.tell(f"node {node}, a follower, gets a bug, in its memory only: {SOUND} becomes {BROKEN}")
         news.wait(lambda: news.node(node).standing not in ("well", "suspect"), "the verdict")
         found, acknowledged = time.monotonic() - broken_at, board.acknowledged
-        (case,) = news.node(node).verdicts[-1:]
+
+        def verdicts() -> list[dict[str, Any]]:
+            """Those of the other nodes that name it: it applies nothing any more, its own last word included."""
+            others = [one for one in board.nodes if one.node_id != node]
+            return [case for one in others for case in one.verdicts if node in case["minority"]]
+
+        news.wait(lambda: bool(verdicts()), f"the others to name node {node}")
+        case = verdicts()[0]
         board.tell(f"the nodes find that node {node} differs at index {case['index']:,}: it is quarantined")
         news.wait(lambda: news.node(node).standing == "out", f"node {node} to run its log again")
         board.tell(f"node {node} has kept evidence, run its log again, and come to the same wrong root: it stays out")

@@ -218,7 +218,9 @@ class FrameProtocol(asyncio.Protocol):
         if self._reason:
             return
         if self._is_reading_paused and self._transport is not None:
-            # uvloop begins to read after `connection_made`, whatever that has said.
+            # A loop begins to read after `connection_made`, whatever that has said. uvloop's has to be told once more;
+            # asyncio's (of Python 3.11.2, say) believes that it has paused, so it has to be told both.
+            self._transport.resume_reading()
             self._transport.pause_reading()
         if self._tls is not None:
             data = self._receive_tls(data)
