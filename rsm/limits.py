@@ -79,6 +79,10 @@ UNCHECKED_SECONDS_MAX: Final = 3.0
 REEXECUTION_SLICE_BYTES: Final = 32 * 1024
 # Directories of evidence that a node keeps; the first ones stay, since they show how it began.
 EVIDENCE_KEPT: Final = 8
+# Snapshots that a playback keeps in memory to go back to; when there are more, every second one goes.
+PLAYBACK_SNAPSHOTS_MAX: Final = 128
+# Their bytes: what a desktop has to spare for a replay.
+PLAYBACK_BYTES_MAX: Final = 256 * 1024 * 1024
 # Bytes of traced writes that go into evidence; what is behind them is cut off.
 TRACE_BYTES_MAX: Final = 16 * 1024 * 1024
 
@@ -187,6 +191,8 @@ COMMANDS_IN_FLIGHT_MAX: Final = 16_384
 BYTES_IN_FLIGHT_MAX: Final = 64 * 1024 * 1024
 # A machine that fell silent closes its hash interval after this long, so that its last commands get a root too.
 IDLE_HASH_SECONDS: Final = 1.0
+# Where every change is a hash point, a confirmation goes with the next entry; after this long it goes alone.
+CONFIRMATION_SECONDS_MAX: Final = 0.5
 # After a full disk, timers and roots wait this long before the runner tries again; callers may try at once.
 FULL_DISK_RETRY_SECONDS: Final = 1.0
 # How far the wall clock may be ahead of the log at a start, to be believed. A machine may lie closed for long; a clock
@@ -201,6 +207,17 @@ EVENTS_PER_READ: Final = 256
 KEYS_REMEMBERED: Final = 4096
 # Leaves that may change while a streaming query reads one index: about a hundred megabytes of old values.
 VIEW_LEAVES_MAX: Final = 1_000_000
+
+# --- arrays -----------------------------------------------------------------------------------------------------------
+
+# One column of an Array, which is one leaf: it is hashed, and copied into a snapshot or the undo log, in one piece.
+# 16 MiB (four million int32) take xxh3 and a copy about two milliseconds each.
+ARRAY_COLUMN_BYTES_MAX: Final = 16 * 1024 * 1024
+# Columns of one Array. Each is a leaf with books of its own; a table of PostgreSQL has at most 1,600.
+ARRAY_COLUMNS_MAX: Final = 256
+# What the commands of one batch may make the undo log keep of columns. A batch has thousands of commands, and each
+# copies what it writes to; beyond this, writing is a `ValueError`: a failed command, and not a node without memory.
+ARRAY_UNDO_BYTES_MAX: Final = 256 * 1024 * 1024
 # Items of a streaming query that are produced under the state's lock before commands get their turn.
 QUERY_SLICE_ITEMS: Final = 256
 
@@ -319,6 +336,88 @@ KEEPALIVE_PROBES: Final = 3
 UNACKNOWLEDGED_SECONDS_MAX: Final = 5.0
 # Connections that wait in the kernel to be accepted. Linux cuts it to net.core.somaxconn.
 LISTEN_BACKLOG: Final = 1024
+
+# --- the feed ---------------------------------------------------------------------------------------------------------
+
+# How long a node collects what it applies before it sends it to its observers, under load; alone an entry goes at once.
+# Fifty times a second is more than eyes and most machines want, and bounds the writes that observers cost.
+FEED_INTERVAL_SECONDS: Final = 0.02
+# Encoded frames kept for observers that fell behind for a moment, their objects included; older ones come from the log.
+FEED_RING_BYTES_MAX: Final = 8 * 1024 * 1024
+# What the objects of a kept frame take beside its bytes.
+FEED_FRAME_OVERHEAD_BYTES: Final = 256
+# Payloads in one frame of entries or events, at least one of them: one read of the log, and a millisecond of encoding.
+FEED_PART_BYTES: Final = 256 * 1024
+# Bytes of a snapshot's file in one frame.
+FEED_SNAPSHOT_PART_BYTES: Final = 256 * 1024
+# Bytes that wait for one observer, beyond which it gets nothing: what one that has stopped costs (Redis cuts off a slow
+# subscriber at 32 MiB).
+FEED_BUFFER_BYTES_MAX: Final = 1024 * 1024
+# An observer that had caught up once, and is so many bytes of log behind, is skipped forward to a snapshot.
+FEED_LAG_BYTES_MAX: Final = 64 * 1024 * 1024
+# How long an observer may take nothing at all of what waits for it; then its connection is closed.
+FEED_STALL_SECONDS_MAX: Final = 60.0
+# How long frames that are there already may be handed out at once to those who are behind.
+FEED_SLICE_SECONDS: Final = 0.001
+# After a part from the log or a snapshot, observers wait so many times as long as it took: commands keep the time.
+FEED_REST_FACTOR: Final = 2
+# The longest such rest.
+FEED_REST_SECONDS_MAX: Final = 0.01
+# How long sending frames to those who are live may hold up commands at once; whose turn does not come gets them later.
+FEED_FLUSH_SECONDS_MAX: Final = 0.02
+# The longest rest after frames were sent to those who are live, which takes so long only where a thousand are.
+FEED_FLUSH_REST_SECONDS_MAX: Final = 0.2
+# After so long without news an observer is told that there are none.
+FEED_ALIVE_SECONDS: Final = 2.0
+# A snapshot behind which applying took longer than this in all is too old for an observer that begins: it would take as
+# long to catch up.
+FEED_CATCH_UP_SECONDS: Final = 0.5
+# Snapshots for observers are taken so far apart at least, however many come.
+FEED_SNAPSHOT_SECONDS_MIN: Final = 1.0
+# How long an observer waits for a new one; then it gets an older one, or is sent to the leader, which can make a hash
+# point where nothing happens.
+FEED_SNAPSHOT_WAIT_SECONDS: Final = 2.0
+# Snapshots on their way to observers at once: each holds its file open.
+FEED_SNAPSHOTS_MAX: Final = 64
+# With so many on their way, an observer that takes nothing of its own holds up the others for no longer than this.
+FEED_CROWDED_SECONDS_MAX: Final = 5.0
+# Hash points whose moment is remembered, to tell how long applying took since a snapshot.
+FEED_MARKS_MAX: Final = 1024
+# Observers of one node. Each costs a write for each frame.
+OBSERVERS_MAX: Final = 1024
+# Topics of one subscription. An event is looked up under its topic and the branches above it, however many there are.
+TOPICS_MAX: Final = 64
+# Distinct queries that clients watch on one node, for each of which the state may be read fifty times a second.
+WATCHES_MAX: Final = 1024
+# Bytes of what those queries are asked with, and of results that are kept in case somebody asks again.
+WATCH_BYTES_MAX: Final = 64 * 1024 * 1024
+# How long reading them may hold up commands at once; the rest is read in a later turn.
+WATCH_SLICE_SECONDS: Final = 0.002
+# After that they are not read for so many times as long as it took: a query may take as long as its author likes.
+WATCH_REST_FACTOR: Final = 2
+# The longest such rest.
+WATCH_REST_SECONDS_MAX: Final = 5.0
+# How long the result of a watched query is kept when nobody waits: the next question for it is on its way.
+WATCH_IDLE_SECONDS: Final = 1.0
+
+# --- observers --------------------------------------------------------------------------------------------------------
+
+# A node says something every `FEED_ALIVE_SECONDS`; after three times that an observer looks for another one.
+FEED_SILENCE_SECONDS_MAX: Final = 6.0
+# What an observer has received and not applied: then it stops reading, and its node skips it forward in the end.
+OBSERVER_QUEUE_BYTES_MAX: Final = 8 * 1024 * 1024
+# Payloads behind the last root that agreed, kept to name the command of a difference; older ones are dropped.
+OBSERVER_KEPT_BYTES_MAX: Final = 16 * 1024 * 1024
+# Places of writes behind that root, kept by an observer that traces.
+OBSERVER_PLACES_MAX: Final = 100_000
+# An observer that differed so often, with no root between that agreed, will go on to differ: it stops.
+OBSERVER_HEALS_MAX: Final = 8
+# Gaps in what one node sends, without an entry between; then the observer takes another node.
+OBSERVER_GAPS_MAX: Final = 3
+# Refusals per address that an observer takes before its first subscription has begun; then it is told.
+OBSERVER_REFUSALS_MAX: Final = 3
+# How often the record of an observer is made durable: what a power cut takes is received again.
+RECORD_SYNC_SECONDS: Final = 1.0
 
 # --- operations -------------------------------------------------------------------------------------------------------
 
@@ -542,3 +641,35 @@ LOCK_RUN_SECONDS_MAX: Final = 120.0
 LOCK_EXAMPLES_MAX: Final = 400
 # Different command versions that `rsm schema usage` counts; a log of nonsense may hold more, which is then said.
 USAGE_VERSIONS_MAX: Final = 10_000
+
+# --- the gateway ------------------------------------------------------------------------------------------------------
+
+# The body of a request: the largest command, its bytes as base64, and room for names (nginx: 1 MiB).
+GATEWAY_BODY_BYTES_MAX: Final = 2 * 1024 * 1024
+# How long a body may take to come in, and the head before it: who sends a byte a second holds a connection no longer.
+GATEWAY_BODY_SECONDS_MAX: Final = 10.0
+# The head of a request. The arguments of a query stand in it (nginx and h11 take 32 and 64 KiB).
+GATEWAY_HEAD_BYTES_MAX: Final = 64 * 1024
+# Connections of one gateway, requests and WebSockets together; more are closed at once. Below the usual limit of 1,024
+# open files.
+GATEWAY_CONNECTIONS_MAX: Final = 768
+# WebSockets among them, so that browsers that watch leave room for those that send commands.
+GATEWAY_SOCKETS_MAX: Final = 512
+# Different queries that are watched; each is one request of the gateway to a node, whoever watches it.
+GATEWAY_WATCHES_MAX: Final = 256
+# What waits for one browser. One that does not keep up is skipped forward (uvicorn's own buffer: 64 KiB more).
+GATEWAY_QUEUE_BYTES_MAX: Final = 1024 * 1024
+# How long one message to a browser may take before its connection is closed: the feed's nodes give an observer as long.
+GATEWAY_SEND_SECONDS_MAX: Final = 60.0
+# A message of a browser: there is nothing for it to say.
+GATEWAY_MESSAGE_BYTES_MAX: Final = 4096
+# How often a browser hears something though nothing happened.
+GATEWAY_ALIVE_SECONDS: Final = 15.0
+# Events in one message to a browser; what comes in faster than browsers are told collects up to that.
+GATEWAY_EVENTS_PER_MESSAGE: Final = 1000
+# Items of a streaming query that are encoded at a time: one hop to a thread each.
+GATEWAY_STREAM_ITEMS: Final = 256
+# How long requests that are being answered may take when the gateway is told to stop.
+GATEWAY_STOP_SECONDS_MAX: Final = 10.0
+# How soon a caller should ask again when the cluster cannot be reached: about an election.
+GATEWAY_RETRY_SECONDS: Final = 1.0

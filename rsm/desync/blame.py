@@ -7,28 +7,31 @@ handler returned. None of it is on the path of a replica that does not record.
 from __future__ import annotations
 
 import linecache
-import os
 import sys
+from itertools import islice
 from types import FrameType
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from rsm.codec.shapes import make_known
-from rsm.desync.paths import answer_value, flatten, leaf_path, plain
+from rsm.desync.paths import answer_value, leaf_path, leaf_values, plain
 from rsm.machine.machine import StateMachine
+from rsm.node.places import NO_PLACE, OWN_DIRECTORY, LocatingUndo, place_above
 from rsm.replica.answer import Answer, decode
 from rsm.replica.executor import Executor
 from rsm.replica.replica import Replica
 from rsm.replica.trace import CommandTrace, PackedTrace, TracingReplica, _TracingExecutor, pack, pack_leaf
-from rsm.state.leaf import ABSENT, encode, hash64
+from rsm.state.arrays import ArrayLedger
+from rsm.state.columns import differing_cells
+from rsm.state.leaf import ABSENT, digest128, encode, hash64
+from rsm.state.ledger import Ledger
 
 __all__ = ["Detail", "Recorder", "Step"]
 
-# Frames of files below are ours and not the user's.
-OWN_DIRECTORY: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 RUN_CODE: Final = Executor.run.__code__
-NO_PLACE: Final = ("", 0)
+# Cells that one line may change before its step is told as one of the column.
+CELL_STEPS_MAX: Final = 4096
 
 
 class Step(msgspec.Struct, frozen=True, array_like=True):
@@ -68,32 +71,11 @@ class _Recorded(NamedTuple):
 
 class _Write(NamedTuple):
     path: str
+    ledger: Ledger
     leaf_key: Any
     old: Any
     value: Any
     place: tuple[str, int]
-
-
-def _place(depth: int) -> tuple[str, int]:
-    """File and line of the first frame outside of rsm, from `depth` frames up."""
-    frame: FrameType | None = sys._getframe(depth)
-    while frame is not None and frame.f_code.co_filename.startswith(OWN_DIRECTORY):
-        frame = frame.f_back
-    return NO_PLACE if frame is None else (frame.f_code.co_filename, frame.f_lineno)
-
-
-class _LocatingUndo(list[Any]):
-    """An undo log that knows the place of each of its records."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.places: list[tuple[str, int]] = []
-
-    def extend(self, record: Any) -> None:
-        """Add one record; what a rollback took away is forgotten."""
-        del self.places[len(self) // 3 :]
-        self.places.append(_place(2))
-        super().extend(record)
 
 
 class Recorder(TracingReplica):
@@ -115,10 +97,10 @@ class Recorder(TracingReplica):
     def record(self, on: bool) -> None:
         """Begin or end recording; between two entries."""
         self.is_recording = on
-        undo: list[Any] = []
+        undo: list[Any] = self.store.new_undo()
         if on:
-            undo = _LocatingUndo()
-            self._places = undo.places
+            undo = located = LocatingUndo()
+            self._places = located.places
         self.store.undo = self.executor._undo = undo
 
     def forget(self) -> None:
@@ -168,9 +150,12 @@ class Recorder(TracingReplica):
         after: dict[str, dict[str, Any]] = {}
         before: dict[str, dict[str, Any]] = {}
         steps = []
-        for path, leaf_key, old, value, place in _writes(recorded):
-            before.setdefault(path, flatten(path, old))
-            after[path] = flatten(path, value)
+        for path, ledger, leaf_key, old, value, place in _writes(recorded):
+            before.setdefault(path, leaf_values(ledger, ledger.name, leaf_key, old))
+            after[path] = leaf_values(ledger, ledger.name, leaf_key, value)
+            if isinstance(ledger, ArrayLedger):
+                steps.extend(_cell_steps(ledger, leaf_key, old, value, place))
+                continue
             shown = None if value is ABSENT else plain(value)
             steps.append(_step(path, shown, place, pack_leaf(leaf_key, value)))
         trace = recorded.trace
@@ -198,8 +183,19 @@ def _writes(recorded: _Recorded) -> list[_Write]:
         value, following[key] = following[key], old
         if pack_leaf(leaf_key, value) != pack_leaf(leaf_key, old):
             place = places[at // 3] if at // 3 < len(places) else NO_PLACE
-            writes.append(_Write(leaf_path(ledger.name, leaf_key, nested=ledger.nested), leaf_key, old, value, place))
+            path = leaf_path(ledger.name, leaf_key, nested=ledger.nested)
+            writes.append(_Write(path, ledger, leaf_key, old, value, place))
     return writes[::-1]
+
+
+def _cell_steps(ledger: ArrayLedger, column: str, old: Any, value: Any, place: tuple[str, int]) -> list[Step]:
+    """What was done to a column, cell by cell where that can be told; a column with many is told by a digest."""
+    one, other = ({} if data is ABSENT else {column: data} for data in (old, value))
+    found = list(islice(differing_cells(ledger.name, ledger.cells, one, other), CELL_STEPS_MAX + 1))
+    if len(found) > CELL_STEPS_MAX:
+        digest = digest128(b"" if value is ABSENT else value)
+        return [_step(f"{ledger.name}/{column}", digest.hex(), place, digest)]
+    return [_step(path, number, place, encode(number)) for path, _, number in found]
 
 
 def _step(what: str, value: Any, place: tuple[str, int], mark: bytes) -> Step:
@@ -219,7 +215,7 @@ class _RecordingExecutor(_TracingExecutor):
         if self._recorder.is_recording:
             places = self._recorder.event_places
             del places[len(self.events) - 1 :]
-            places.append(_place(2))
+            places.append(place_above(2))
 
 
 def plain_replica(machine_class: type[StateMachine]) -> Replica:

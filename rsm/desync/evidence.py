@@ -17,7 +17,7 @@ from rsm.desync.bisect import SYSTEM, Done, path_differences
 from rsm.desync.blame import plain_replica
 from rsm.desync.bundle import Bundle
 from rsm.desync.finding import Finding, PathDifference
-from rsm.desync.paths import answer_value, flatten, leaf_path, plain
+from rsm.desync.paths import answer_value, leaf_path, leaf_values, plain
 from rsm.desync.recorded_roots import REPLAY, command_at
 from rsm.desync.recording import Recording
 from rsm.desync.replaying import Side
@@ -159,7 +159,7 @@ def _leaves(replica: Replica, trace: PackedTrace) -> dict[str, dict[str, Any]]:
             except Exception:  # of another schema: then without its names
                 leaf_key, value = _hashable(parts[0]), parts[1]
         path = leaf_path(container, leaf_key, nested=ledger is not None and ledger.nested)
-        found[path] = flatten(path, value)
+        found[path] = leaf_values(ledger, container, leaf_key, value)
     return found
 
 

@@ -1,7 +1,7 @@
 """State as paths with plain values: what two processes can compare, whatever classes each of them has.
 
 `orders/17` with a struct of two fields becomes `orders/17/price` and `orders/17/quantity`, as in `rsm.state.diff`;
-bytes become hexadecimal, as in JSON.
+bytes become hexadecimal, as in JSON. Of an array, `deer/17/x` is a cell: row, then column.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from typing import Any, Final
 
 import msgspec
 
+from rsm.limits import DIFFERENT_LEAVES_MAX
 from rsm.replica.answer import Status, decode, decode_refusal
-from rsm.state.leaf import ABSENT
+from rsm.state.arrays import ArrayLedger
+from rsm.state.columns import ROWS
+from rsm.state.leaf import ABSENT, digest128
+from rsm.state.ledger import Ledger
 
-__all__ = ["answer_value", "flatten", "leaf_path", "plain"]
+__all__ = ["answer_value", "flatten", "leaf_path", "leaf_values", "plain"]
 
 INTEGER_BITS: Final = 64
 
@@ -21,6 +25,20 @@ INTEGER_BITS: Final = 64
 def leaf_path(container: str, leaf_key: Any, *, nested: bool) -> str:
     """The path of one leaf."""
     return f"{container}/" + ("/".join(repr(part) for part in leaf_key) if nested else repr(leaf_key))
+
+
+def leaf_values(ledger: Ledger | None, container: str, leaf_key: Any, value: Any) -> dict[str, Any]:
+    """The paths of one leaf, with a plain value each: of an array's column those of its cells, and of its row count.
+
+    A column with more than `DIFFERENT_LEAVES_MAX` cells is told by a digest, under its name.
+    """
+    if not isinstance(ledger, ArrayLedger) or leaf_key not in ledger.cells:
+        return flatten(leaf_path(container, leaf_key, nested=ledger is not None and ledger.nested), value)
+    cells = () if value is ABSENT else ledger.cells[leaf_key].decode(value)
+    counted: dict[str, Any] = {f"{container}/{ROWS}": len(cells)}
+    if len(cells) > DIFFERENT_LEAVES_MAX:
+        return counted | {f"{container}/{leaf_key}": digest128(value).hex()}
+    return counted | {f"{container}/{row}/{leaf_key}": number for row, number in enumerate(cells)}
 
 
 def flatten(path: str, value: Any) -> dict[str, Any]:

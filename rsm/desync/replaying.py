@@ -15,7 +15,7 @@ import msgspec
 from rsm.codec.record import RecordKind
 from rsm.codec.shapes import make_known
 from rsm.desync.blame import Recorder, plain_replica
-from rsm.desync.paths import flatten, leaf_path
+from rsm.desync.paths import leaf_values
 from rsm.desync.recording import Recording
 from rsm.desync.rewinding import Checkpoint
 from rsm.errors import BadBytes, CallerError, CorruptFile, DivergenceError, RsmError, WrongMachine
@@ -316,8 +316,7 @@ class Side:
             ledger = self.replica.store.ledgers.get(name)
             for number in numbers if ledger is not None else ():
                 for leaf_key, value in ledger.leaves(number):  # type: ignore[union-attr]  # as above
-                    path = leaf_path(name, leaf_key, nested=ledger.nested)  # type: ignore[union-attr]  # as above
-                    found |= flatten(path, value)
+                    found |= leaf_values(ledger, name, leaf_key, value)
                 if len(found) >= DIFFERENT_LEAVES_MAX:
                     return found
         return found

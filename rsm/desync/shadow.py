@@ -22,7 +22,7 @@ import msgspec
 
 from rsm.codec.record import Entry
 from rsm.desync.finding import PathDifference
-from rsm.desync.paths import answer_value, flatten, leaf_path, plain
+from rsm.desync.paths import answer_value, leaf_path, leaf_values, plain
 from rsm.errors import DivergenceError, ReleaseMissing, RsmError, WrongMachine
 from rsm.limits import SHADOW_PATHS_MAX
 from rsm.machine.definition import Definition
@@ -34,7 +34,6 @@ from rsm.replica.naming import Names, items_of
 from rsm.replica.replica import Applied
 from rsm.replica.snapshot import parts, restore
 from rsm.replica.trace import BEGIN, MALFORMED, SESSION_END, CommandTrace, TracingReplica, Write, pack_leaf
-from rsm.state.leaf import ABSENT
 
 __all__ = ["NEW", "PRESENT", "Example", "Shadow", "ShadowReport", "TypeReport"]
 
@@ -339,7 +338,7 @@ class Shadow:
                     continue
                 ledger = self.present.store.ledgers[write.container]
                 path = leaf_path(write.container, write.leaf_key, nested=ledger.nested)
-                values = flatten(path, write.value) if write.value is not ABSENT else {path: "(removed)"}
+                values = leaf_values(ledger, write.container, write.leaf_key, write.value) or {path: "(removed)"}
                 for part, value in values.items():
                     found.setdefault(part, {})[source] = value
         return [

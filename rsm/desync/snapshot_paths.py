@@ -7,6 +7,7 @@ names the fields of structs, so that a path reads like that of `rsm.state.diff`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -19,11 +20,14 @@ from rsm.node.disk import Disk
 from rsm.node.snapshots import read_snapshot
 from rsm.replica.contents import NESTED_KIND
 from rsm.replica.snapshot import decode_chunk
+from rsm.state.columns import ARRAY_KIND, CELL_TYPES, CellType, differing_cells
 
 __all__ = ["SnapshotDifference", "compare_snapshots", "differing_buckets"]
 
 _leaves: Final = msgspec.msgpack.Decoder(list[tuple[msgspec.Raw, msgspec.Raw]]).decode
 _plain: Final = msgspec.msgpack.Decoder().decode
+_column_name: Final = msgspec.msgpack.Decoder(str).decode
+_column_data: Final = msgspec.msgpack.Decoder(bytes).decode
 _MISSING: Final = object()
 SCALARS: Final = "scalars"
 
@@ -60,10 +64,17 @@ def compare_snapshots(disk: Disk, snapshots: dict[str, Snapshot]) -> SnapshotDif
     ours, theirs = _read(disk, left, wanted), _read(disk, right, wanted)
     has_more = len(ours) > DIFFERENT_LEAVES_MAX or len(theirs) > DIFFERENT_LEAVES_MAX
     paths: list[PathDifference] = []
+    arrays = _arrays_of(left, right)
     if not has_more:
+        for container in sorted(arrays.keys() & buckets.keys()):
+            cells = differing_cells(
+                container, arrays[container], _columns(ours, container), _columns(theirs, container)
+            )
+            for path, *pair in islice(cells, DIFFERENT_PATHS_MAX + 1):
+                paths.append(PathDifference(path, dict(zip((left_name, right_name), pair, strict=True))))
         for container, key in sorted(ours.keys() | theirs.keys(), key=_users_first):
             one, other = ours.get((container, key)), theirs.get((container, key))
-            if one == other:
+            if one == other or container in arrays:
                 continue
             for path, values in _of_leaf(left, container, key, one, other):
                 named = {
@@ -75,6 +86,29 @@ def compare_snapshots(disk: Disk, snapshots: dict[str, Snapshot]) -> SnapshotDif
             if len(paths) > DIFFERENT_PATHS_MAX:
                 return SnapshotDifference(buckets, tuple(paths[:DIFFERENT_PATHS_MAX]), True)
     return SnapshotDifference(buckets, tuple(paths), has_more)
+
+
+def _arrays_of(left: Snapshot, right: Snapshot) -> dict[str, dict[str, CellType]]:
+    """The arrays that both have with the same columns, and these."""
+    found = {}
+    for name, (kind, schema, _) in left.manifest.state.items():
+        if kind == ARRAY_KIND and right.manifest.state.get(name, ("", "", b""))[:2] == (kind, schema):
+            fields = dict(_fields(schema.partition("; ")[2]))
+            if CELL_TYPES.keys() >= set(fields.values()):
+                found[name] = {column: CELL_TYPES[of] for column, of in fields.items()}
+    return found
+
+
+def _columns(leaves: dict[tuple[str, bytes], bytes], container: str) -> dict[str, bytes]:
+    """The columns among some leaves. What is none was not written by us: the sums of such a file are not right."""
+    found: dict[str, bytes] = {}
+    for (name, key), value in leaves.items():
+        if name == container:
+            try:
+                found[_column_name(key)] = _column_data(value)
+            except msgspec.MsgspecError as error:
+                raise BadBytes(f"a leaf of the array {name!r} is no column: {error}") from error
+    return found
 
 
 def _users_first(leaf: tuple[str, bytes]) -> tuple[bool, str, bytes]:

@@ -59,6 +59,8 @@ SET_METHODS: Final = frozenset({"union", "intersection", "difference", "symmetri
 INTEGER_ARRAYS: Final = frozenset(
     f"numpy.{name}" for name in ("array", "asarray", "zeros", "ones", "arange", "full", "empty")
 )
+# What opens a column of an rsm.Array for writing.
+ARRAY_WRITES: Final = ("write", "set", "assign", "resize")
 SORTS: Final = ("numpy.sort", "numpy.argsort")
 PATTERNS: Final = frozenset(
     f"re.{name}" for name in ("compile", "match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer")
@@ -232,6 +234,8 @@ class Calls(Writes):
         if method in MUTATORS and not all(one.kind == "object" for one in members(base)):
             taken = last if method not in ("update", "extend", "extendleft", "pop", "remove", "discard") else UNKNOWN
             self.change(node, base, taken)
+        elif method in ARRAY_WRITES and has(base, ("rsm.Array",)):
+            self.change(node, base, UNKNOWN)
         if method in ("extend", "extendleft") or (method == "join" and arguments):
             self.go_through(first, node, f"put in by {method}()")
         if method in UNICODE_METHODS and not node.args and self._may_be_text(function.value, base):
@@ -375,6 +379,8 @@ def method_result(one: Value, method: str, node: ast.Call) -> Value:
         return item(one)
     if name == "rsm.SortedMap" and method in ("ceiling", "floor", "higher", "lower", "first", "last"):
         return key
+    if name == "rsm.Array" and method in ("read", "write"):
+        return instance("numpy.ndarray")
     if name == "str" and method in STR_METHODS:
         return instance("str")
     if name == "str" and method in ("split", "rsplit", "splitlines"):

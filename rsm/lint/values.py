@@ -52,7 +52,7 @@ def words(text: str) -> frozenset[str]:
 UNKNOWN: Final = Value("unknown")
 # What iterates in an order that hashes decide; "unordered" is a list or an iterator made from such.
 UNORDERED: Final = ("set", "frozenset", "unordered")
-TRACKED: Final = ("rsm.Map", "rsm.SortedMap", "rsm.Set", "rsm.Queue", "rsm.Table")
+TRACKED: Final = ("rsm.Map", "rsm.SortedMap", "rsm.Set", "rsm.Queue", "rsm.Table", "rsm.Array")
 MUTABLE: Final = (
     "list",
     "dict",
@@ -97,8 +97,8 @@ _SAME: Final = {
 }
 # The face of rsm, wherever its modules define it.
 _FACE: Final = words(
-    """StateMachine Map SortedMap Set Queue Table Struct Context Random command query on_session_end upcast migrate
-    upcast_fields downcast split drop Split Drop Meta result"""
+    """StateMachine Map SortedMap Set Queue Table Array Columns Struct Context Random command query on_session_end
+    upcast migrate upcast_fields downcast split drop Split Drop Meta result"""
 )
 
 

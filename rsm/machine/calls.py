@@ -29,6 +29,14 @@ class Pending(abc.ABC, Generic[R_co]):
 
     __slots__ = ()
 
+    @property
+    @abc.abstractmethod
+    def index(self) -> int:
+        """The index of the log entry that answered a command, or of the state that a query has seen; 0 before that.
+
+        A repeat (`once`) gets its answer from a later entry than the one in which the command took effect.
+        """
+
     @abc.abstractmethod
     def result(self, timeout_seconds: float | None = None) -> R_co:
         """Wait for the answer. `Rejected` and its kin as the command decided; `TimeoutError` leaves it on its way."""

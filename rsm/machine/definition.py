@@ -22,7 +22,9 @@ from rsm.machine.context import Context
 from rsm.machine.surface import reserved
 from rsm.machine.upcasting import Downcaster, Drop, Parts, Split, Upcaster
 from rsm.machine.values import Signature, fingerprint_seed, type_hints
+from rsm.state.arrays import Array, import_numpy
 from rsm.state.checks import value_check
+from rsm.state.columns import ARRAY_KIND, Columns
 from rsm.state.containers import Map, Set, SortedMap
 from rsm.state.leaf import ALGORITHM, encode
 from rsm.state.queues import Queue, Table
@@ -168,6 +170,7 @@ class QuerySpec:
         if self.is_stream:
             arguments = typing.get_args(result)
             result = arguments[0] if arguments else Any
+        self.result_type = result  # of one item, if it is a stream
         self.decode_result = result_decoder(f"query {self.name}", result)
 
 
@@ -270,6 +273,10 @@ class Definition:
                     if hasattr(self.owner, name):
                         raise DefinitionError("a container begins empty and takes no default")
                     self.containers.append(_container(name, origin, typing.get_args(declared)))
+                elif _is_array(declared):
+                    if hasattr(self.owner, name):
+                        raise DefinitionError("a container begins empty and takes no default")
+                    self.containers.append(_array(name, declared))
                 else:
                     describe(declared)
                     self.scalars[name] = (declared, self._default(name, declared))
@@ -421,3 +428,17 @@ def _container(name: str, origin: Any, arguments: tuple[Any, ...]) -> ContainerS
         key, value = arguments
         text = f"{describe_key(key)} -> {describe(value)}"
     return ContainerSpec(name, kind, key, value, f"{ALGORITHM}; {text}")
+
+
+def _is_array(declared: Any) -> bool:
+    bare = typing.get_args(declared)[0] if typing.get_origin(declared) is typing.Annotated else declared
+    return bare is Array
+
+
+def _array(name: str, declared: Any) -> ContainerSpec:
+    columns = [one for one in typing.get_args(declared)[1:] if isinstance(one, Columns)]
+    if len(columns) != 1:
+        raise DefinitionError('an array is declared with its columns: Annotated[rsm.Array, rsm.Columns(x="int32")]')
+    text = columns[0].described()
+    import_numpy()
+    return ContainerSpec(name, ARRAY_KIND, str, columns[0], f"{ALGORITHM}; {text}")

@@ -22,7 +22,9 @@ import msgspec
 from rsm.errors import DefinitionError
 from rsm.machine.definition import CONTAINERS, ContainerSpec, Definition
 from rsm.machine.surface import ClientSurface
+from rsm.state.arrays import Array, ArrayLedger
 from rsm.state.checks import key_check, value_check
+from rsm.state.columns import ARRAY_KIND
 from rsm.state.containers import refuse_write
 from rsm.state.leaf import ALGORITHM, encode
 from rsm.state.ledger import Ledger
@@ -95,6 +97,15 @@ class StateMachine(ClientSurface):
         Whatever has the same name and type is here already; `old` is the machine of the previous release, to be read.
         What it raises leaves everything as it was: the old release stays in force.
         """
+
+    @staticmethod
+    def topic_of(event: Any) -> str:
+        """What an event is about, for observers who do not want all of them: by default the name of its class.
+
+        Topics that form a tree are separated by "/": who asks for `trades/` gets `trades/ACME` too. It is called where
+        events are sent, and not where they are emitted: it must look at nothing but the event.
+        """
+        return type(event).__name__
 
     def __setattr__(self, name: str, value: Any) -> None:
         scalars: Scalars = self.__dict__["_scalars"]
@@ -198,6 +209,10 @@ def open_view(machine: StateMachine) -> tuple[StateMachine, Callable[[], None]]:
 def make_container(prefix: str, spec: ContainerSpec) -> Any:
     """An empty tracked container, closed for writing, with its ledger."""
     name = prefix + spec.name
+    if spec.kind == ARRAY_KIND:
+        array = Array(spec.value)
+        array._ledger = ArrayLedger(name, spec.schema, array)
+        return array
     container = KINDS[spec.kind]()
     container._record = refuse_write
     container._check_value = value_check(name, spec.value)

@@ -8,11 +8,27 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
-from typing import Any, Generic, Literal, NoReturn, Protocol, Self, TypeVar
+from typing import Any, Generic, Literal, NoReturn, ParamSpec, Protocol, Self, TypeVar
 
+from rsm.machine.calls import Query
 from rsm.machine.outcome import ClientStats, Event, Outcome, Status
 
 T_co = TypeVar("T_co", covariant=True)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Watched(Protocol[T_co]):
+    """The results of a query, one after another, each other than the one before. `index` is that of the state that the
+    last one was read from.
+    """
+
+    @property
+    def index(self) -> int: ...
+    def __iter__(self) -> Iterator[T_co]: ...
+    def __next__(self) -> T_co: ...
+    def __aiter__(self) -> AsyncIterator[T_co]: ...
+    async def __anext__(self) -> T_co: ...
 
 
 class PipelineScope(Protocol, Generic[T_co]):
@@ -111,6 +127,18 @@ class ClientSurface:
         """`events(cursor, follow=True)` for asyncio."""
         self._client_only("events_async")
 
+    def watch(self, query: Query[P, R], *values: P.args, **named: P.kwargs) -> Watched[R]:
+        """The result of a query, now and again whenever it has changed: an iterator, and an asynchronous one.
+
+            for balance in bank.watch(Bank.balance, "ann"):
+                print(balance)
+
+        It waits without asking over and over. What changes twice in a moment may be seen once, as it is then; an older
+        result never comes after a newer one. It goes on over changes of leader, until the client closes (`Closed`).
+        Not for generators (`CallerError`).
+        """
+        self._client_only("watch")
+
     def snapshot(self) -> int:
         """Write a snapshot now and drop the log before it; returns its index. Commands go on meanwhile."""
         self._client_only("snapshot")
@@ -148,4 +176,4 @@ RESERVED: frozenset[str] = frozenset(name for name in vars(ClientSurface) if not
 
 def reserved(name: Any) -> bool:
     """Whether a machine may not use this name for state, commands or queries: the client or the base class does."""
-    return name in RESERVED or name in ("setup", "definition", "scalars", "_scalars", "_sealed")
+    return name in RESERVED or name in ("setup", "topic_of", "definition", "scalars", "_scalars", "_sealed")

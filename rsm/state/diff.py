@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rsm.limits import BUCKETS
+from rsm.state.arrays import ArrayLedger
+from rsm.state.columns import differing_cells
 from rsm.state.leaf import ABSENT, encode
 from rsm.state.store import Store
 
@@ -41,6 +43,9 @@ def _of_container(name: str, left: Store, right: Store) -> Iterator[Difference]:
         return
     ours.settle()
     theirs.settle()
+    if isinstance(ours, ArrayLedger) and isinstance(theirs, ArrayLedger) and ours.cells == theirs.cells:
+        yield from (Difference(*one) for one in differing_cells(name, ours.cells, ours.columns(), theirs.columns()))
+        return
     differing: list[tuple[Any, Any, Any]] = []
     for bucket in range(BUCKETS):
         if ours.sums[bucket] == theirs.sums[bucket]:

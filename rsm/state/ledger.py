@@ -204,6 +204,10 @@ class Ledger:
             return sum(len(queues.get(key, ())) for key in members)
         return len(members)
 
+    def live_count(self) -> int:
+        """How many keys the container holds, booked or not."""
+        return len(self.container)
+
     def leaves(self, bucket: int) -> list[tuple[Any, Any]]:
         """The live leaves of one bucket, in no particular order."""
         keys = self.members[bucket] or ()

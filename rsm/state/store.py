@@ -8,7 +8,7 @@ up to date when a root is due, at once where somebody watches it. Between batche
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import compress, islice
 from typing import Any
 
 from rsm.errors import BadBytes, DivergenceError
@@ -19,9 +19,11 @@ from rsm.limits import (
     SNAPSHOT_RECORD_BYTES_MAX,
     UNHASHED_LEAVES_MAX,
 )
+from rsm.state.columns import ARRAY_KIND
 from rsm.state.containers import refuse_write
 from rsm.state.leaf import encode
 from rsm.state.ledger import Ledger, Overlay
+from rsm.state.undo import MarkedUndo
 
 
 class Store:
@@ -32,12 +34,17 @@ class Store:
         self.ledgers: dict[str, Ledger] = {name: c._ledger for name, c in sorted(containers.items())}
         # Container, leaf key, old value, and so on: three items a write, not a tuple of them, which would live to the
         # end of the batch and keep the garbage collector busy. Its length is a mark.
-        self.undo: list[Any] = []
+        self.has_arrays = any(ledger.kind == ARRAY_KIND for ledger in self.ledgers.values())
+        self.undo: list[Any] = self.new_undo()
         self.is_open = False  # within a batch
         self._scrub_at = (0, 0)  # (ledger number, bucket): where the next scrub begins
         self.scrub_rounds = 0
 
     # --- one batch ------------------------------------------------------------------------------------------------
+
+    def new_undo(self) -> list[Any]:
+        """An empty undo log of the kind that the containers need."""
+        return MarkedUndo() if self.has_arrays else []
 
     def begin(self) -> None:
         """Open the containers for writing."""
@@ -96,18 +103,21 @@ class Store:
         for ledger in ledgers:
             ledger.settle()
         number, bucket = self._scrub_at
-        leaves = 0
-        for _ in range(BUCKETS * len(ledgers)):
+        start, leaves = bucket, 0
+        for step in range(len(ledgers) + (start > 0)):  # one that it begins in the middle of comes a second time
             ledger = ledgers[number]
+            end = BUCKETS if step < len(ledgers) else start
             if bucket == 0:
                 check_count(ledger)
-            members = ledger.members[bucket]
-            if members:
-                leaves += ledger.count(bucket)
-                check_bucket(ledger, bucket)
-            elif ledger.sums[bucket]:
-                check_bucket(ledger, bucket)
-            bucket += 1
+            # Most buckets of a small state are empty, and passing over them one by one would cost more than the rest.
+            for occupied in compress(range(bucket, end), ledger.sums[bucket:end]):
+                leaves += ledger.count(occupied)
+                check_bucket(ledger, occupied)
+                bucket = occupied + 1
+                if leaves >= leaves_min:
+                    break
+            else:
+                bucket = end
             if bucket == BUCKETS:
                 number, bucket = number + 1, 0
                 if number == len(ledgers):
@@ -199,8 +209,8 @@ def _pieces(leaves: list[tuple[Any, Any]]) -> Iterator[tuple[int, bytes]]:
 
 def check_count(ledger: Ledger) -> None:
     """Raise `DivergenceError` when keys came or went behind the container's back (no bucket lists them)."""
-    booked = sum(len(members) for members in ledger.members if members)
-    live = len(ledger.container)
+    booked = sum(map(len, filter(None, ledger.members)))
+    live = ledger.live_count()
     if booked != live:
         raise DivergenceError(f"{ledger.name}: holds {live} keys, but {booked} were written through it")
 

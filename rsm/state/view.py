@@ -9,11 +9,14 @@ Views answer the reading half of their containers' methods and have no writing h
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, SupportsIndex
 
 from rsm.errors import LimitExceeded
 from rsm.limits import VIEW_LEAVES_MAX
+from rsm.state.arrays import Array
+from rsm.state.columns import ARRAY_KIND
 from rsm.state.containers import Map, Set, SortedMap
 from rsm.state.leaf import ABSENT
 from rsm.state.queues import Queue, Table
@@ -319,10 +322,43 @@ class LoneQueueView(QueueView):
         return patched(live, self.overlay.values)
 
 
+class ArrayView:
+    """An Array at one index. What it gives is copied when it is first read, if it has not changed by then."""
+
+    def __init__(self, live: Array) -> None:
+        self._live = live
+        self._count = len(live)
+        self._copies: dict[str, Any] = {}
+        self.overlay = OldLeaves()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns, as declared."""
+        return self._live.columns
+
+    def __len__(self) -> int:
+        return self._count
+
+    def read(self, column: str) -> Any:
+        """A column, not to be written to."""
+        self.overlay.check()
+        if column not in self._copies:
+            self._copies[column] = self._live.frozen(column, self.overlay.values.get(column, UNCHANGED))
+        return self._copies[column]
+
+    def get(self, column: str, row: SupportsIndex) -> int:
+        """The value of one cell."""
+        at = operator.index(row)
+        if not 0 <= at < self._count:
+            raise IndexError(f"row {at} of {self._count}")
+        return int(self.read(column)[at])
+
+
 VIEWS: Final[dict[str, Any]] = {
     "map": MapView,
     "sorted_map": SortedMapView,
     "set": SetView,
     "queue": LoneQueueView,
     "table": TableView,
+    ARRAY_KIND: ArrayView,
 }

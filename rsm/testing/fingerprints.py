@@ -22,7 +22,9 @@ from rsm.limits import STRICT_MODULES_MAX, STRICT_OBJECTS_MAX, STRICT_VALUES_MAX
 from rsm.machine.calls import Command, Query, SessionEnd
 from rsm.machine.machine import StateMachine
 from rsm.machine.upcasting import Downcaster, Upcaster
+from rsm.state.arrays import Array
 from rsm.state.containers import Map, Set
+from rsm.state.leaf import digest128
 from rsm.state.queues import Queue, Table
 from rsm.testing.blaming import is_user_file
 
@@ -30,7 +32,7 @@ __all__ = ["Walk", "changed", "globals_of", "helper_names", "helpers_of", "user_
 
 _ATOMS: Final = frozenset({int, float, complex, str, bytes, bool, type(None)})
 _Cache: Final = type(functools.cache(lambda: None))
-_TRACKED: Final = (Map, Set, Queue, Table)
+_TRACKED: Final = (Map, Set, Queue, Table, Array)
 _OWN: Final = frozenset({"_scalars", "_sealed"})
 Items = list[tuple[str, Any]]
 
@@ -97,6 +99,10 @@ def _frozen(value: Any) -> Any:
         return value.getstate()
     if type(value) is itertools.count:
         return repr(value)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.ndarray):
+        # A table of the user's may have millions of cells: their digest tells as well.
+        return f"cells {value.shape} of {value.dtype}, digest {digest128(value.tobytes()).hex()}"
     return None
 
 

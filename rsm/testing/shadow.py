@@ -13,6 +13,7 @@ its leaves and a fixed share, and one is made when there are enough. A small sta
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from rsm.codec.chain import ZERO_CHAIN
@@ -27,10 +28,12 @@ from rsm.limits import (
 from rsm.replica import snapshot
 from rsm.replica.answer import Answer, Status, decode
 from rsm.replica.replica import Applied, Replica
+from rsm.state.arrays import ArrayLedger
+from rsm.state.columns import differing_cells
 from rsm.state.diff import differences
 from rsm.state.leaf import ABSENT, encode
 from rsm.state.ledger import Ledger
-from rsm.state.store import check_count
+from rsm.state.store import Store, check_count
 from rsm.testing.fingerprints import helper_names
 
 __all__ = ["Deed", "Parting", "Shadow"]
@@ -139,7 +142,7 @@ class Shadow:
             return Parting(f"ran, but stopped a restored copy with {type(error).__name__}: {error}", None, "", [])
         finally:
             del held
-        parting = _first_deed(deeds, again()) or _first_answer(applied.answers, ours.answers)
+        parting = _first_deed(deeds, again(), live.store) or _first_answer(applied.answers, ours.answers)
         root = live.root()
         if self.replica.root() != root:
             found = differences(live.store, self.replica.store, limit=STRICT_PATHS_MAX)
@@ -174,7 +177,7 @@ def _take_addresses() -> list[Any]:
 
 def _leaf_count(ledger: Ledger) -> int:
     container: Any = ledger.container
-    return sum(map(len, dict.values(container))) if ledger.nested else len(container)
+    return sum(map(len, dict.values(container))) if ledger.nested else ledger.live_count()
 
 
 def _through_snapshot(live: Replica, replica: Replica) -> None:
@@ -203,11 +206,11 @@ def _through_leaves(live: Replica, replica: Replica) -> None:
         raise BadBytes("the leaves do not have the hashes that were booked")
 
 
-def _first_deed(live: list[Deed], restored: list[Deed]) -> Parting | None:
+def _first_deed(live: list[Deed], restored: list[Deed], store: Store) -> Parting | None:
     for one, other in zip(live, restored, strict=False):
         if one[:3] != other[:3]:
             break
-        paths = _different_writes(one.writes, other.writes)
+        paths = _different_writes(one.writes, other.writes, store)
         if one.ended != other.ended:
             what = f"{one.ended}, but on a copy restored from a snapshot it {other.ended}"
         elif paths:
@@ -226,14 +229,18 @@ def _first_deed(live: list[Deed], restored: list[Deed]) -> Parting | None:
 
 
 def _different_writes(
-    live: list[tuple[str, Any, Any]], restored: list[tuple[str, Any, Any]]
+    live: list[tuple[str, Any, Any]], restored: list[tuple[str, Any, Any]], store: Store
 ) -> list[tuple[str, Any, Any]]:
     one = {(name, key): value for name, key, value in live}
     other = {(name, key): value for name, key, value in restored}
-    found = []
+    found: list[tuple[str, Any, Any]] = []
     for name, key in [*one, *(place for place in other if place not in one)]:
         left, right = one.get((name, key), "(not written)"), other.get((name, key), "(not written)")
-        if not _same(left, right):
+        ledger = store.ledgers.get(name)
+        if isinstance(ledger, ArrayLedger) and type(left) is type(right) is bytes:
+            cells = differing_cells(name, ledger.cells, {key: left}, {key: right})
+            found.extend(islice(cells, STRICT_PATHS_MAX))
+        elif not _same(left, right):
             found.append((f"{name}/{key!r}", left, right))
     return found[:STRICT_PATHS_MAX]
 

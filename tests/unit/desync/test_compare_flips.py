@@ -32,7 +32,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     return Pair(tmp_path_factory.mktemp("flips"))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(data=st.data())
 def test_one_flipped_byte_never_agrees(pair: Pair, data: st.DataObject) -> None:
     """Wherever it lies in log, snapshot, book or identity, and whichever of its bits change; in either order."""
@@ -54,7 +54,6 @@ def test_one_flipped_byte_never_agrees(pair: Pair, data: st.DataObject) -> None:
         path.write_bytes(content)
 
 
-@settings(max_examples=60, deadline=None)
 @given(length=st.integers(0, 10**6))
 def test_a_log_that_was_cut_never_agrees_beyond_the_cut(pair: Pair, length: int) -> None:
     """At a record's end it is a shorter log; anywhere else that is told; and never is more said to be compared."""

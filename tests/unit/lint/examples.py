@@ -8,7 +8,7 @@ __all__ = ["BAD", "GOOD", "in_machine"]
 
 PREAMBLE = """\
 import rsm
-from typing import Any
+from typing import Annotated, Any
 
 class Shop(rsm.StateMachine, name="shop", version=1):
     total: int
@@ -18,6 +18,7 @@ class Shop(rsm.StateMachine, name="shop", version=1):
     line: rsm.Queue[int]
     ladder: rsm.SortedMap[int, None]
     queues: rsm.Table[int, rsm.Queue[int]]
+    deer: Annotated[rsm.Array, rsm.Columns(x="int32")]
 """
 
 
@@ -269,6 +270,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "RSM208": ("import gc\ngc.collect()", "import sys\nself.total = sys.getrefcount(text)"),
     "RSM209": (
         "import numpy as np\nreturn [int(n) for n in np.sort(words)]",
+        "self.deer.write('x').sort()",
         "import numpy as np\nvalues = np.array([3, 1], dtype=np.int64)\nreturn [int(n) for n in values.argsort()]",
     ),
     "RSM301": (
@@ -439,6 +441,8 @@ BAD: dict[str, tuple[str, ...]] = {
         "@rsm.query\ndef look(self) -> int:\n    return self.line.pop_first()",
         "@rsm.query\ndef look(self) -> None:\n    del self.names['a']",
         "@rsm.query\ndef look(self) -> None:\n    self.queues[1].push(2)",
+        "@rsm.query\ndef look(self) -> int:\n    return int(self.deer.write('x')[0])",
+        "@rsm.query\ndef look(self) -> None:\n    self.deer.set('x', 0, 1)",
         "@rsm.query\ndef look(self) -> None:\n    names = self.names\n    names['a'] = 1",
         """\
         def note(self) -> None:
@@ -523,6 +527,9 @@ BAD: dict[str, tuple[str, ...]] = {
 
 # Nothing is found in these.
 GOOD: tuple[str, ...] = (
+    "self.deer.resize(4)\nself.deer.write('x')[:] = 5\nself.deer.set('x', 0, 1)\nself.deer.assign('x', [1, 2, 3, 4])",
+    "@rsm.query\ndef look(self) -> list[int]:\n    return [self.deer.get('x', 0), *self.deer.read('x').tolist()]",
+    "self.deer.write('x').sort(kind='stable')",
     "for word in sorted(set(words)):\n    ctx.emit(word)",
     "for word in self.seen:\n    ctx.emit(word)",
     "for word in self.names:\n    ctx.emit(word)",

@@ -177,6 +177,7 @@ def test_a_machine_inside_is_no_client() -> None:
         "reading": lambda: bank.reading("stale"),
         "acking": lambda: bank.acking("confirmed"),
         "stats": lambda: bank.stats,
+        "watch": lambda: bank.watch(Bank.deposit),  # type: ignore[arg-type]
     }
     assert set(calls) == RESERVED == {name for name in vars(ClientSurface) if not name.startswith("_")}
     for name, call in calls.items():
