@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import rsm
+from rsm.codec.record import Entry
 from rsm.errors import Busy, CallerError, NotLeader
 from rsm.machine.definition import Definition
 from rsm.node.connections import ConnectionLimiter
@@ -16,7 +17,8 @@ from rsm.node.server import ClientServer
 from rsm.node.service import Reply
 from rsm.replica.answer import Status, decode
 from rsm.replica.batch import CLOSE_SESSION, OPEN_SESSION, encode_call, join_item
-from rsm.replica.replica import Replica
+from rsm.replica.replica import Applied, Replica
+from tests.feed_service import MemoryFeed
 from tests.machines import Everything, Log
 
 T = TypeVar("T")
@@ -41,6 +43,7 @@ class FakeService:
         self.confirmed = 0  # requests that wanted to be confirmed
         self.in_doubt = ""
         self.server: ClientServer | None = None
+        self.feed_node = MemoryFeed(self, lambda: self.log.entries)
         self._notifies: list[Callable[[], None]] = []
 
     @property
@@ -193,10 +196,19 @@ class Nodes:
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
         self.log = Log(machine)
+        self.log.on_apply = self._applied
         self.services = [FakeService(self.log, number) for number in range(1, count + 1)]
         self._server_arguments = server
         self.addresses = [self.run(self._start(service)) for service in self.services]
         self.lead(0)
+
+    def _applied(self, entry: Entry, applied: Applied) -> None:
+        if threading.get_ident() != self._thread.ident:
+            self.loop.call_soon_threadsafe(self._applied, entry, applied)
+            return
+        for service in self.services:
+            if service.server is not None:
+                service.server.applied(entry, applied.root, 0.0)
 
     async def _start(self, service: FakeService, port: int = 0) -> str:
         service.server = ClientServer(service, limiter=ConnectionLimiter("client"), **self._server_arguments)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import rsm
@@ -225,6 +225,7 @@ class Log:
         self.entries: list[Entry] = []
         self.applied: list[Applied] = []
         self.now = START
+        self.on_apply: Callable[[Entry, Applied], None] = lambda _entry, _applied: None
         if activate:
             definition = machine.definition
             self.lead(ACTIVATE, definition.name, definition.version, definition.schema(), SEED)
@@ -239,6 +240,7 @@ class Log:
         applied = self.replica.apply(entry)
         self.entries.append(entry)
         self.applied.append(applied)
+        self.on_apply(entry, applied)
         return applied
 
     def tick(self, seconds: float = 0) -> Applied:

@@ -26,7 +26,7 @@ from tests.documents import ROOT, Block, anchors, blocks, comment_above, documen
 DOCUMENTS = documents()
 RSM = ("-c", "import sys; sys.argv[0] = 'rsm'; from rsm.cli.main import main; sys.exit(main())")
 # Commands of the reader's own system, which are not ours to check.
-SYSTEM_COMMANDS = frozenset({"cd", "git", "kill", "pip"})
+SYSTEM_COMMANDS = frozenset({"cd", "curl", "git", "kill", "pip"})
 MACHINE_PATH = re.compile(r"(?<![\w.~/-])(?:/(?:home|root|work|tmp|Users|opt|mnt|private)/|[A-Z]:\\)")
 
 

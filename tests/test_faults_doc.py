@@ -23,13 +23,13 @@ import pytest
 
 import rsm
 from rsm.testing.disk import FaultDisk, Survival
-from tests import fault_cluster
+from tests import fault_cluster, fault_gateway
 from tests.documents import ROOT, blocks
 from tests.fault_stage import DATA, LOG, Bank, Stage, foreign_log, on, said
 
 PAGE = ROOT / "docs" / "faults.md"
 
-SCENARIOS: dict[str, Callable[[Stage], str]] = dict(fault_cluster.SCENARIOS)
+SCENARIOS: dict[str, Callable[[Stage], str]] = fault_cluster.SCENARIOS | fault_gateway.SCENARIOS
 
 
 def scenario(fault: Callable[[Stage], str]) -> Callable[[Stage], str]:

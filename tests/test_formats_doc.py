@@ -145,7 +145,7 @@ ITEMS = [
 PAYLOAD = join_batch(1, STAMP, 0, ITEMS)
 ENTRY = Entry(3, 1, RecordKind.BATCH, PAYLOAD)
 HEAD = SegmentHead(CHAIN, 0, 1, 0, ZERO_CHAIN, True)
-NETWORK_EXAMPLES = ("answer", "append", "configuration", "refusal", "request")  # in test_formats_network.py
+NETWORK_EXAMPLES = ("answer", "append", "configuration", "entries", "refusal", "request")  # in test_formats_network.py
 HEX_EXAMPLES = {
     "header": encode_entry(ENTRY, next_chain(ZERO_CHAIN, 3, 1, RecordKind.BATCH, PAYLOAD), 0, compress=False)[:64],
     "identity": encode({"format": 1, "cluster_id": CHAIN, "group_id": 0, "machine": "bank"}),

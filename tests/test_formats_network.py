@@ -13,7 +13,19 @@ import pytest
 from xxhash import xxh3_64_intdigest
 
 from rsm.codec.cbor import encode
+from rsm.codec.chain import ZERO_CHAIN
 from rsm.codec.record import Entry, RecordKind
+from rsm.node.feed_frames import _KINDS as FEED_FRAMES
+from rsm.node.feed_frames import (
+    Alive,
+    FeedHead,
+    FeedKind,
+    Skip,
+    decode_feed,
+    encode_entries,
+    encode_events,
+    encode_feed,
+)
 from rsm.node.handshake import ClientHello, PeerHello, ServerHello
 from rsm.node.protocol import _KINDS as REQUESTS
 from rsm.node.protocol import (
@@ -32,6 +44,7 @@ from rsm.raft.configuration import Configuration, Member
 from rsm.raft.messages import AppendEntries, decode_message, encode_message
 from rsm.replica.answer import Answer, Status
 from rsm.replica.batch import encode_call, join_item
+from rsm.replica.events import RawEvent
 from rsm.replica.system import System
 from rsm.state.leaf import encode as pack
 from tests.formats_reader import rows
@@ -47,12 +60,14 @@ MESSAGES = rows("### Messages between members", r"^\| `(\w+)` \| (\d+) \|([^|\n]
 MEMBERS = Configuration((Member(1, "a:7100", "a:7110"), Member(2, "b:7100", "b:7110", False, True)))
 APPEND = AppendEntries(3, 7, 2, 6, 0, 8, (Entry(8, 3, RecordKind.NOOP, b""),))
 DEPOSIT = join_item(1, 2, 1, encode_call("deposit", 1, ["ann", 100]))
+ROOT = bytes.fromhex("ba122d019df40c34c0f200f7462c2921")
 EXAMPLES = {
     "configuration": MEMBERS.encode(),
     "refusal": encode_frame(FrameKind.REFUSAL, encode(["no"])),
     "append": encode_message(APPEND),
     "request": encode_commands(5, 1, DEPOSIT),
     "answer": encode_answers(5, 7, [Answer(Status.OK, pack(600))]),
+    "entries": encode_entries([Entry(7, 3, RecordKind.NOOP, b"")], [(7, ROOT)], ZERO_CHAIN),
 }
 
 
@@ -95,6 +110,7 @@ def test_numbers_of_frames_requests_answers_and_consistencies() -> None:
     for heading, enumeration in (
         ("### Requests of clients", (*RequestKind, *Consistency)),
         ("### Answers to clients", tuple(AnswerStatus)),
+        ("### The feed", tuple(FeedKind)),
     ):
         found = rows(heading, r"^\| `([A-Z_]+)` \| (\d+) \|")
         assert [(name, int(number)) for name, number in found] == [(one.name, one.value) for one in enumeration]
@@ -148,6 +164,26 @@ def test_requests_are_written_as_the_page_says() -> None:
         assert count == len(record.__struct_fields__), record
     assert cbor2.loads(encode_request(9, OpenSession(10**9))) == [2, 9, 10**9]
     assert decode_request(encode_request(9, OpenSession(10**9))) == (9, OpenSession(10**9))
+
+
+def test_frames_of_the_feed_are_written_as_the_page_says() -> None:
+    """Each kind has the fields of its row, in that order, and a head is a map with the keys of its table."""
+    found = rows("### The feed", r"^\| `([A-Z]+)` \| (\d+) \|([^|\n]*)\|")
+    for name, number, fields in found:
+        if FeedKind[name] is not FeedKind.HEAD:
+            assert list(FEED_FRAMES[int(number)].__struct_fields__) == re.findall(r"`(\w+)`", fields), name
+    keys = dict(rows("### The feed", r"^\| `([a-z_]+)` \| ([^|\n]*) \|"))
+    for name in ("entries", "roots", "chain"):
+        assert keys.pop(name)
+    assert keys.keys() == set(FeedHead.__struct_fields__)
+    head = FeedHead(b"c" * 16, 0, "bank", 1, 7, 2, 3, 1000)
+    assert cbor2.loads(encode_feed(head)) == [0, msgspec.structs.asdict(head)]
+    assert decode_feed(encode_feed(head)) == head
+    for frame, written in ((Skip("too slow"), [4, "too slow"]), (Alive(7), [5, 7])):
+        assert cbor2.loads(encode_feed(frame)) == written
+        assert decode_feed(encode_feed(frame)) == frame
+    events = cbor2.loads(encode_events(4, 6, 7, [(5, RawEvent(7, -3, 0, 2, b"x"))]))
+    assert events == [3, 4, 6, 7, [[5, 7, -3, 0, 2, b"x"]]]
 
 
 def test_hellos_have_the_fields_of_the_page() -> None:

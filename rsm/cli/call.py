@@ -32,12 +32,14 @@ __all__ = ["call", "query"]
 @click.argument("command", metavar="COMMAND")
 @click.argument("arguments", metavar="JSON")
 @click.option("--key", "idempotency_key", metavar="K", help="Run at most once for this idempotency key.")
+@click.option("--confirmed", "is_confirmed", is_flag=True, help="Answer when a majority has the state that it led to.")
 @address_option
 @json_option("Print one JSON document: index and result, or why it was rejected.")
 def call(
     command: str,
     arguments: str,
     idempotency_key: str | None,
+    is_confirmed: bool,
     addresses: tuple[str, ...],
     ca: str | None,
     certificate: str | None,
@@ -58,7 +60,7 @@ def call(
     access = find_access(addresses, ca, certificate, key)
     version, fields = command_of(status_of(access), command)
     encoded = encode_call(command, version, positional(command, fields, values))
-    index, answer = run_command(access, encoded, idempotency_key)
+    index, answer = run_command(access, encoded, idempotency_key, is_confirmed=is_confirmed)
     return report(command, index, answer, as_json=as_json)
 
 

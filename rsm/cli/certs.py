@@ -33,6 +33,7 @@ def certs() -> None:
 )
 @click.option("--client", "clients", metavar="NAME", multiple=True, help="A client's certificate; may be repeated.")
 @click.option("--admin", "admins", metavar="NAME", multiple=True, help="An administrator's; may be repeated.")
+@click.option("--observer", "observers", metavar="NAME", multiple=True, help="An observer's; may be repeated.")
 @click.option(
     "--host", "hosts", metavar="HOST", multiple=True, help="A host of the nodes, beside this machine's names."
 )
@@ -42,13 +43,14 @@ def init(
     nodes: int,
     clients: tuple[str, ...],
     admins: tuple[str, ...],
+    observers: tuple[str, ...],
     hosts: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Make a test CA and certificates signed by it.
 
-    Writes NAME.crt and NAME.key for the CA (ca), each node (node-1, ...), client and administrator. The name in a
-    client's certificate is its principal. No file is overwritten. Whoever has ca.key can make members.
+    Writes NAME.crt and NAME.key for the CA (ca), each node (node-1, ...), client, administrator and observer. The name
+    in a client's certificate is its principal. No file is overwritten. Whoever has ca.key can make members.
 
     \b
     Example: rsm certs init --dir certs --nodes 3 --client ann --admin operator
@@ -56,7 +58,7 @@ def init(
     # Imported here, so that other commands need not wait for the cryptography.
     from rsm.node.certificates import init_certificates
 
-    made = init_certificates(directory, nodes=nodes, clients=clients, admins=admins, hosts=hosts)
+    made = init_certificates(directory, nodes=nodes, clients=clients, admins=admins, observers=observers, hosts=hosts)
     if as_json:
         rows = [{"role": one.role, "name": one.name, "certificate": one.certificate, "key": one.key} for one in made]
         print_json({"path": directory, "certificates": rows})

@@ -70,6 +70,13 @@ def cluster() -> None:
     type=click.IntRange(1),
     help="Write a snapshot when the log has grown by so much; 64 MiB if not given.",
 )
+@click.option(
+    "--hash-seconds",
+    "hash_seconds",
+    metavar="SECONDS",
+    type=click.FloatRange(0, 3600),
+    help="Take a state root so long after a change at the latest, 0 with every one; 1 second if not given.",
+)
 def up(
     machine: str,
     directory: str,
@@ -78,6 +85,7 @@ def up(
     with_tls: bool,
     base_port: int | None,
     snapshot_bytes: int | None,
+    hash_seconds: float | None,
 ) -> int:
     """Start a local cluster and look after it.
 
@@ -89,6 +97,8 @@ def up(
     Example: rsm cluster up --machine bank:Bank --dir c1 --nodes 3
     """
     machine_class = load_machine(machine)
+    limits = {"snapshot_log_bytes": snapshot_bytes, "hash_seconds": hash_seconds}
+    given = {name: value for name, value in limits.items() if value is not None}
     try:
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
@@ -98,9 +108,9 @@ def up(
         path = os.path.join(directory, CLUSTER_FILE)
         if os.path.exists(path):
             found = load_local(path)
-            check_same(path, found, machine_class, nodes, source, with_tls, base_port, snapshot_bytes)
+            check_same(path, found, machine_class, nodes, source, with_tls, base_port, given)
         else:
-            found = make(directory, machine, machine_class, nodes or 3, source, with_tls, base_port, snapshot_bytes)
+            found = make(directory, machine, machine_class, nodes or 3, source, with_tls, base_port, given)
         check_ports(found.nodes)
         point_to(path)
         return Running(directory, machine, found).run()

@@ -66,6 +66,8 @@ def document(comparison: Comparison) -> dict[str, Any]:
     finding = comparison.finding
     head = {name: getattr(finding, name) for name in FIELDS}
     head["paths"] = [{"path": one.path, "values": one.values} for one in finding.paths]
+    if finding.blame:
+        head["blame"] = [msgspec.structs.asdict(one) for one in finding.blame]
     more = {
         "what": comparison.what,
         "further": comparison.further,
@@ -119,7 +121,7 @@ def show_difference(comparison: Comparison) -> None:
     if finding.command is not None:
         position = finding.first_bad_command
         print_line(f"command {position} of the batch:" if position is not None else "command:")
-        calls = finding.command.get("by_source", {})
+        calls = finding.command.get("by_source") or dict.fromkeys(finding.minority, finding.command)
         table([(f"{source}:", call_words(call)) for source, call in calls.items()], indent="  ")
     if comparison.roots:
         print_line(f"roots at index {finding.first_bad_index:,}; up to {finding.good_index or 0:,} they agree:")
@@ -132,6 +134,9 @@ def show_difference(comparison: Comparison) -> None:
         print_line(path.path)
         sources = [side.source for side in comparison.sides if side.source in path.values] or list(path.values)
         table([(f"{source}:", shown(path.values[source])) for source in sources], indent="  ")
+    for one in finding.blame:
+        print_line(f"{one.source}: {one.file}:{one.line} wrote {one.what}")
+        print_line(f"  {one.text}")
     if comparison.has_more_paths:
         print_line("more paths differ than are listed")
     if finding.minority:

@@ -27,6 +27,7 @@ COMMANDS = {
     "log": "rsm.cli.log",
     "snapshot": "rsm.cli.snapshot",
     "desync": "rsm.cli.desync",
+    "gateway": "rsm.cli.gateway",
     "lint": "rsm.cli.lint",
     "schema": "rsm.cli.schema",
     "shadow": "rsm.cli.shadow",

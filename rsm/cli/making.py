@@ -8,7 +8,7 @@ import random
 import shutil
 import socket
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from rsm.cli.local import CLUSTER_FILE, LocalCluster, LocalNode, save_local
 from rsm.cli.target import DISK
@@ -39,9 +39,9 @@ def check_same(
     source: str | None,
     with_tls: bool,
     base_port: int | None,
-    snapshot_bytes: int | None,
+    limits: dict[str, Any],
 ) -> None:
-    """`CallerError` if what is asked for is not the cluster that is there."""
+    """`CallerError` if what is asked for is not the cluster that is there. `limits`: those that were given."""
     complaint = None
     if found.machine != machine.definition.name:
         complaint = f"this is a cluster of machine {found.machine!r}, not of {machine.definition.name!r}"
@@ -53,8 +53,8 @@ def check_same(
         complaint = "this cluster was made without TLS: choose another directory"
     elif base_port is not None and split_address(found.nodes[0].peer)[1] != base_port:
         complaint = "this cluster has its ports already: leave out --base-port"
-    elif snapshot_bytes is not None:
-        complaint = "this cluster has its files already: set snapshot_log_bytes below [limits] there"
+    elif limits:
+        complaint = f"this cluster has its files already: set {', '.join(limits)} below [limits] there"
     if complaint is not None:
         raise CallerError(f"{path}: {complaint}")
 
@@ -67,7 +67,7 @@ def make(
     source: str | None,
     with_tls: bool,
     base_port: int | None,
-    snapshot_bytes: int | None,
+    limits: dict[str, Any],
 ) -> LocalCluster:
     """Make the directories of all nodes and their files; what was made is removed again if something fails."""
     strange = [name for name in os.listdir(directory) if name != "lock"]
@@ -76,7 +76,7 @@ def make(
             f"{directory}: holds {min(strange)} but no {CLUSTER_FILE}: choose an empty or a new directory"
         )
     try:
-        return _make(directory, machine, machine_class, number, source, with_tls, base_port, snapshot_bytes)
+        return _make(directory, machine, machine_class, number, source, with_tls, base_port, limits)
     except BaseException:
         for name in os.listdir(directory):
             path = os.path.join(directory, name)
@@ -96,7 +96,7 @@ def _make(
     source: str | None,
     with_tls: bool,
     base_port: int | None,
-    snapshot_bytes: int | None,
+    limits: dict[str, Any],
 ) -> LocalCluster:
     nodes = choose_addresses(number, base_port)
     check_ports(nodes)
@@ -109,7 +109,6 @@ def _make(
         _make_certificates(os.path.join(directory, "certs"), number)
     members = tuple(MemberConfig(id=node.id, peer=node.peer, client=node.client) for node in nodes)
     section = ClusterSection(members=members, name=os.path.basename(os.path.abspath(directory)), id=cluster_id.hex())
-    limits = LimitsSection() if snapshot_bytes is None else LimitsSection(snapshot_log_bytes=snapshot_bytes)
     for node in nodes:
         config = NodeConfig(
             node=NodeSection(
@@ -122,7 +121,7 @@ def _make(
             ),
             cluster=section,
             tls=tls_of(directory, f"node-{node.id}") if with_tls else None,
-            limits=limits,
+            limits=LimitsSection(**limits),
         )
         write_config(os.path.join(directory, f"node-{node.id}.toml"), config)
     made = LocalCluster(

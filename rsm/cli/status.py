@@ -110,6 +110,9 @@ def verdict(found: Survey) -> str:
             f"{leader.machine}, version {leader.version}: node {leader.node_id} leads term {leader.term}; "
             f"{quorum}, {up} of {voters} voters"
         )
+    observed = [f"node {one.node_id}: {one.observers}" for one in found.statuses if one.observers]
+    if observed:
+        lines.append(f"observers: {', '.join(observed)}")
     return "\n".join(lines)
 
 

@@ -69,6 +69,13 @@ class Runtime(Protocol):
         none).
         """
 
+    def watch_later(
+        self, name: str, values: list[Any], seen: bytes, reply: Reply[tuple[int, bytes | None]], *, wait: bool
+    ) -> None:
+        """Index and MessagePack of a query's result, if the digest of that is not `seen` (16 bytes); else the index
+        alone, with `wait` not before there is reason to look again.
+        """
+
     def cursor_later(self, session: int, name: str | None, skip_gap: bool, reply: Reply[int]) -> None:
         """The number of the last event that a cursor of the session's principal has handled; for no name, the last one
         that is gone.

@@ -22,7 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from rsm.errors import CallerError, StorageError
 from rsm.limits import MEMBERS_MAX
-from rsm.node.tls import ROLE_ADMIN, ROLE_CLIENT, ROLE_PEER, node_name
+from rsm.node.tls import ROLE_ADMIN, ROLE_CLIENT, ROLE_OBSERVER, ROLE_PEER, node_name
 
 __all__ = ["Made", "init_certificates"]
 
@@ -47,9 +47,15 @@ class Made(msgspec.Struct, frozen=True):
 
 
 def init_certificates(
-    directory: str, *, nodes: int, clients: Sequence[str] = (), admins: Sequence[str] = (), hosts: Sequence[str] = ()
+    directory: str,
+    *,
+    nodes: int,
+    clients: Sequence[str] = (),
+    admins: Sequence[str] = (),
+    observers: Sequence[str] = (),
+    hosts: Sequence[str] = (),
 ) -> list[Made]:
-    """Make a CA, and certificates for nodes 1 to `nodes`, clients and administrators; the CA is the first of the list.
+    """Make a CA, and certificates for nodes 1 to `nodes` and for other owners; the CA is the first of the list.
 
     `hosts`: names or addresses for the certificates of the nodes, beside those of this machine. Nothing is written if
     one of the files exists (`CallerError`). `StorageError` if the disk says no.
@@ -58,6 +64,7 @@ def init_certificates(
         raise CallerError(f"nodes must be 1 to {MEMBERS_MAX}")
     owners = [(ROLE_PEER, node_name(number)) for number in range(1, nodes + 1)]
     owners += [(ROLE_CLIENT, name) for name in clients] + [(ROLE_ADMIN, name) for name in admins]
+    owners += [(ROLE_OBSERVER, name) for name in observers]
     names = ["ca", *(name for _, name in owners)]
     _check_names(names, nodes)
     sites = [_host(host) for host in dict.fromkeys(["localhost", "127.0.0.1", "::1", *hosts])]
@@ -78,7 +85,7 @@ def init_certificates(
 
 def _check_names(names: list[str], nodes: int) -> None:
     if len(names) > nodes + OWNERS_MAX:
-        raise CallerError(f"more than {OWNERS_MAX} clients and administrators")
+        raise CallerError(f"more than {OWNERS_MAX} clients, administrators and observers")
     for name in names:
         is_plain = name.isascii() and name.replace("-", "").replace("_", "").replace(".", "").isalnum()
         if not is_plain or name.startswith((".", "-")) or len(name) > NAME_CHARACTERS_MAX:

@@ -22,6 +22,7 @@ from rsm.limits import (
     ELECTION_SECONDS_MAX,
     ELECTION_SECONDS_MIN,
     HEARTBEAT_SECONDS,
+    IDLE_HASH_SECONDS,
     SNAPSHOT_LOG_BYTES,
 )
 from rsm.node.addresses import split_address
@@ -84,13 +85,16 @@ class ClusterSection(Section, frozen=True, kw_only=True):
 
 
 class LimitsSection(Section, frozen=True, kw_only=True):
-    """[limits]"""
+    """[limits] `hash_seconds`: how long after an entry that changed something the next state root is due at the latest;
+    0 takes one with every such entry.
+    """
 
     durability: Literal["fsync", "os"] = "fsync"
     snapshot_log_bytes: typing.Annotated[int, msgspec.Meta(ge=1)] = SNAPSHOT_LOG_BYTES
     heartbeat_seconds: Seconds = HEARTBEAT_SECONDS
     election_seconds_min: Seconds = ELECTION_SECONDS_MIN
     election_seconds_max: Seconds = ELECTION_SECONDS_MAX
+    hash_seconds: typing.Annotated[float, msgspec.Meta(ge=0, le=3600)] = IDLE_HASH_SECONDS
 
 
 class LogSection(Section, frozen=True, kw_only=True):

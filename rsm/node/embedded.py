@@ -26,7 +26,7 @@ from itertools import islice
 from typing import Any, Literal, get_args
 
 from rsm.codec.record import Entry
-from rsm.errors import CallerError, Closed, RsmError, SessionExpired, StorageError, WrongMachine
+from rsm.errors import CallerError, Closed, InvalidCommand, RsmError, SessionExpired, StorageError, WrongMachine
 from rsm.limits import (
     BATCH_COMMANDS_MAX,
     FULL_DISK_RETRY_SECONDS,
@@ -66,6 +66,7 @@ from rsm.replica.batch import (
 )
 from rsm.replica.events import RawEvent
 from rsm.replica.replica import Replica
+from rsm.state.leaf import digest128
 
 Durability = Literal["fsync", "os"]
 SECOND = 10**9
@@ -221,6 +222,30 @@ class Embedded:
                 reply.finish([])
         except Exception as error:
             reply.fail(error)
+
+    def watch_later(self, name: str, values: list[Any], seen: bytes, reply: Any, *, wait: bool) -> None:
+        """Tell `reply` the index and the result of a query, if its digest is not `seen`; else the index alone, with
+        `wait` after the next commands: then it is time to look again.
+        """
+        try:
+            found = self._look(name, values, seen)
+            if found[1] is not None or not wait:
+                reply.finish(found)
+                return
+            self.when_events(lambda: reply.finish((found[0], None)))
+            with self._reading():
+                has_moved = self.replica.index != found[0]
+            if has_moved:  # before it was known that somebody waits
+                reply.finish((found[0], None))
+        except Exception as error:
+            reply.fail(error)
+
+    def _look(self, name: str, values: list[Any], seen: bytes) -> tuple[int, bytes | None]:
+        spec = self.replica.definition.queries.get(name)
+        if spec is not None and spec.is_stream:
+            raise InvalidCommand(f"query {name} gives one item after another: it cannot be watched")
+        index, packed = self.query(name, values, Reading())
+        return index, None if digest128(packed) == seen else packed
 
     def cursor_later(self, session: int, name: str | None, skip_gap: bool, reply: Any) -> None:
         """`cursor`, told to `reply`."""
@@ -527,6 +552,7 @@ class Embedded:
                 self._failure = error  # before the lock is free: no query may see what is half done
                 raise
         for submission, answer in zip(taken, applied.answers[confirmations:], strict=True):
+            submission.index = applied.index
             submission.complete(answer)
         for failure in applied.failures:
             logger.error(

@@ -21,6 +21,7 @@ What a subclass does::
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections import deque
@@ -138,6 +139,21 @@ class FrameProtocol(asyncio.Protocol):
         if not self._flush_is_due and not self._is_writing_paused and not self._is_delivering:
             self._flush_is_due = True
             self._loop.call_soon(self._flush_now)
+
+    def send_shared(self, frame: bytes) -> None:
+        """Send a frame that many get, at once: there is nothing to wait for, and each detour costs hundreds."""
+        if self._pending or self._is_writing_paused or not self.is_open:
+            self.send(frame)
+        else:
+            self.frames_out += 1
+            self._write_plain(frame)
+
+    def allow_silence(self, seconds: float) -> None:
+        """The other side may take nothing for so long before the kernel gives the connection up."""
+        connection = None if self._transport is None else self._transport.get_extra_info("socket")
+        if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+            with contextlib.suppress(OSError):  # it is gone already; the loop will say so
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
     def flush(self) -> None:
         """Send now what would go at the end of this turn: for owners who know that there is nothing to add."""

@@ -23,6 +23,7 @@ from rsm.limits import (
     BATCHES_IN_FLIGHT_MAX,
     CLUSTER_BYTES_IN_FLIGHT_MAX,
     CLUSTER_COMMANDS_IN_FLIGHT_MAX,
+    CONFIRMATION_SECONDS_MAX,
     HASH_INTERVAL_ENTRIES,
     IDLE_HASH_SECONDS,
     STATEMENTS_PER_BATCH_MAX,
@@ -69,7 +70,14 @@ class Proposed(NamedTuple):
 class Leading:
     """The leader's part of a node; idle while another node leads."""
 
-    def __init__(self, engine: ClusterEngine, replica: Replica, node_id: int, chance: random.Random) -> None:
+    def __init__(
+        self,
+        engine: ClusterEngine,
+        replica: Replica,
+        node_id: int,
+        chance: random.Random,
+        hash_seconds: float = IDLE_HASH_SECONDS,
+    ) -> None:
         self.replica = replica
         self.proposed: dict[int, Proposed] = {}
         self.commands = 0  # taken into batches so far, for the statistics
@@ -78,6 +86,7 @@ class Leading:
         self._engine = engine
         self._node_id = node_id
         self._chance = chance
+        self._hash_seconds = hash_seconds
         self._queue: deque[Request] = deque()
         self._queued_commands = 0
         self._queued_bytes = 0
@@ -87,6 +96,7 @@ class Leading:
         self._tick_from = 0.0
         self._wants_hash_point: Callable[[], bool] = lambda: False
         self._statements: list[tuple[str, list[Any]]] = []  # the leader's own items, to go with the next batch
+        self._state_by: float | None = None  # then they go alone
         self._stated: set[tuple[Any, ...]] = set()  # those that are on their way, so that none is made twice
         self.comparison = Comparison(node_id)
         self.confirming = Confirming()
@@ -141,8 +151,9 @@ class Leading:
         others = [clock for number, clock in sorted(clocks.items()) if number != self._node_id]
         self._clock = LeaderClock(self.replica.system.clock, own, others, now)
         self._is_ready = False
-        self._hash_by = now + IDLE_HASH_SECONDS
+        self._hash_by = now + self._hash_seconds
         self._statements.clear()
+        self._state_by = None
         self._stated.clear()
         self.comparison.begin(self.replica.confirmed_index)
         self.confirming.begin()
@@ -240,7 +251,11 @@ class Leading:
         index = self._engine.last_index + 1
         if any(request.wants_confirmation for request in requests):
             self.confirming.want(index)
-        if self._needs_hash_point or (self._hash_by is not None and self._hash_by <= now):
+        version, stamp = self.replica.definition.version, self._clock.at(now)
+        due = self.replica.next_due()
+        is_quiet = not requests and (due is None or due > stamp)
+        is_due = self._hash_by is not None and self._hash_by <= now
+        if self._needs_hash_point or is_due or not (is_quiet or self._hash_seconds):
             flags |= FLAG_HASH_POINT
         if flags & FLAG_HASH_POINT or index % HASH_INTERVAL_ENTRIES == 0:
             self.confirming.proposed_hash_point(index)
@@ -249,7 +264,7 @@ class Leading:
         count = 0 if flags & FLAG_UPGRADE else count
         statements = self._statements[:count]
         del self._statements[:count]
-        version, stamp = self.replica.definition.version, self._clock.at(now)
+        self._state_by = None
         runs = [join_item(0, 0, 0, encode_call(name, 1, values)) for name, values in statements]
         runs += [request.items for request in requests]
         decoded: list[Any] = [[0, 0, 0, name, 1, values] for name, values in statements]
@@ -258,8 +273,6 @@ class Leading:
         payload = join_runs(version, stamp, flags, len(decoded), runs)
         entry = self._engine.propose(payload)
         batch = Batch(version, stamp, flags, decoded)
-        due = self.replica.next_due()
-        is_quiet = not requests and (due is None or due > stamp)
         self.proposed[entry.index] = Proposed(entry.term, batch, requests, len(statements), now, is_quiet)
         self.commands += commands
 
@@ -272,22 +285,38 @@ class Leading:
     def _tend(self, now: float) -> None:
         """Nobody asks for anything: let time pass in the log where something is due, close an open hash interval."""
         due = self.replica.next_due()
-        if self._statements or self._needs_hash_point:
+        if self._needs_hash_point or self._must_state(now):
             self._propose([], 0, now)
         elif self._hash_by is not None and self._hash_by <= now:
             self._propose([], FLAG_HASH_POINT, now)
         elif due is not None and self._clock is not None and due <= self._clock.at(now) and self._tick_from <= now:
             self._tick_from = now + TICK_SECONDS_MIN
-            self._hash_by = self._hash_by or now + IDLE_HASH_SECONDS  # timers change the state too
+            self._hash_by = self._hash_by or now + self._hash_seconds  # timers change the state too
             self._propose([], 0, now)
+
+    def _must_state(self, now: float) -> bool:
+        """Whether there are statements, and none that can wait for company.
+
+        Where every change is a hash point, a confirmation of each that went alone would double the entries.
+        """
+        if not self._statements:
+            return False
+        if (
+            self._hash_seconds
+            or self.confirming.is_waiting(self.replica.compared_index)
+            or any(name != CONFIRMED for name, _ in self._statements)
+        ):
+            return True
+        self._state_by = self._state_by or now + CONFIRMATION_SECONDS_MAX
+        return self._state_by <= now
 
     def next_wake(self, now: float) -> float:
         """Seconds until something is due without being asked."""
         if self._clock is None or self.proposed:
             return IDLE_HASH_SECONDS  # what is on its way wakes it
         wait = IDLE_HASH_SECONDS
-        if self._hash_by is not None:
-            wait = min(wait, self._hash_by - now)
+        for at in (self._hash_by, self._state_by):
+            wait = wait if at is None else min(wait, at - now)
         due = self.replica.next_due()
         if due is not None:
             wait = min(wait, max((due - self._clock.at(now)) / SECOND, self._tick_from - now))
@@ -331,7 +360,7 @@ class Leading:
             if self.confirming.is_waiting(self.replica.compared_index):
                 self._engine.announce_commit(now)
         elif not is_quiet and self._hash_by is None:
-            self._hash_by = now + IDLE_HASH_SECONDS
+            self._hash_by = now + self._hash_seconds
 
     # --- releases ----------------------------------------------------------------------------------------------------
 

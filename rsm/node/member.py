@@ -28,6 +28,7 @@ from rsm.limits import (
     ELECTION_SECONDS_MIN,
     FULL_DISK_RETRY_SECONDS,
     HEARTBEAT_SECONDS,
+    IDLE_HASH_SECONDS,
     READS_WAITING_MAX,
     SEGMENT_BYTES,
     SEGMENT_BYTES_MIN,
@@ -78,6 +79,7 @@ class MemberOptions(msgspec.Struct, frozen=True):
     durability: Literal["fsync", "os"] = "fsync"
     snapshot_log_bytes: int = SNAPSHOT_LOG_BYTES
     segment_bytes_min: int = SEGMENT_BYTES_MIN  # simulations have small logs
+    hash_seconds: float = IDLE_HASH_SECONDS  # after an entry that changed something the next root is due; 0: with it
 
 
 SnapshotsOf = Callable[[Replica, Journal, SnapshotFiles, int], Snapshots]
@@ -114,6 +116,11 @@ class Member:
         self.snapshot_files = opened.snapshots
         self.outbox: list[tuple[int, Message]] = []
         self.events_waiting: list[Callable[[], None]] = []  # called once when there are new events
+        # Told of every entry that was applied, with its root and the seconds it took by the stopwatch, which a
+        # simulation has not; and of every replica that takes the place of the one there was.
+        self.on_applied: Callable[[Entry, bytes | None, float], None] = lambda _entry, _root, _seconds: None
+        self.on_swapped: Callable[[], None] = lambda: None
+        self.stopwatch: Callable[[], float] = lambda: 0.0
         self._machine = machine
         self._options = options
         self._terms = opened.terms
@@ -138,7 +145,7 @@ class Member:
         self.engine.replication.releases = shipped[-1], shipped[0]
         make = snapshots_of or _inline
         self.snapshots = make(self.replica, self.journal, self.snapshot_files, options.snapshot_log_bytes)
-        self.leading = Leading(self.engine, self.replica, self.node_id, chance)
+        self.leading = Leading(self.engine, self.replica, self.node_id, chance, options.hash_seconds)
         self.leading.bind_snapshots(lambda: self.snapshots.wants_hash_point)
         self._led_term = 0
         self._reads: list[tuple[int, int, Read]] = []  # a heap: the index that must be applied first
@@ -529,6 +536,7 @@ class Member:
             for request in () if proposed is None else proposed.requests:
                 request.fail(self.not_leader())
             return
+        began = self.stopwatch()
         try:
             applied = self.replica.apply(entry, None if proposed is None else proposed.batch)
         except ReleaseMissing as error:
@@ -553,6 +561,7 @@ class Member:
                     passed_over=passed_over,
                     traceback=failure.traceback,
                 )
+        self.on_applied(entry, applied.root, self.stopwatch() - began)
         may_show = self.agreeing.may_show
         if applied.root is not None:
             self.roots.note(entry.index, applied.root)
@@ -634,6 +643,7 @@ class Member:
         replica.is_lone = False
         self.replica = self.leading.replica = replica
         self.snapshots.rebind(replica)
+        self.on_swapped()
         self._applied()
         self._run_reads()
 

@@ -38,6 +38,7 @@ from rsm.limits import (
     EVENTS_WAIT_SECONDS_MAX,
     KEY_LENGTH_MAX,
     SESSION_TTL_SECONDS_MAX,
+    TOPICS_MAX,
 )
 from rsm.replica.answer import Answer
 from rsm.replica.batch import encode_head, encode_uint
@@ -53,6 +54,7 @@ __all__ = [
     "Events",
     "Export",
     "Next",
+    "Observe",
     "OpenSession",
     "Query",
     "Request",
@@ -62,6 +64,7 @@ __all__ = [
     "Stream",
     "Transfer",
     "Upgrade",
+    "Watch",
     "decode_answer",
     "decode_answers",
     "decode_request",
@@ -93,6 +96,8 @@ class RequestKind(IntEnum):
     EXPORT = 14
     CONFIRMED_COMMANDS = 15
     UPGRADE = 16
+    OBSERVE = 17
+    WATCH = 18
 
 
 class AnswerStatus(IntEnum):
@@ -158,7 +163,7 @@ class Next(Request, frozen=True, array_like=True):
 
 
 class Cancel(Request, frozen=True, array_like=True):
-    """No more of the stream or long poll whose request id this is; it is not answered."""
+    """No more of the stream, long poll or subscription whose request id this is; it is not answered."""
 
 
 class Events(Request, frozen=True, array_like=True):
@@ -212,6 +217,32 @@ class Export(Request, frozen=True, array_like=True):
     last: Number
 
 
+class Observe(Request, frozen=True, array_like=True):
+    """A subscription -> frames of kind FEED (see `rsm.node.feed_frames`), without end; an answer tells its end.
+
+    `mode` 0: the log, from behind the entry `after`, which the observer holds with this command `chain` (empty: not
+    known); with `snapshot` a snapshot first, not older than `after`. `mode` 1: events on `topics` (none: all), from
+    behind the event `after`; with `snapshot` from behind the newest one.
+    """
+
+    after: Number
+    chain: Annotated[bytes, msgspec.Meta(max_length=16)]
+    mode: Annotated[int, msgspec.Meta(ge=0, le=1)]
+    topics: Annotated[list[Name], msgspec.Meta(max_length=TOPICS_MAX)]
+    snapshot: bool
+
+
+class Watch(Request, frozen=True, array_like=True):
+    """A query whose result is wanted when its digest is not `seen` -> [applied index, MessagePack], or [applied index,
+    nil] when the wait is over.
+    """
+
+    name: str
+    values: list[Any]
+    seen: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+    wait_milliseconds: Annotated[int, msgspec.Meta(ge=0, le=int(EVENTS_WAIT_SECONDS_MAX * 1000))]
+
+
 class Commands:
     """Commands of sessions. `items` are the bytes of all, `decoded` what they decode to; see `rsm.replica.batch`.
     `wants_confirmation`: they are to be answered when a quorum has confirmed a state behind them.
@@ -240,6 +271,8 @@ _KINDS: Final[dict[int, type[Request]]] = {
     RequestKind.TRANSFER: Transfer,
     RequestKind.UPGRADE: Upgrade,
     RequestKind.EXPORT: Export,
+    RequestKind.OBSERVE: Observe,
+    RequestKind.WATCH: Watch,
 }
 make_known(*_KINDS.values())
 _NUMBER_OF: Final = {kind: number for number, kind in _KINDS.items()}

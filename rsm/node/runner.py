@@ -37,6 +37,7 @@ from rsm.node.bootstrap import is_prepared, prepare
 from rsm.node.code_identity import code_digest
 from rsm.node.config import NodeConfig
 from rsm.node.disk import Disk, OsDisk
+from rsm.node.feed_node import FedMember, FeedNode
 from rsm.node.handshake import PeerHello
 from rsm.node.journal import Journal
 from rsm.node.log import describe, logger
@@ -120,7 +121,9 @@ class Runner:
     async def run(self) -> int:
         """Open the directory and the ports, serve until told to stop or until something fails; the exit code."""
         node, config = self._config.node, self._config
+        began = time.perf_counter()
         self._open()
+        opened_seconds = time.perf_counter() - began  # at most what it took to apply what its snapshot does not hold
         hello = PeerHello(
             self.cluster_id,
             0,
@@ -142,7 +145,14 @@ class Runner:
             random=self._chance,
             code_must_match=config.cluster.strict_code,
         )
-        self._server = ClientServer(self, tls=None if config.tls is None else config.tls.server_context())
+        self._server = ClientServer(
+            self,
+            tls=None if config.tls is None else config.tls.server_context(),
+            applying_seconds=opened_seconds,
+        )
+        member = self.member
+        member.on_applied, member.on_swapped = self._server.applied, self._server.swapped
+        member.stopwatch = time.perf_counter
         web = WebServer(self.node_status, self.metrics)
         try:
             await self._transport.start()
@@ -181,6 +191,7 @@ class Runner:
             election_seconds_max=limits.election_seconds_max,
             durability=limits.durability,
             snapshot_log_bytes=limits.snapshot_log_bytes,
+            hash_seconds=limits.hash_seconds,
         )
         self._member = Member.open(
             self._machine,
@@ -385,6 +396,11 @@ class Runner:
         """Why its state must not be shown now, or an empty text."""
         return self.member.agreeing.unservable(self._loop.time())
 
+    @property
+    def feed_node(self) -> FeedNode:
+        """What its feed needs of it."""
+        return FedMember(self.member, self._disk, self._config.limits.hash_seconds, self)
+
     def principal_of(self, session: int) -> str | None:
         """Whose session it is; None if there is no such session."""
         member = self.member
@@ -513,11 +529,14 @@ class Runner:
         metrics.busy_total = member.leading.refusals
         metrics.bytes_in_total = sum(link.bytes_in for link in links)
         metrics.bytes_out_total = sum(link.bytes_out for link in links)
+        metrics.feed_bytes_total = server.feed.bytes_total
+        metrics.feed_skips_total = server.feed.skips_total
         metrics.refused_connections_total = transport.limiter.refused + server.limiter.refused
         return status_of(
             member,
             is_connected=transport.is_connected,
             clients=server.limiter.established,
+            observers=len(server.feed.observers),
             uptime_seconds=int(time.monotonic() - self._started),
             failure=self._failure,
         )

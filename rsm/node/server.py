@@ -22,12 +22,14 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Any, Final
 
-from rsm.errors import BadBytes, Busy, CallerError, NotLeader, RsmError
+from rsm.codec.record import Entry
+from rsm.errors import BadBytes, Busy, CallerError, RsmError
 from rsm.limits import (
     CLIENT_FRAME_BYTES_MAX,
     EARLY_READ_LOOK_SECONDS,
     EARLY_READ_SECONDS_MAX,
     EARLY_READS_MAX,
+    FEED_STALL_SECONDS_MAX,
     PRINCIPAL_LENGTH_MAX,
     REQUEST_BYTES_IN_FLIGHT_MAX,
     REQUESTS_IN_FLIGHT_MAX,
@@ -35,6 +37,8 @@ from rsm.limits import (
 )
 from rsm.node import protocol, requests
 from rsm.node.connections import ConnectionLimiter
+from rsm.node.feed import FeedSource
+from rsm.node.feed_observer import Observer
 from rsm.node.framing import FrameProtocol
 from rsm.node.handshake import (
     ClientHello,
@@ -47,10 +51,11 @@ from rsm.node.handshake import (
 )
 from rsm.node.log import Seldom, logger
 from rsm.node.protocol import Consistency, RequestKind
-from rsm.node.service import Service, schema_digest
+from rsm.node.service import Service, elsewhere, schema_digest
 from rsm.node.serving import (
     CommandsReply,
     EventPoll,
+    Poll,
     QueryRead,
     Replying,
     Streaming,
@@ -60,6 +65,7 @@ from rsm.node.serving import (
     item_parts,
 )
 from rsm.node.tls import ROLE_ADMIN, ROLE_CLIENT, ROLE_OBSERVER, ROLE_PEER
+from rsm.node.watching import Watching
 from rsm.node.wire import FrameKind, encode_frame
 from rsm.replica.answer import Answer, Status
 from rsm.replica.replica import Replica
@@ -82,8 +88,6 @@ _WRITES: Final = frozenset(
 _ADMINISTERS: Final = frozenset(
     {RequestKind.SNAPSHOT, RequestKind.CHANGE, RequestKind.TRANSFER, RequestKind.EXPORT, RequestKind.UPGRADE}
 )
-# A leader whose state is in doubt hands over at once; one that has just started knows more with the next root.
-DOUBT_RETRY_SECONDS: Final = 0.1
 EXPIRED: Final = Answer(Status.SESSION_EXPIRED, b"")
 
 
@@ -91,8 +95,14 @@ class ClientServer:
     """The client port. All of it runs on the loop that `start` was called on."""
 
     def __init__(
-        self, service: Service, *, tls: ssl.SSLContext | None = None, limiter: ConnectionLimiter | None = None
+        self,
+        service: Service,
+        *,
+        tls: ssl.SSLContext | None = None,
+        limiter: ConnectionLimiter | None = None,
+        applying_seconds: float = 0.0,
     ) -> None:
+        """`applying_seconds`: what the node spent applying before."""
         self.service = service
         self.tls = tls
         self.limiter = ConnectionLimiter("client") if limiter is None else limiter
@@ -108,6 +118,8 @@ class ClientServer:
         self._early_sweep_at = 0.0
         self._polls: dict[EventPoll, None] = {}
         self._is_watching = False
+        self.feed = FeedSource(service.feed_node, applying_seconds)
+        self.watching = Watching(service.feed_node)
 
     async def start(self, host: str, port: int) -> int:
         """Listen; the port, which for 0 the system has chosen. `OSError` if it is taken."""
@@ -121,6 +133,7 @@ class ClientServer:
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
+        self.feed.close()
         self.limiter.close(reason)
         if listener is not None:
             await listener.wait_closed()
@@ -142,11 +155,9 @@ class ClientServer:
 
     def check_doubt(self) -> None:
         """Raise where to go, or when to come again, if this node's state must not be shown now."""
-        doubt, leader = self.service.doubt, self.service.leader
-        if doubt and leader is not None and leader[0] != self.service.node_id:
-            raise NotLeader(doubt, *leader)
+        doubt = self.service.doubt
         if doubt:
-            raise Busy(doubt, retry_seconds=DOUBT_RETRY_SECONDS)
+            raise elsewhere(self.service, doubt)
 
     def _look_at_early(self) -> None:
         loop = asyncio.get_running_loop()
@@ -163,6 +174,18 @@ class ClientServer:
                 read.fail(Busy(f"index {asked} was asked for, {index} is applied here", retry_seconds=0.05))
         if early:
             loop.call_later(EARLY_READ_LOOK_SECONDS, self._look_at_early)
+
+    # --- what is applied ----------------------------------------------------------------------------------------------
+
+    def applied(self, entry: Entry, root: bytes | None, seconds: float) -> None:
+        """The node has applied an entry, with this root if it is a hash point, in so many seconds."""
+        self.feed.applied(entry, root, seconds)
+        self.watching.applied()
+
+    def swapped(self) -> None:
+        """Another replica has taken the place of the one that the node had."""
+        self.feed.swapped()
+        self.watching.swapped()
 
     # --- long polls ---------------------------------------------------------------------------------------------------
 
@@ -197,7 +220,8 @@ class _Connection(FrameProtocol):
         # Nobody has a right before the hello.
         self.may_read = self.may_write = self.is_admin = False
         self.streams: dict[int, Streaming] = {}
-        self.polls: dict[int, EventPoll] = {}
+        self.polls: dict[int, Poll] = {}
+        self.observer: Observer | None = None
         self._requests = 0
         self._request_bytes = 0
 
@@ -288,6 +312,8 @@ class _Connection(FrameProtocol):
             stream.close()
         for poll in list(self.polls.values()):
             poll.cancel()
+        if self.observer is not None:
+            self.server.feed.end(self.observer)
 
     def begin(self, size: int) -> None:
         """A request is open; beyond the bounds no more is read."""
@@ -401,18 +427,18 @@ class _Connection(FrameProtocol):
 
     def _stream(self, request: protocol.Stream, reply: Replying) -> None:
         def look(replica: Replica) -> None:
-            check_streams(self, reply.request_id)
+            self._check_room(reply.request_id)
             check_node_streams(self)
             parts = item_parts(replica.index, replica.stream(request.name, request.values))
             reply.done()  # from here on it is no request that waits: its client may take its time
             Streaming(self, reply.request_id, parts, request.name).produce()
 
-        check_streams(self, reply.request_id)
+        self._check_room(reply.request_id)
         check_node_streams(self)
         self.server.read(QueryRead(reply, _CONSISTENCIES[request.consistency], request.index, look, request.name))
 
     def _export(self, request: protocol.Export, reply: Replying) -> None:
-        check_streams(self, reply.request_id)
+        self._check_room(reply.request_id)
         check_node_streams(self)
         parts = self.service.export(request.first, request.last)
         reply.done()
@@ -426,15 +452,39 @@ class _Connection(FrameProtocol):
         if stream is not None:  # else it ended while this was on its way
             stream.produce()
 
+    def _check_room(self, request_id: int) -> None:
+        """Whether one more stream, poll or subscription may be opened under this id."""
+        if self._is_observing and self.observer is not None and self.observer.request_id == request_id:
+            raise BadBytes(f"request id {request_id} is in use")
+        check_streams(self, request_id)
+
+    @property
+    def _is_observing(self) -> bool:
+        return self.observer in self.server.feed.observers
+
     def _cancel(self, _: protocol.Cancel, reply: Replying) -> None:
         reply.done()
         if (stream := self.streams.get(reply.request_id)) is not None:
             stream.close()
         if (poll := self.polls.get(reply.request_id)) is not None:
             poll.cancel()
+        if self.observer is not None and self.observer.request_id == reply.request_id:
+            self.server.feed.end(self.observer)
+
+    def _observe(self, request: protocol.Observe, reply: Replying) -> None:
+        if self._is_observing:
+            raise CallerError("there is a subscription on this connection: cancel it, or open another connection")
+        self._check_room(reply.request_id)
+        self.observer = self.server.feed.observe(self, reply.request_id, request)
+        reply.done()  # from here on it is no request that waits
+        self.allow_silence(FEED_STALL_SECONDS_MAX)
+
+    def _watch(self, request: protocol.Watch, reply: Replying) -> None:
+        self._check_room(reply.request_id)
+        self.server.watching.watch(self, request, reply)
 
     def _events(self, request: protocol.Events, reply: Replying) -> None:
-        check_streams(self, reply.request_id)
+        self._check_room(reply.request_id)
         EventPoll(self, request, reply).look()
 
     def _cursor(self, request: protocol.Cursor, reply: Replying) -> None:
@@ -476,4 +526,6 @@ _HANDLERS: Final[dict[type[protocol.Request], Callable[[_Connection, Any, Replyi
     protocol.Transfer: _Connection._transfer,
     protocol.Upgrade: _Connection._upgrade,
     protocol.Export: _Connection._export,
+    protocol.Observe: _Connection._observe,
+    protocol.Watch: _Connection._watch,
 }

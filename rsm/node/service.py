@@ -8,15 +8,22 @@ once: the first of `complete` and `fail` counts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from rsm.codec import cbor
+from rsm.errors import Busy, NotLeader, RsmError
 from rsm.machine.definition import Definition
 from rsm.node.requests import Read, Request
 from rsm.replica.replica import Replica
 from rsm.state.leaf import digest128
 
-__all__ = ["Reply", "Service", "schema_digest"]
+if TYPE_CHECKING:  # which needs this module
+    from rsm.node.feed_node import FeedNode
+
+__all__ = ["Reply", "Service", "elsewhere", "schema_digest"]
+
+# A leader whose state is in doubt hands over at once; one that has just started knows more with the next root.
+DOUBT_RETRY_SECONDS: Final = 0.1
 
 
 def schema_digest(definition: Definition) -> bytes:
@@ -65,6 +72,10 @@ class Service(Protocol):
     def doubt(self) -> str:
         """Why its state must not be shown now, or an empty text: it may differ from the others'."""
 
+    @property
+    def feed_node(self) -> FeedNode:
+        """What its feed needs of it."""
+
     def principal_of(self, session: int) -> str | None:
         """Whose session it is; None if there is no such session.
 
@@ -106,3 +117,11 @@ class Service(Protocol):
         """Entries of the log from `first` to `last` (0: all) in parts of about a megabyte: (what the log's head says in
         the first part, [[index, term, kind, payload, chain], ...]). `CallerError` if they are no longer kept.
         """
+
+
+def elsewhere(service: Service, reason: str) -> RsmError:
+    """What to tell a client that cannot be served here: where the leader is, or when to come again."""
+    leader = service.leader
+    if leader is not None and leader[0] != service.node_id:
+        return NotLeader(reason, *leader)
+    return Busy(reason, retry_seconds=DOUBT_RETRY_SECONDS)

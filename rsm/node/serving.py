@@ -48,6 +48,13 @@ ANSWER_OVERHEAD_BYTES: Final = 1024
 EVENT_BYTES_PER_ANSWER: Final = min(EVENT_BYTES_KEPT, 4 * 1024 * 1024)
 
 
+class Poll(Protocol):
+    """A request that may wait long."""
+
+    def cancel(self) -> None:
+        """Its client has lost interest."""
+
+
 class Connection(Protocol):
     """What these need of the connection that they belong to."""
 
@@ -55,7 +62,7 @@ class Connection(Protocol):
     seldom: Seldom
     streams: dict[int, Streaming]
     node_streams: set[Streaming]  # those of all connections
-    polls: dict[int, EventPoll]
+    polls: dict[int, Poll]
 
     def begin(self, size: int) -> None:
         """A request of so many bytes is open."""

@@ -25,6 +25,7 @@ def status_of(
     *,
     is_connected: Callable[[int], bool],
     clients: int,
+    observers: int = 0,
     uptime_seconds: int,
     failure: BaseException | None,
 ) -> NodeStatus:
@@ -60,6 +61,7 @@ def status_of(
         log_time=replica.system.clock,
         timers=len(replica.system.timers),
         clients=clients,
+        observers=observers,
         uptime_seconds=uptime_seconds,
         confirmed_index=replica.confirmed_index,
         standing=member.agreeing.standing,

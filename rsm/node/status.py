@@ -109,6 +109,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     log_time: int = 0
     timers: int = 0
     clients: int = 0
+    observers: int = 0
     uptime_seconds: int = 0
     unchecked: tuple[str, ...] = ()
     desync: str = ""

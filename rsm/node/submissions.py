@@ -21,17 +21,19 @@ from rsm.replica.sessions import Session
 
 class Submission:
     """One command on its way into the log. `call` is name, version and values as encoded. Who has just validated
-    that also gives `spec` and `values`, which it decodes to. Session 0 is the leader's own.
+    that also gives `spec` and `values`, which it decodes to. Session 0 is the leader's own. `index` is that of the
+    entry that answers it, set before it is told.
 
     Whoever waits for the answer derives from this class: one object a command, from the caller to the answer and back.
     `wants_confirmation` is of the class, so that it costs no command anything: whether a cluster is to answer only when
     a quorum has confirmed a state behind the command.
     """
 
-    __slots__ = ("call", "key", "session", "spec", "values")
+    __slots__ = ("call", "index", "key", "session", "spec", "values")
     wants_confirmation: ClassVar[bool] = False
 
     def __init__(self, session: int, call: bytes, key: str | None = None) -> None:
+        self.index = 0
         self.session = session
         self.call = call
         self.key = key

@@ -108,6 +108,8 @@ class Metrics(Collector):
         self.bytes_out_total = 0
         self.busy_total = 0  # commands and reads refused because a queue was full
         self.refused_connections_total = 0
+        self.feed_bytes_total = 0  # handed to observers
+        self.feed_skips_total = 0  # observers skipped forward because they were too far behind
         self.desync_cases_total = 0  # disputed hash points that this node's log has told of
         self.batch_commands = Histogram(BATCH_BOUNDS)
         self.commit_seconds = Histogram(LATENCY_BOUNDS)  # from proposed to applied, on the leader
@@ -143,6 +145,8 @@ class Metrics(Collector):
             ("rsm_sent_bytes", "Bytes to other nodes.", self.bytes_out_total),
             ("rsm_busy", "Commands and reads refused because a queue was full.", self.busy_total),
             ("rsm_refused_connections", "Connections refused.", self.refused_connections_total),
+            ("rsm_feed_bytes", "Bytes handed to observers.", self.feed_bytes_total),
+            ("rsm_feed_skips", "Observers skipped forward: they were too far behind.", self.feed_skips_total),
             ("rsm_desync_cases", "Hash points at which nodes differed, seen since its start.", self.desync_cases_total),
         ):
             yield CounterMetricFamily(name, text, value=value)
@@ -172,6 +176,7 @@ def _gauges(status: NodeStatus) -> Iterator[Metric]:
         ("rsm_log_bytes", "Bytes of its log on the disk.", status.log_bytes),
         ("rsm_sessions", "Sessions alive.", status.sessions),
         ("rsm_clients", "Connections of clients.", status.clients),
+        ("rsm_observers", "Observers of its feed.", status.observers),
         ("rsm_connected_peers", "Members connected.", sum(peer.is_connected for peer in status.peers)),
         ("rsm_uptime_seconds", "Seconds since its start.", status.uptime_seconds),
         ("rsm_unchecked", "Checks that could not run.", len(status.unchecked)),

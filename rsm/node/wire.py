@@ -60,6 +60,7 @@ class FrameKind(IntEnum):
     MESSAGE = 3  # between members: rsm.raft.messages
     REQUEST = 4  # from a client
     ANSWER = 5  # to a client
+    FEED = 6  # to an observer: rsm.node.feed_frames
 
 
 _KINDS: Final = {int(kind): kind for kind in FrameKind}

@@ -143,6 +143,11 @@ class ClusterEngine:
         return self._hosted.leader
 
     @property
+    def is_cut_off(self) -> bool:
+        """Whether no leader has been heard of for two election time-outs. `leader` may still name the last one."""
+        return not self.is_leader and self._now - self._leader_heard_at > 2 * self._election_seconds[1]
+
+    @property
     def configuration(self) -> Configuration:
         """The latest in the log, committed or not."""
         return self.replication.configuration

@@ -25,6 +25,7 @@ from rsm.node.status import MemberStatus, NodeStatus, PeerStatus
 from rsm.replica import batch
 from rsm.replica.answer import decode
 from rsm.replica.replica import Replica
+from tests.feed_service import MemoryFeed
 from tests.unit.cli.samples import STAMP
 
 
@@ -70,6 +71,8 @@ class Node:
         self.failures: list[RsmError] = []  # to raise from `submit`, one after the other
         self.fields: dict[str, Any] = {}  # of the status, other than they would be
         self.exported: list[Any] = []
+        self.confirmed = 0  # commands that were to be answered when they are confirmed
+        self.feed_node = MemoryFeed(self, list)
 
     @property
     def definition(self) -> Definition:
@@ -105,6 +108,7 @@ class Node:
         return None if found is None else found.principal
 
     def submit(self, request: Request) -> None:
+        self.confirmed += request.wants_confirmation
         payload = batch.join_runs(2, STAMP, 0, len(request.decoded), [request.items])
         index, answers = self.cluster.apply(payload)
         request.complete(index, answers)

@@ -40,6 +40,14 @@ def test_a_command_by_name_and_by_position(nodes: Nodes) -> None:
     assert json.loads(run("query", "left", '{"item": "tea"}', "--json").out) == {"index": 7, "result": 7}
 
 
+def test_a_confirmed_one_says_so(nodes: Nodes) -> None:
+    """The nodes are told to wait for a majority's root, and not otherwise."""
+    assert order('["tea", 1, ""]').code == 0
+    assert sum(node.confirmed for node in nodes.nodes) == 0
+    assert order('["tea", 1, ""]', "--confirmed").out == '[2, ""]\n'
+    assert sum(node.confirmed for node in nodes.nodes) == 1
+
+
 def test_a_session_is_left_behind_by_nobody(nodes: Nodes) -> None:
     """Each call opens one session and closes it."""
     assert order('["tea", 1, ""]').code == 0

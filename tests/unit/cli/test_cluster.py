@@ -235,6 +235,7 @@ def test_ports_as_given(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (["--tls"], "was made without TLS"),
         (["--base-port", "9"], "has its ports already"),
         (["--snapshot-log-bytes", "9"], "set snapshot_log_bytes below"),
+        (["--hash-seconds", "0"], "set hash_seconds below"),
         (["--machine", "other:Other"], "this is a cluster of machine 'bank', not of 'other'"),
     ],
 )

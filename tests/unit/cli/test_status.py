@@ -48,6 +48,15 @@ def test_the_table_shows_every_member(nodes: Nodes) -> None:
     assert "abababab@64" in lines[1]
 
 
+def test_observers_are_counted(nodes: Nodes) -> None:
+    """A line tells how many each node has, where there are any."""
+    nodes.nodes[1].fields = {"observers": 200}
+    nodes.nodes[2].fields = {"observers": 1}
+    ran = run("status", *nodes.addresses)
+    assert ran.out.splitlines()[-1] == "observers: node 2: 200, node 3: 1"
+    assert json.loads(run("status", *nodes.addresses, "--json").out)["nodes"][1]["observers"] == 200
+
+
 def test_json_has_everything(nodes: Nodes) -> None:
     """The document has each node's whole status, but for the schema."""
     ran = run("status", *nodes.addresses, "--json")

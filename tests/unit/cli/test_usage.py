@@ -320,7 +320,7 @@ def test_every_command_has_help_with_an_example() -> None:
         return seen
 
     groups = {
-        "": "call lint node query shadow sim status",
+        "": "call gateway lint node query shadow sim status",
         "certs": "init",
         "cluster": "up",
         "desync": "compare replay watch",

@@ -11,13 +11,12 @@ import pytest
 
 from rsm.codec import cbor
 from rsm.limits import CLIENT_FRAME_ITEMS_MAX, COMMAND_BYTES_MAX, STREAMS_PER_CONNECTION_MAX
-from rsm.node import certificates as certificates_module
 from rsm.node import protocol
 from rsm.node.certificates import init_certificates
 from rsm.node.protocol import AnswerStatus, Consistency
 from rsm.node.requests import Read, Request
 from rsm.node.serving import Streaming
-from rsm.node.tls import ROLE_OBSERVER, TlsOptions
+from rsm.node.tls import TlsOptions
 from rsm.node.wire import FrameKind, encode_frame
 from rsm.replica.answer import Answer, Status
 from rsm.replica.batch import encode_call, join_item
@@ -267,15 +266,8 @@ def test_what_goes_wrong_inside_is_told_to_the_log_only(
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TlsOptions]:
     """One of each role."""
-    subject = certificates_module._subject
-
-    def observing(role: str, name: str) -> Any:
-        return subject(ROLE_OBSERVER if name == "eve" else role, name)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(certificates_module, "_subject", observing)
-        place = str(tmp_path_factory.mktemp("certificates"))
-        ca, *owners = init_certificates(place, nodes=1, clients=["ann", "eve"], admins=["root"])
+    place = str(tmp_path_factory.mktemp("certificates"))
+    ca, *owners = init_certificates(place, nodes=1, clients=["ann"], admins=["root"], observers=["eve"])
     return {made.name: TlsOptions(ca.certificate, made.certificate, made.key) for made in owners}
 
 
@@ -284,6 +276,7 @@ RIGHTS: list[tuple[protocol.Request, set[str]]] = [
     (protocol.Status(), {"ann", "root", "eve", "node-1"}),
     (protocol.Query("word", ["a"], Consistency.LINEARIZABLE, 0), {"ann", "root", "eve"}),
     (protocol.Events(0, 1, 0), {"ann", "root", "eve"}),
+    (protocol.Watch("word", ["a"], bytes(16), 0), {"ann", "root", "eve"}),
     (protocol.OpenSession(60 * SECOND), {"ann", "root"}),
     (protocol.CloseSession(77), {"ann", "root"}),
     (protocol.Snapshot(), {"root"}),

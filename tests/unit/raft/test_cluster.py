@@ -175,6 +175,22 @@ def test_who_hears_a_leader_votes_for_nobody_else() -> None:
     assert [vote.granted for vote in votes(bench)] == [True]
 
 
+def test_one_that_hears_of_no_leader_for_long_is_cut_off() -> None:
+    """Two election time-outs after the last word of one, whom it still takes for the leader; a leader never is."""
+    bench = Bench(1, terms=[1])
+    bench.receive(2, append(1, (1, 1)))
+    bench.wait(2 * ELECTION[1] - 0.1)
+    assert not bench.engine.is_cut_off
+    bench.wait(0.2)
+    assert bench.engine.is_cut_off
+    assert bench.engine.leader == 2
+    bench.receive(2, append(1, (1, 1)))
+    assert not bench.engine.is_cut_off
+    alone = Bench(1, configuration_of(1))
+    alone.wait(10 * ELECTION[1])
+    assert not alone.engine.is_cut_off
+
+
 def test_a_leader_with_a_majority_is_not_disturbed() -> None:
     """It ignores candidates while it hears from its members."""
     leader = Bench(1)
