@@ -67,7 +67,7 @@ class Call(Generic[T]):
         self.request = request
         self.anywhere = anywhere
         self.is_done = False
-        self.is_prompt = not isinstance(request, (protocol.Events, protocol.Snapshot, protocol.Stream))
+        self.is_prompt = not isinstance(request, (protocol.Events, protocol.Snapshot, protocol.Stream, protocol.Watch))
         self._dispatcher = dispatcher
         self._kind = kind
         self._reply = reply

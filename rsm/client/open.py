@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import threading
-from typing import Generic, TypeVar, cast
+from typing import Generic, Protocol, TypeVar, cast
 
 from rsm.client.proxy import Proxy, open_session
 from rsm.errors import Closed, DefinitionError
@@ -79,15 +79,25 @@ def check_machine(machine: object) -> None:
         raise DefinitionError(f"{machine!r} is not a machine: class X(rsm.StateMachine, name=..., version=...)")
 
 
-class Opening(Generic[M]):
+class Opened(Protocol):
+    """What was opened."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+C = TypeVar("C", bound=Opened)
+
+
+class Opening(Generic[C]):
     """Settles whether the task that opens a machine in a thread still wants it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._client: M | None = None
+        self._client: C | None = None
         self._is_cancelled = False
 
-    def finish(self, client: M) -> M:
+    def finish(self, client: C) -> C:
         """In the thread: hand the client over, or close it at once."""
         with self._lock:
             self._client = client

@@ -78,6 +78,7 @@ class PendingAnswer(Submission, Pending[R], Generic[R]):
         spec: CommandSpec | None = None,
         values: list[Any] | None = None,
     ) -> None:
+        self.index = 0
         self.session = session
         self.call = call
         self.key = key

@@ -90,6 +90,7 @@ class PipelineScope:
         self._steps: list[list[Any]] = []
         self._specs: list[CommandSpec] = []
         self._results: list[Any] | None = None
+        self._index = 0  # of the entry that answered it
         self._is_over = False
 
     def add(self, spec: CommandSpec, version: int, values: list[Any]) -> Result:
@@ -138,7 +139,8 @@ class PipelineScope:
     def _send(self) -> PendingAnswer[list[bytes]]:
         return self._proxy._send("pipeline", PIPELINE, self._steps, decode_bodies, self._proxy._key)
 
-    def _keep(self, bodies: list[bytes]) -> None:
+    def _keep(self, bodies: list[bytes], index: int) -> None:
+        self._index = index
         try:
             self._results = [spec.decode_result(body) for spec, body in zip(self._specs, bodies, strict=True)]
         except msgspec.ValidationError as error:
@@ -154,7 +156,8 @@ class PipelineScope:
     ) -> None:
         self._is_over = True
         if kind is None and self._steps:
-            self._keep(self._send().result(self._proxy._runtime.timeout_seconds))
+            pending = self._send()
+            self._keep(pending.result(self._proxy._runtime.timeout_seconds), pending.index)
 
     async def __aenter__(self) -> PipelineScope:
         return self
@@ -164,10 +167,16 @@ class PipelineScope:
     ) -> None:
         self._is_over = True
         if kind is None and self._steps:
-            self._keep(await self._send())
+            pending = self._send()
+            self._keep(await pending, pending.index)
 
 
 def _has_result(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return any(_has_result(item) for item in value)
     return isinstance(value, Result)
+
+
+def index_of(scope: PipelineScope) -> int:
+    """The index of the log entry that answered a pipeline, after it has run; a method of it could hide a command."""
+    return scope._index

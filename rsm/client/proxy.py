@@ -17,10 +17,12 @@ from typing import Any
 
 import msgspec
 
+from rsm.client.events import decoded_event
 from rsm.client.pending import ConfirmedAnswer, PendingAnswer, PendingValue
 from rsm.client.pipeline import PipelineScope
 from rsm.client.runtime import Runtime
 from rsm.client.versions import is_known, version_to_send
+from rsm.client.watching import Watch, watched_query
 from rsm.codec import cbor
 from rsm.errors import CallerError, Closed, InvalidCommand, LimitExceeded, RsmError, SessionExpired
 from rsm.limits import COMMAND_BYTES_MAX, EVENTS_PER_READ, KEY_LENGTH_MAX, KEYS_REMEMBERED, SESSION_TTL_SECONDS_MAX
@@ -95,7 +97,7 @@ class PendingRead(PendingValue[Any]):
 
     def _value(self) -> Any:
         index, packed = super()._value()
-        self._proxy._read_index = index
+        self.index = self._proxy._read_index = index
         return self._decode_packed(packed)
 
 
@@ -268,7 +270,7 @@ class Proxy:
         while True:
             chunk = self._events_after(number, wait=follow).result()
             for _, event in chunk:
-                yield self._event(event)
+                yield decoded_event(self._definition, event)
             if chunk:
                 number = chunk[-1][0]
                 if cursor is not None:
@@ -282,12 +284,16 @@ class Proxy:
         while True:
             chunk = await self._events_after(number, wait=True)
             for _, event in chunk:
-                yield self._event(event)
+                yield decoded_event(self._definition, event)
             if chunk:
                 number = chunk[-1][0]
                 if cursor is not None:
                     with self._closed_rather_than_expired():
                         await self._moved(cursor, number)
+
+    def watch(self, query: Any, *values: Any, **named: Any) -> Watch[Any]:
+        name, spec = watched_query(self._definition, query)
+        return Watch(self._runtime, name, spec, spec.signature.bind(values, named))
 
     def _start(self, cursor: str | None, skip_gap: bool) -> PendingValue[int]:
         if cursor is not None:
@@ -300,14 +306,6 @@ class Proxy:
         pending: PendingValue[list[tuple[int, RawEvent]]] = PendingValue("events")
         self._runtime.events_later(number, EVENTS_PER_READ, pending, wait=wait)
         return pending
-
-    def _event(self, event: RawEvent) -> Event:
-        try:
-            value = self._definition.decode_event(event.packed)
-        except msgspec.ValidationError as error:
-            where = f"event {event.number} of index {event.index}, position {event.position}"
-            raise CallerError(f"{where} is not what the machine's event type says: {error}") from None
-        return Event(event.index, event.position, event.step, event.number, value)
 
     @contextlib.contextmanager
     def _closed_rather_than_expired(self) -> Iterator[None]:

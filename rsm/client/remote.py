@@ -292,6 +292,16 @@ class RemoteRuntime:
         timeout_seconds = None if wait else self._wait_seconds
         self._begin(request, EVENTS_ANSWER, EventsReply(reply), "events", timeout_seconds=timeout_seconds)
 
+    def watch_later(
+        self, name: str, values: list[Any], seen: bytes, reply: Reply[tuple[int, bytes | None]], *, wait: bool
+    ) -> None:
+        """Index and MessagePack of a query's result if its digest is not `seen`; else, with `wait` after a while, the
+        index alone.
+        """
+        request = protocol.Watch(name, values, seen, int(EVENTS_WAIT_SECONDS_MAX * 1000) if wait else 0)
+        timeout_seconds = None if wait else self._wait_seconds
+        self._begin(request, tuple[int, bytes | None], reply, name, timeout_seconds=timeout_seconds)
+
     def cursor_later(self, _: int, name: str | None, skip_gap: bool, reply: Reply[int]) -> None:
         """The number of the last event that a named cursor has handled; for no name, the last one that is gone."""
         request = protocol.Cursor(name, skip_gap)

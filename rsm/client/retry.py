@@ -185,7 +185,7 @@ class SessionCore:
 
     # --- answers in -----------------------------------------------------------------------------------------------
 
-    def answered(self, taken: Taken, answers: Sequence[Answer]) -> int:
+    def answered(self, taken: Taken, answers: Sequence[Answer], index: int = 0) -> int:
         """Complete the commands of a frame; returns how many. Those that are complete already stay as they are.
 
         A gap completes nothing and rewinds, unless the frame is of an earlier round. After `SESSION_EXPIRED` nothing
@@ -209,6 +209,7 @@ class SessionCore:
                         self.large_bytes_done += len(submission.call)
                     if status == EXPIRED:
                         self.is_expired = True
+                    submission.index = index
                     submission.complete(answer)
             sequence += 1
         lowest = self._lowest

@@ -198,12 +198,12 @@ class Sender:
     def frame_answered(self, session: ClientSession, taken: Taken, index: int, answers: list[Answer]) -> None:
         """The commands of a frame have their answers."""
         core = session.core
-        completed = core.answered(taken, answers)
+        if index > self.index:
+            self.index = index  # before anybody is woken: their next read must see what they wrote
+        completed = core.answered(taken, answers, index)
         self.commands += completed
         self.frames_answered += 1
         session.failures = 0
-        if index > self.index:
-            self.index = index
         if core.is_expired and not session.is_over:
             session.is_over = True
             session.has_lapsed = completed == 1 and session.keep_alive_expired

@@ -12,6 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -68,6 +69,7 @@ class ToolConnection:
     def __init__(self, address: str, access: Access, *, seconds: float = TOOL_ANSWER_SECONDS_MAX) -> None:
         """Connect and shake hands. `Unreachable`, `NotANode`, `CallerError` for an address or key file that is none."""
         self.address = address
+        self.bytes_in = self.bytes_out = 0
         self._seconds = seconds
         self._parser = FrameParser(ANSWER_FRAME_BYTES_MAX)
         self._request_id = 0
@@ -94,9 +96,10 @@ class ToolConnection:
         """The fields of the answer; raises the error that it stands for, `Unreachable` if none comes."""
         return self._ask(lambda number: protocol.encode_request(number, request), seconds)
 
-    def commands(self, count: int, items: bytes) -> tuple[int, list[Answer]]:
-        """Send encoded commands; index and answers."""
-        fields = self._ask(lambda number: protocol.encode_commands(number, count, items), None)
+    def commands(self, count: int, items: bytes, *, wants_confirmation: bool = False) -> tuple[int, list[Answer]]:
+        """Send encoded commands; index and answers, `wants_confirmation`: when a quorum has a state behind them."""
+        encode = partial(protocol.encode_commands, count=count, items=items, wants_confirmation=wants_confirmation)
+        fields = self._ask(encode, None)
         return protocol.decode_answers(fields, count)
 
     def status(self) -> NodeStatus:
@@ -154,8 +157,10 @@ class ToolConnection:
                 return status, fields
 
     def _send(self, kind: FrameKind, payload: bytes) -> None:
+        frame = encode_frame(kind, payload)
         try:
-            self._socket.sendall(encode_frame(kind, payload))
+            self._socket.sendall(frame)
+            self.bytes_out += len(frame)
         except OSError as error:
             raise _unreachable(self.address, error) from error
 
@@ -165,6 +170,7 @@ class ToolConnection:
                 data = self._socket.recv(READ_BYTES)
                 if not data:
                     raise Unreachable(f"{self.address}: closed the connection")
+                self.bytes_in += len(data)
                 self._parser.feed(data)
         except OSError as error:
             raise _unreachable(self.address, error) from error
@@ -243,8 +249,11 @@ def ask_leader(access: Access, work: Callable[[ToolConnection], T], *, seconds: 
     raise last
 
 
-def run_command(access: Access, call: bytes, key: str | None = None) -> tuple[int, Answer]:
-    """Run one encoded command (`rsm.replica.batch.encode_call`) once, in a session of its own; index and answer.
+def run_command(
+    access: Access, call: bytes, key: str | None = None, *, is_confirmed: bool = False
+) -> tuple[int, Answer]:
+    """Run one encoded command (`rsm.replica.batch.encode_call`) once, in a session of its own; index and answer, which
+    with `is_confirmed` comes when a quorum has confirmed a state behind it.
 
     `Unreachable` says in its text whether the outcome is unknown.
     """
@@ -256,7 +265,7 @@ def run_command(access: Access, call: bytes, key: str | None = None) -> tuple[in
     def send(connection: ToolConnection) -> tuple[int, Answer]:
         nonlocal sent
         sent += 1
-        index, (answer,) = connection.commands(1, item)
+        index, (answer,) = connection.commands(1, item, wants_confirmation=is_confirmed)
         if answer.status == Status.SEQUENCE_GAP:
             raise Busy("the session is not known there yet", retry_seconds=RETRY_SECONDS)
         return index, answer

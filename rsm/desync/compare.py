@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 
 from rsm.desync.finding import Finding
+from rsm.desync.kept_evidence import KeptEvidence, kept_evidence
 from rsm.desync.parting import EntryDifference, compare_entries
 from rsm.desync.roots import RootDifference, Roots, count_roots
 from rsm.desync.runs import Runs
@@ -302,15 +303,18 @@ class _Judge:
         elif several:
             what += f"; {', '.join(several)} had more than one there"
         differing = {name for later in roots.differences for name in later.differing}
+        minority, has_majority = found.differing, found.expected is not None
+        if has_majority:
+            minority = tuple(source.name for source in self._sources if source.name in differing)
+        elif several and len({own[-1] for own in found.roots.values()}) == 1:
+            minority, has_majority = tuple(several), True  # they have given it up for what the others have
         self._problems.append(
             _Problem(
                 index=found.index,
                 kind=found.kind,
                 what=what,
-                minority=tuple(source.name for source in self._sources if source.name in differing)
-                if found.expected is not None
-                else found.differing,
-                has_majority=found.expected is not None,
+                minority=minority,
+                has_majority=has_majority,
                 roots=found.roots,
                 confirmed=roots.confirmed.get(found.index),
                 good_index=good,
@@ -374,7 +378,11 @@ class _Judge:
                 is_damaged=is_damaged,
             )
         first, *others = problems
-        difference = self._snapshot_difference(first)
+        kept = self._kept(first)
+        difference = self._snapshot_difference(first) or self._kept_difference(first, kept)
+        if kept and first.command is None:
+            ((_, evidence),) = kept.items()
+            first.position, first.command = evidence.position, evidence.command
         finding = Finding(
             verdict="desync",
             kind=first.kind,
@@ -386,6 +394,7 @@ class _Judge:
             checked_to_index=min(self._checked_to, first.index - 1),
             unchecked=tuple(self._unchecked),
             good_index=first.good_index,
+            blame=tuple(blame for evidence in kept.values() for blame in evidence.blame),
         )
         return Comparison(
             finding=finding,
@@ -430,6 +439,27 @@ class _Judge:
             if pair is not None:
                 with contextlib.suppress(BadBytes, StorageError):  # compacted away meanwhile, or damaged: told already
                     return compare_snapshots(self._disk, pair)
+        return None
+
+    def _kept(self, first: _Problem) -> dict[str, KeptEvidence]:
+        """What the one source that differs has kept of that, by its name."""
+        if first.kind != "apply" or len(first.minority) != 1:
+            return {}
+        (name,) = first.minority
+        source = next(source for source in self._sources if source.name == name)
+        evidence = kept_evidence(self._disk, source, first.index)
+        return {} if evidence is None else {name: evidence}
+
+    def _kept_difference(self, first: _Problem, kept: dict[str, KeptEvidence]) -> SnapshotDifference | None:
+        """The paths in which a state that was given up differs from a snapshot of its index, whoever has one."""
+        for name, evidence in kept.items():
+            index = evidence.state.manifest.index
+            others = [source.name for source in self._sources if source.name != name]
+            for source in sorted(self._sources, key=lambda source: source.name == name):
+                for snapshot in source.snapshots:
+                    if snapshot.manifest.index == index:
+                        with contextlib.suppress(BadBytes, StorageError):
+                            return compare_snapshots(self._disk, {others[0]: snapshot, name: evidence.state})
         return None
 
 

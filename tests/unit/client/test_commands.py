@@ -523,3 +523,21 @@ def test_only_machines_can_be_opened(tmp_path: Path) -> None:
     for what in (object, Bank(), Nameless, None):
         with pytest.raises(rsm.DefinitionError):
             rsm.open(what, tmp_path / "m")  # type: ignore[type-var]
+
+
+def test_an_answer_tells_its_index(tmp_path: Path) -> None:
+    """Of the entry that answered, or of the state that was read; a repeat's answer is of a later entry; 0 before."""
+    with rsm.open(Bank, tmp_path / "bank") as bank:
+        first = bank.deposit.send("ann", 1)
+        first.result()
+        assert first.index == bank.status().index
+        before = first.index
+        indexes = []
+        for _ in range(2):
+            repeat = bank.once("key").deposit.send("ann", 1)
+            assert repeat.result() == 2
+            indexes.append(repeat.index)
+        assert before < indexes[0] < indexes[1]
+        read = bank.balance.send("ann")
+        assert read.result() == 2
+        assert read.index >= indexes[1]
