@@ -7,8 +7,10 @@ RUN := $(VENV)/bin/python
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60 --use-pep517 --editable
 METADATA := pyproject.toml setup.cfg
+# The tests start hundreds of processes: where PYTHONDONTWRITEBYTECODE is set, each would compile rsm for itself.
+COMPILE = $(RUN) -m compileall -q -o 0 -o 1 rsm demos
 
-.PHONY: help demo upgrade-demo test soak bench clean
+.PHONY: help demo upgrade-demo game exchange test soak bench clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -21,13 +23,21 @@ demo: $(VENV)/installed ## Run the order book on three nodes: its leader killed,
 upgrade-demo: $(VENV)/installed ## Take an exchange of three nodes from version 1 to 3 under load; an unsafe release is found
 	@$(RUN) -m demos.orderbook upgrade
 
+game: $(VENV)/installed-demos ## Play the lockstep game against three bots, in the browser, on three nodes
+	@$(RUN) -m demos.rts_lockstep host --nodes 3 --bots 3
+
+exchange: $(VENV)/installed-demos ## Run the exchange with its public face: a page, ITCH 5.0, Kraken's book messages
+	@$(RUN) -m demos.orderbook exchange --nodes 3
+
 test: $(VENV)/installed-dev ## Lint, check types, run the tests
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy --strict rsm demos
+	$(COMPILE)
 	$(RUN) -m pytest -n 2 --dist loadgroup
 
 soak: $(VENV)/installed-dev ## Run the tests with many more, and fresh, random examples
+	$(COMPILE)
 	$(RUN) -m pytest -n 2 --dist loadgroup --hypothesis-profile=soak
 
 bench: $(VENV)/installed ## Run every benchmark in full; each prints one JSON document
@@ -62,7 +72,12 @@ $(VENV)/installed: $(RUN) $(METADATA)
 	@$(INSTALL) .
 	@touch $@
 
+$(VENV)/installed-demos: $(RUN) $(METADATA)
+	@echo "Installing rsm and what its demos show themselves with into $(VENV)." >&2
+	@$(INSTALL) '.[demos]'
+	@touch $(VENV)/installed $@
+
 $(VENV)/installed-dev: $(RUN) $(METADATA)
 	@echo "Installing rsm and its development tools into $(VENV)." >&2
 	@$(INSTALL) '.[dev]'
-	@touch $(VENV)/installed $@
+	@touch $(VENV)/installed $(VENV)/installed-demos $@

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -64,13 +66,22 @@ TINY = {
     },
     "upcasting": {"orders": 400, "orders_per_entry": 16, "rounds": 1},
 }
+# Measures once, and prints what it measured twice: the document, then the lines for people.
 DRIVER = """
 import sys, types
 sys.path.insert(0, {path!r})
 import {name} as benchmark
 benchmark.Scale = lambda quick: types.SimpleNamespace(**{scale!r})
-benchmark.run("tiny", benchmark.measure, benchmark.show)
+documents = []
+def measure(options):
+    documents[:] = documents or [benchmark.measure(options)]
+    return documents[0]
+benchmark.run("tiny", measure, benchmark.show)
+print({line!r})
+sys.argv.remove("--json")
+benchmark.run("tiny", measure, benchmark.show)
 """
+LINE = "for people:"
 UNITS = (
     *("_seconds", "_milliseconds", "_microseconds", "_per_second", "_per_command", "_bytes_per_order", "_ratio"),
     *("_ratio_min", "_ratio_max", "_average", "_max", "_per_second_min", "_bytes"),
@@ -85,14 +96,25 @@ COUNTS = {
 }
 
 
-def run_tiny(name: str, directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run a benchmark at tiny sizes as a program."""
-    driver = DRIVER.format(path=str(BENCHMARKS), name=name, scale=TINY[name])
+class Ran(NamedTuple):
+    """What a benchmark printed: its document, the lines for people, and its progress."""
+
+    document: dict[str, Any]
+    lines: str
+    progress: str
+
+
+def run_tiny(name: str, directory: Path) -> Ran:
+    """Run a benchmark at tiny sizes as a program; whatever it made in its directory is gone afterwards."""
+    driver = DRIVER.format(path=str(BENCHMARKS), name=name, scale=TINY[name], line=LINE)
     ran = subprocess.run(
-        [sys.executable, "-c", driver, "--dir", str(directory), *options], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", driver, "--dir", str(directory), "--json"], capture_output=True, text=True, timeout=120
     )
     assert ran.returncode == 0, ran.stderr
-    return ran
+    assert list(directory.iterdir()) == []
+    document, line, lines = ran.stdout.partition(f"\n{LINE}\n")
+    assert line
+    return Ran(json.loads(document), lines, ran.stderr)
 
 
 def numbers(value: Any, name: str = "") -> list[tuple[str, float]]:
@@ -105,20 +127,23 @@ def numbers(value: Any, name: str = "") -> list[tuple[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What each benchmark prints with --json; whatever it made in its directory is gone afterwards."""
-    found = {}
-    for name in TINY:
-        directory = tmp_path_factory.mktemp(name)
-        found[name] = json.loads(run_tiny(name, directory, "--json").stdout)
-        assert list(directory.iterdir()) == []
-    return found
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Ran]:
+    """What a benchmark printed; each runs once, when it is first asked for."""
+    return functools.cache(lambda name: run_tiny(name, tmp_path_factory.mktemp(name)))
 
 
-@pytest.mark.parametrize("name", list(TINY))
-def test_a_document_says_what_ran_and_where(name: str, documents: dict[str, dict[str, Any]]) -> None:
+def one(name: str) -> pytest.MarkDecorator:
+    """The tests of one benchmark share its run, so they share a worker."""
+    return pytest.mark.xdist_group(f"benchmark-{name}")
+
+
+EACH = pytest.mark.parametrize("name", [pytest.param(name, marks=one(name)) for name in TINY])
+
+
+@EACH
+def test_a_document_says_what_ran_and_where(name: str, ran: Callable[[str], Ran]) -> None:
     """Which benchmark, durability, Python, processor, and how fast the disk is."""
-    document = documents[name]
+    document = ran(name).document
     assert document["benchmark"] == name
     assert document["durability"] == ("none" if name == "upcasting" else "fsync")
     assert document["environment"]["python"] == sys.version.split()[0]
@@ -126,17 +151,18 @@ def test_a_document_says_what_ran_and_where(name: str, documents: dict[str, dict
     assert document["environment"]["fsyncs_per_second"] > 0
 
 
-@pytest.mark.parametrize("name", list(TINY))
-def test_numbers_have_units_in_their_names(name: str, documents: dict[str, dict[str, Any]]) -> None:
+@EACH
+def test_numbers_have_units_in_their_names(name: str, ran: Callable[[str], Ran]) -> None:
     """Every number is a count that is listed here, or ends in its unit."""
-    found = numbers(documents[name])
+    found = numbers(ran(name).document)
     assert len(found) > 20
     assert [key for key, _ in found if key not in COUNTS and not key.endswith(UNITS)] == []
 
 
-def test_the_order_book_is_measured_at_every_population(documents: dict[str, dict[str, Any]]) -> None:
+@one("embedded")
+def test_the_order_book_is_measured_at_every_population(ran: Callable[[str], Ran]) -> None:
     """Rates, their ratio, stages, latency, memory and recovery; costs are those of the rates."""
-    document = documents["embedded"]
+    document = ran("embedded").document
     assert document["plain_memory_bytes_per_order"] > 0
     assert document["tracked_memory_bytes_per_order"] > document["plain_memory_bytes_per_order"]
     assert [each["resting_orders"] for each in document["populations"]] == [300, 600]
@@ -161,9 +187,10 @@ def test_the_order_book_is_measured_at_every_population(documents: dict[str, dic
     assert first["stages"]["handler_microseconds"] > 0
 
 
-def test_a_snapshot_is_measured_beside_a_whole_state_encode(documents: dict[str, dict[str, Any]]) -> None:
+@one("snapshot")
+def test_a_snapshot_is_measured_beside_a_whole_state_encode(ran: Callable[[str], Ran]) -> None:
     """Each situation has its commands, its slowest one, and how much longer that took than the quiet one's."""
-    document = documents["snapshot"]
+    document = ran("snapshot").document
     for situation in ("quiet", "snapshot", "whole_state_encode"):
         assert document[situation]["commands"] > 0
         slowest = document[situation]["slowest_command_of_all_milliseconds"]  # rounded to two places, p50 to three
@@ -172,9 +199,10 @@ def test_a_snapshot_is_measured_beside_a_whole_state_encode(documents: dict[str,
         assert "slowest_command_longer_than_quiet_milliseconds" in document[situation]
 
 
-def test_a_cluster_is_measured_beside_its_peers(documents: dict[str, dict[str, Any]]) -> None:
+@one("cluster")
+def test_a_cluster_is_measured_beside_its_peers(ran: Callable[[str], Ran]) -> None:
     """Ours and the bare peers answer at each level and nothing fails; what cannot be had is skipped, with a reason."""
-    document = documents["cluster"]
+    document = ran("cluster").document
     found = {each["name"]: each for each in document["contenders"]}
     skipped = {each["name"]: each["reason"] for each in document["skipped"]}
     assert {*found, *skipped} == {"rsm", "pysyncobj_memory", "pysyncobj_journal", "pysyncobj_counter", "etcd"}
@@ -191,9 +219,10 @@ def test_a_cluster_is_measured_beside_its_peers(documents: dict[str, dict[str, A
     assert {each["beside"] for each in document["ratios"]} == {*found} - {"rsm"}
 
 
-def test_the_detector_is_measured_beside_what_it_is_compared_with(documents: dict[str, dict[str, Any]]) -> None:
+@one("desync")
+def test_the_detector_is_measured_beside_what_it_is_compared_with(ran: Callable[[str], Ran]) -> None:
     """Live checking on and off, comparing beside reading, replay beside the machine, bisection beside its interval."""
-    document = documents["desync"]
+    document = ran("desync").document
     for level in document["live"]["applying"]["levels"]:
         assert level["off_processor_microseconds_per_command"] > 0
         assert level["cost_percent_min"] <= level["cost_percent"] <= level["cost_percent_max"] < 100
@@ -228,9 +257,10 @@ def test_growth_is_told_of_intervals_longer_than_a_step() -> None:
     assert growth("hash points", rows)["exponent"] == 1
 
 
-def test_old_commands_are_measured_beside_new_ones(documents: dict[str, dict[str, Any]]) -> None:
+@one("upcasting")
+def test_old_commands_are_measured_beside_new_ones(ran: Callable[[str], Ran]) -> None:
     """The same orders in the words of each version; a replacement is two commands only in the last one's."""
-    document = documents["upcasting"]
+    document = ran("upcasting").document
     new, *old = document["logs"]
     assert new["name"] == "version_3"
     assert new["speed_ratio"] == 1
@@ -242,19 +272,20 @@ def test_old_commands_are_measured_beside_new_ones(documents: dict[str, dict[str
         assert log["speed_ratio"] > 0.2
 
 
-def test_a_node_joins_under_load(documents: dict[str, dict[str, Any]]) -> None:
+@one("join")
+def test_a_node_joins_under_load(ran: Callable[[str], Ran]) -> None:
     """It serves at the end, and commands were answered before and meanwhile."""
-    (join,) = documents["join"]["joins"]
+    (join,) = ran("join").document["joins"]
     assert join["serves_after_seconds"] > 0
     assert join["commands_before"] > 0
     assert join["commands_during"] > 0
 
 
-@pytest.mark.parametrize("name", list(TINY))
-def test_people_get_tables(name: str, tmp_path: Path) -> None:
+@EACH
+def test_people_get_tables(name: str, ran: Callable[[str], Ran]) -> None:
     """Without --json the numbers come as lines for people, and progress stays on stderr."""
-    ran = run_tiny(name, tmp_path)
-    assert f"{name}, durability {'none' if name == 'upcasting' else 'fsync'}" in ran.stdout
-    assert "microseconds" in ran.stdout or "milliseconds" in ran.stdout
-    assert ran.stderr
-    assert "\n  filling" not in ran.stdout
+    lines = ran(name).lines
+    assert f"{name}, durability {'none' if name == 'upcasting' else 'fsync'}" in lines
+    assert "microseconds" in lines or "milliseconds" in lines
+    assert ran(name).progress
+    assert "\n  filling" not in lines
