@@ -1,4 +1,4 @@
-"""`python -m demos.orderbook`: replay recorded markets, or watch the shows."""
+"""`python -m demos.orderbook`: replay recorded markets, run an exchange, or watch the shows."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ usage: python -m demos.orderbook COMMAND ...
 Commands:
   replay FILE   run a recorded market through a durable machine, message by message, and check it
   show          a generated market on three nodes: leader killed, a follower emptied, drawn in the terminal
+  exchange      a market on a cluster with its public face: a page, Kraken's feed, ITCH 5.0 with GLIMPSE
   upgrade       an exchange on three nodes goes from version 1 to 3 under load, and an unsafe release is found
 
 python -m demos.orderbook COMMAND --help says more.
@@ -22,14 +23,16 @@ python -m demos.orderbook COMMAND --help says more.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one of the commands; returns the exit code."""
     name, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or [""]
-    if name in ("replay", "show", "upgrade"):
+    if name in ("replay", "show", "exchange", "upgrade"):
         # Imported when called: each has dependencies of its own.
         module = importlib.import_module(f"demos.orderbook.{name}")
         return int(module.main(rest))
     if name in ("-h", "--help"):
         sys.stdout.write(USAGE)
         return 0
-    sys.stderr.write(f"orderbook: no command {name!r}: replay, show or upgrade (--help says more)\n" if name else USAGE)
+    sys.stderr.write(
+        f"orderbook: no command {name!r}: replay, show, exchange or upgrade (--help says more)\n" if name else USAGE
+    )
     return 2
 
 

@@ -72,7 +72,10 @@ Told = Document | str
 
 
 class Cluster:
-    """Three supervised nodes below `directory`, and the processes that look after and ask them.
+    """Supervised nodes, three of them or one, below `directory`, and the processes that look after and ask them.
+
+    A cluster that is there already goes on as it was made: `snapshot_bytes` is for a new one, and so is `nodes`, which
+    may be left out (three).
 
     `tell` is called, from other threads, with each line of the supervisor and each document of the status.
     """
@@ -84,6 +87,7 @@ class Cluster:
         tell: Callable[[Told], None],
         machine: str = MACHINE,
         snapshot_bytes: int = SNAPSHOT_BYTES,
+        nodes: int | None = None,
     ) -> None:
         self.directory = directory
         self._tell = tell
@@ -92,7 +96,11 @@ class Cluster:
         self._lines: list[str] = []
         self._children: list[subprocess.Popen[bytes]] = []
         self._addresses: dict[int, str] = {}
-        arguments = ["--machine", machine, "--dir", str(directory), "--snapshot-log-bytes", str(snapshot_bytes)]
+        arguments = ["--machine", machine, "--dir", str(directory)]
+        if not (directory / "cluster.toml").exists():
+            arguments += ["--snapshot-log-bytes", str(snapshot_bytes)]
+        if nodes is not None:
+            arguments += ["--nodes", str(nodes)]
         self._supervisor = self._run(["cluster", "up", *arguments], self._hear_supervisor)
 
     @property

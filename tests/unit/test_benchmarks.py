@@ -65,27 +65,39 @@ TINY = {
         "places": [0.5],
     },
     "upcasting": {"orders": 400, "orders_per_entry": 16, "rounds": 1},
+    "feed": {
+        "observers": 6,
+        "stopped": 1,
+        "commands_per_second": 100,
+        "clients": 2,
+        "day_commands": 1500,
+        "settle_seconds": 0.2,
+        "window_seconds": 0.6,
+        "rounds": 1,
+    },
+    "world": {"units": [128, 144], "rounds": 1, "turns": 3, "seed": 7},
 }
 # Measures once, and prints what it measured twice: the document, then the lines for people.
 DRIVER = """
 import sys, types
 sys.path.insert(0, {path!r})
 import {name} as benchmark
-benchmark.Scale = lambda quick: types.SimpleNamespace(**{scale!r})
+benchmark.Scale = lambda *_: types.SimpleNamespace(**{scale!r})
 documents = []
 def measure(options):
     documents[:] = documents or [benchmark.measure(options)]
     return documents[0]
-benchmark.run("tiny", measure, benchmark.show)
+more = getattr(benchmark, "add_arguments", lambda parser: None)
+benchmark.run("tiny", measure, benchmark.show, more)
 print({line!r})
 sys.argv.remove("--json")
-benchmark.run("tiny", measure, benchmark.show)
+benchmark.run("tiny", measure, benchmark.show, more)
 """
 LINE = "for people:"
 UNITS = (
     *("_seconds", "_milliseconds", "_microseconds", "_per_second", "_per_command", "_bytes_per_order", "_ratio"),
     *("_ratio_min", "_ratio_max", "_average", "_max", "_per_second_min", "_bytes"),
-    *("_percent", "_percent_min", "_percent_max", "_per_order"),
+    *("_percent", "_percent_min", "_percent_max", "_per_order", "_per_observer", "_ms_median", "_ms_p99"),
 )
 COUNTS = {
     *("cores", "sessions", "resting_orders", "resting_orders_at_end", "levels", "rounds", "commands_per_round"),
@@ -93,7 +105,11 @@ COUNTS = {
     *("commands_before", "commands_during", "commands_per_entry", "hash_interval_entries", "scrubbed_leaves_min"),
     *("step_commands", "step_entries", "interval_commands", "interval_entries", "reexecuted_commands"),
     *("exponent", "commands_per_doubling", "orders", "orders_per_entry"),
+    *("observers", "observers_stopped", "observers_live", "observers_gapless", "observers_skipped"),
+    *("units_alive", "units_with_target_at_end", "turns"),
 }
+# Benchmarks that write no log.
+IN_MEMORY = ("upcasting", "world")
 
 
 class Ran(NamedTuple):
@@ -145,7 +161,7 @@ def test_a_document_says_what_ran_and_where(name: str, ran: Callable[[str], Ran]
     """Which benchmark, durability, Python, processor, and how fast the disk is."""
     document = ran(name).document
     assert document["benchmark"] == name
-    assert document["durability"] == ("none" if name == "upcasting" else "fsync")
+    assert document["durability"] == ("none" if name in IN_MEMORY else "fsync")
     assert document["environment"]["python"] == sys.version.split()[0]
     assert document["environment"]["processor"]
     assert document["environment"]["fsyncs_per_second"] > 0
@@ -272,6 +288,30 @@ def test_old_commands_are_measured_beside_new_ones(ran: Callable[[str], Ran]) ->
         assert log["speed_ratio"] > 0.2
 
 
+@one("feed")
+def test_observers_are_measured_beside_nobody(ran: Callable[[str], Ran]) -> None:
+    """All that read missed nothing, whoever had stopped; commands were answered with them and without."""
+    document = ran("feed").document
+    assert (document["observers_live"], document["observers_gapless"], document["observers_stopped"]) == (5, 5, 1)
+    assert document["entries_per_observer"] > 0
+    (window,) = document["windows"]
+    for side in ("with", "without"):
+        assert window[side]["commands_per_second"] > 0
+        assert document[f"{side}_observers_p99_milliseconds"] == window[side]["p99_milliseconds"]
+
+
+@one("world")
+def test_a_turn_is_measured_in_every_situation(ran: Callable[[str], Ran]) -> None:
+    """Each size standing, marching and in battle; the benchmark itself says that both worlds stay equal."""
+    document = ran("world").document
+    for units in (128, 144):
+        for situation in ("idle", "moving", "battle"):
+            found = document[f"{situation}_{units}_units"]
+            assert found["turns"] == 3
+            assert 0 < found["units_alive"] <= units
+            assert 0 < found["with_root_ms_median"] <= found["with_root_ms_max"]
+
+
 @one("join")
 def test_a_node_joins_under_load(ran: Callable[[str], Ran]) -> None:
     """It serves at the end, and commands were answered before and meanwhile."""
@@ -285,7 +325,7 @@ def test_a_node_joins_under_load(ran: Callable[[str], Ran]) -> None:
 def test_people_get_tables(name: str, ran: Callable[[str], Ran]) -> None:
     """Without --json the numbers come as lines for people, and progress stays on stderr."""
     lines = ran(name).lines
-    assert f"{name}, durability {'none' if name == 'upcasting' else 'fsync'}" in lines
-    assert "microseconds" in lines or "milliseconds" in lines
+    assert f"{name}, durability {'none' if name in IN_MEMORY else 'fsync'}" in lines
+    assert any(unit in lines for unit in ("microseconds", "milliseconds", "_ms_"))
     assert ran(name).progress
     assert "\n  filling" not in lines
