@@ -163,12 +163,12 @@ def summary(scale: Scale, rounds: list[tuple[Window, Window, dict[str, Any]]], p
         "p99_ratio_min": round(min(ratios), 2),
         "p99_ratio_max": round(max(ratios), 2),
         **{
-            f"{name}_{when}": median([one[name] for one in side], digits)
+            f"{when}_observers_{name}": median([one[name] for one in side], digits)
             for when, side in (("without", without), ("with", those))
             for name, digits in (("commands_per_second", 0), ("p50_milliseconds", 3), ("p99_milliseconds", 3))
         },
-        "observed_node_processor_ratio_without": observed_node[0],
-        "observed_node_processor_ratio_with": observed_node[1],
+        "without_observers_observed_node_processor_ratio": observed_node[0],
+        "with_observers_observed_node_processor_ratio": observed_node[1],
         "windows": [{"without": quiet, "with": busy} for quiet, busy in zip(without, those, strict=True)],
     }
 

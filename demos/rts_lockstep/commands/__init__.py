@@ -1,0 +1,3 @@
+"""What `python -m demos.rts_lockstep` can do, a module each."""
+
+from __future__ import annotations

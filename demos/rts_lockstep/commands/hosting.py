@@ -1,0 +1,138 @@
+"""`host`: a match on this machine. It starts the nodes, opens the game, sits down at the page, and lets bots sit in.
+
+    python -m demos.rts_lockstep host [--nodes 1|3] [--players N] [--bots N] [--port P] [--address HOST] [--dir DIR]
+
+One node is enough for a match among friends; three survive the loss of any one. The match begins when all seats are
+taken; Ctrl-C ends everything. With the same DIR it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import secrets
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from demos.rts_lockstep.clients.desk import Desk
+from demos.rts_lockstep.clients.player import Player
+from demos.rts_lockstep.commands.running import guarded, new_directory, workplace
+from demos.rts_lockstep.machine import Game, digest
+from demos.rts_lockstep.records import Phase
+from demos.rts_lockstep.staging.lives import BotLife
+from demos.rts_lockstep.staging.match import NAMES
+from demos.rts_lockstep.staging.nodes import HOST, Nodes
+from demos.rts_lockstep.units import MAP_SIZE_DEFAULT, PLAYERS_MAX, UNITS_MAX
+
+PORT: Final = 7701
+FILE: Final = "match.json"
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m demos.rts_lockstep host", description="Start a match on this machine. Ctrl-C ends it."
+    )
+    parser.add_argument("--nodes", type=int, choices=(1, 3), default=1, help="replicas of the match (default 1)")
+    parser.add_argument("--players", type=int, default=2, metavar="N", help="seats, yours included (default 2)")
+    parser.add_argument("--bots", type=int, default=0, metavar="N", help="how many of them bots take (default 0)")
+    parser.add_argument("--name", default="Host", help="your name in the match (default Host)")
+    parser.add_argument("--port", type=int, default=PORT, metavar="P", help=f"that others join at (default {PORT})")
+    parser.add_argument(
+        "--address",
+        default=HOST,
+        metavar="HOST",
+        help=f"under which others reach this machine (default {HOST}: nobody else); served without TLS",
+    )
+    parser.add_argument("--page-port", type=int, default=0, metavar="P", help="of the page (default: any free one)")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the map (default: a new one)")
+    parser.add_argument("--units", type=int, default=UNITS_MAX, metavar="N", help="units in all (default %(default)s)")
+    parser.add_argument("--size", type=int, default=MAP_SIZE_DEFAULT, metavar="TILES", help="of the map (default 96)")
+    parser.add_argument("--soldiers", type=int, default=0, metavar="N", help="of each player at the start (default 0)")
+    parser.add_argument(
+        "--dir",
+        type=directory_of_match,
+        metavar="DIR",
+        help="keep the match here: logs for replay and desync; one that is kept there goes on, as it was opened",
+    )
+    options = parser.parse_args(argv)
+    if not 2 <= options.players <= PLAYERS_MAX:
+        parser.error(f"--players must be 2 to {PLAYERS_MAX}")
+    if not 0 <= options.bots < options.players:
+        parser.error("--bots must leave a seat for you")
+    return options
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """What a match was opened with, so that it can go on; the token is in it."""
+
+    token: str
+    seed: int
+    name: str
+    players: int
+    bots: int
+    units: int
+    soldiers: int
+    size: int
+
+
+def directory_of_match(text: str) -> Path:
+    """An argument that names a directory with a match of before, or one that is empty or not there yet."""
+    return Path(text) if (Path(text) / FILE).is_file() else new_directory(text)
+
+
+def opened(options: argparse.Namespace, path: Path) -> Opened:
+    """What the directory's match was opened with; a new one is opened as the command line says."""
+    if path.is_file():
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Opened)
+        except msgspec.MsgspecError as error:
+            raise OSError(f"{path}: {error}") from error
+    seed = secrets.randbelow(1 << 30) if options.seed is None else options.seed
+    rest = {name: getattr(options, name) for name in ("name", "players", "bots", "units", "soldiers", "size")}
+    kept = Opened(token=secrets.token_urlsafe(9), seed=seed, **rest)
+    path.touch(mode=0o600)
+    path.write_bytes(msgspec.json.encode(kept))
+    return kept
+
+
+def host(options: argparse.Namespace) -> int:
+    """Run the match until it is interrupted."""
+    with contextlib.ExitStack() as stack:
+        directory: Path = stack.enter_context(workplace(options.dir))
+        kept = opened(options, directory / FILE)
+        nodes = stack.enter_context(
+            Nodes(directory / "nodes", options.nodes, address=options.address, port=options.port)
+        )
+        game = stack.enter_context(nodes.wait(Game))
+        standing = game.standing()
+        if standing.phase == Phase.NEW:
+            game.open_game(digest(kept.token), kept.seed, kept.players, kept.units, kept.soldiers, size=kept.size)
+        again = f", goes on after turn {standing.turn:,}" if standing.turn else ""
+        count = len(nodes.nodes)
+        print(f"map {kept.seed}, {kept.players} players, {count} node{'s'[: count - 1]}{again}")
+        print(
+            f"join it: python -m demos.rts_lockstep join {','.join(nodes.addresses)} --token {kept.token}", flush=True
+        )
+        record = directory / "client-host"
+        player = stack.enter_context(
+            Player(nodes.addresses, kept.name, kept.token, principal="player-host", record=record)
+        )
+        for number in range(kept.bots):
+            bot = BotLife(nodes.addresses, kept.token, NAMES[number], kept.seed + number, lambda name, said: None)
+            stack.enter_context(bot)
+        desk = stack.enter_context(Desk(player, title=f"map {kept.seed}", port=options.page_port))
+        print(f"your page: {desk.url}", flush=True)
+        if options.dir is not None:
+            told = options.dir / record.name
+            print(f"recorded in {told}: python -m demos.rts_lockstep replay {told}", flush=True)
+        desk.run()
+    return 0
+
+
+def main(argv: list[str]) -> int:
+    """The command."""
+    options = parse(argv)
+    return guarded("host", lambda: host(options))
