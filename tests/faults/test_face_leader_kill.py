@@ -23,6 +23,9 @@ from demos.orderbook.machine import OrderBook
 from demos.orderbook.records import BUY, SELL
 from tests.itch_reader import ItchBook, Soup, glimpse
 
+# Processes enough for the whole machine: not beside another cluster.
+pytestmark = pytest.mark.xdist_group("cluster")
+
 pytest.importorskip("uvicorn", reason="needs starlette and uvicorn (the extra `demos`)")
 
 SECONDS_MAX = 60.0
@@ -156,6 +159,7 @@ def test_a_reader_survives_the_leader_and_another_face_serves_the_same_session(r
         traders = Traders(addresses)
         try:
             traders.trade(400)
+            standing_at(first, 1)  # its first look at the log may take it a while
             soup = Soup(*first.address("ITCH 5.0"), sequence=0, seconds=SECONDS_MAX)
             traders.trade(100)
             book, following = glimpse(*first.address("GLIMPSE"))

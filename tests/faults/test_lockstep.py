@@ -25,6 +25,9 @@ from demos.rts_lockstep.staging.match import NAMES, Match
 from demos.rts_lockstep.units import VILLAGER
 from tests.documents import ROOT
 
+# Processes enough for the whole machine: not beside another cluster.
+pytestmark = pytest.mark.xdist_group("cluster")
+
 # Machines that test are busy: what takes a second elsewhere may take many there.
 PATIENCE_SECONDS = 40.0
 STALL_SECONDS_MAX = 10.0

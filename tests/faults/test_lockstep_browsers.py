@@ -23,7 +23,7 @@ from tests.browser import HEIGHT, WIDTH, Page, chromium
 from tests.faults.slow_relay import SlowRelay
 from tests.unit.rts.drawn_pace import walked_at_most_their_speed
 
-pytestmark = pytest.mark.xdist_group("chromium")
+pytestmark = pytest.mark.xdist_group("cluster")
 
 ROOT = Path(__file__).resolve().parents[2]
 DELAY_SECONDS = 0.150
@@ -94,8 +94,10 @@ def attack(page: Page, enemy: int) -> bool:
     return True
 
 
-def test_two_browsers_play_a_match_to_victory(tmp_path: Path) -> None:
+def test_two_browsers_play_a_match_to_victory(tmp_path: Path, soak: bool) -> None:
     """150 ms each way between both players and the node; one attacks, the other sends his people away and loses."""
+    if not soak:
+        pytest.skip("a whole match takes two minutes: make soak")
     node_port, relay_port = free_ports(2)
     relay = SlowRelay(node_port, DELAY_SECONDS, relay_port)
     with ExitStack() as stack:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import rsm
 from demos.rts_lockstep.clients.desk import Desk
 from demos.rts_lockstep.clients.player import Player
@@ -20,6 +22,9 @@ from demos.rts_lockstep.machine import Game, digest
 from demos.rts_lockstep.records import Phase
 from demos.rts_lockstep.staging.nodes import Nodes
 from tests.documents import ROOT
+
+# Processes enough for the whole machine: not beside another cluster.
+pytestmark = pytest.mark.xdist_group("cluster")
 
 PATIENCE_SECONDS = 40.0
 TOKEN = "open sesame"

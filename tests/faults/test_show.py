@@ -18,6 +18,9 @@ from demos.orderbook.flowgen import TRADERS, Command, Flow
 from demos.orderbook.machine import OrderBook
 from demos.orderbook.show import COMMANDS_MIN, main
 
+# Processes enough for the whole machine: not beside another cluster.
+pytestmark = pytest.mark.xdist_group("cluster")
+
 # The shortest shows there are.
 CLUSTER = ["--commands", str(COMMANDS_MIN), "--seed", "3"]
 SHORT = [*CLUSTER, "--embedded"]

@@ -8,6 +8,9 @@ import pytest
 
 from demos.orderbook.upgrade import main
 
+# Processes enough for the whole machine: not beside another cluster.
+pytestmark = pytest.mark.xdist_group("cluster")
+
 
 def test_a_cluster_goes_from_version_1_to_3_under_load(capsys: pytest.CaptureFixture[str]) -> None:
     """Old and new clients trade all the time; no command fails, and each version has one index on all nodes."""

@@ -92,7 +92,7 @@ def opened(options: argparse.Namespace, path: Path) -> Opened:
             raise OSError(f"{path}: {error}") from error
     seed = secrets.randbelow(1 << 30) if options.seed is None else options.seed
     rest = {name: getattr(options, name) for name in ("name", "players", "bots", "units", "soldiers", "size")}
-    kept = Opened(token=secrets.token_urlsafe(9), seed=seed, **rest)
+    kept = Opened(token=secrets.token_hex(8), seed=seed, **rest)
     path.touch(mode=0o600)
     path.write_bytes(msgspec.json.encode(kept))
     return kept

@@ -142,7 +142,7 @@ class Match:
         machine: str | None = None,
     ) -> None:
         self.directory = directory
-        self.token = secrets.token_urlsafe(9)
+        self.token = secrets.token_hex(8)
         self.tally = Tally(bots)
         self.bots: dict[str, BotLife] = {}
         self.seed, self.style = seed, style

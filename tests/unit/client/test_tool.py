@@ -69,9 +69,9 @@ def test_a_lost_answer_is_asked_for_again(nodes: Nodes, monkeypatch: pytest.Monk
     real = ToolConnection.commands
     sent = []
 
-    def lossy(connection: ToolConnection, count: int, items: bytes) -> Any:
+    def lossy(connection: ToolConnection, count: int, items: bytes, **options: bool) -> Any:
         sent.append(items)
-        found = real(connection, count, items)
+        found = real(connection, count, items, **options)
         if len(sent) == 1:
             raise Unreachable("the connection was cut behind the command")
         return found
