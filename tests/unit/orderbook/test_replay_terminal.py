@@ -65,7 +65,8 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "replay FILE" in capsys.readouterr().err
     assert main(["play"]) == 2
-    assert capsys.readouterr().err == "orderbook: no command 'play': replay, show, exchange or upgrade (--help says more)\n"
+    said = "orderbook: no command 'play': replay, show, exchange or upgrade (--help says more)\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_traceback_is_shown_only_when_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
