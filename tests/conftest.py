@@ -24,6 +24,15 @@ settings.register_profile(
 settings.load_profile("bounded")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is marked as long runs under `make soak`, and says so otherwise."""
+    if settings.default is not None and settings.default.max_examples > 1_000:
+        return
+    for item in items:
+        if item.get_closest_marker("soak") is not None:
+            item.add_marker(pytest.mark.skip(reason="takes long: for make soak"))
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The root of the source tree."""

@@ -107,6 +107,7 @@ def test_the_deer_is_named_and_healed_while_nobody_waits(tmp_path: Path) -> None
     assert found["checks"]["named"]
 
 
+@pytest.mark.soak
 def test_a_client_that_hangs_stops_the_match_until_it_is_back(tmp_path: Path) -> None:
     with Match(tmp_path, 2, units_max=150) as match:
         tally, names = match.tally, list(match.bots)

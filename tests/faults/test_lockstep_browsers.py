@@ -94,10 +94,9 @@ def attack(page: Page, enemy: int) -> bool:
     return True
 
 
-def test_two_browsers_play_a_match_to_victory(tmp_path: Path, soak: bool) -> None:
+@pytest.mark.soak
+def test_two_browsers_play_a_match_to_victory(tmp_path: Path) -> None:
     """150 ms each way between both players and the node; one attacks, the other sends his people away and loses."""
-    if not soak:
-        pytest.skip("a whole match takes two minutes: make soak")
     node_port, relay_port = free_ports(2)
     relay = SlowRelay(node_port, DELAY_SECONDS, relay_port)
     with ExitStack() as stack:

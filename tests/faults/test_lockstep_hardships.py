@@ -74,6 +74,7 @@ def hosted(directory: Path) -> Iterator[tuple[subprocess.Popen[str], list[str]]]
             host.communicate(timeout=PATIENCE_SECONDS)
 
 
+@pytest.mark.soak
 def test_a_host_that_was_killed_leaves_nothing_running_and_goes_on_in_its_directory(tmp_path: Path) -> None:
     """The same token, addresses, seats and world, after a SIGKILL; and meanwhile no node that nobody minds."""
     with hosted(tmp_path / "match") as (host, (_, join, _)):
@@ -93,6 +94,7 @@ def test_a_host_that_was_killed_leaves_nothing_running_and_goes_on_in_its_direct
             assert len(spectator.machine.seats) == 2
 
 
+@pytest.mark.soak
 def test_of_two_clients_with_one_name_the_newer_one_plays(tmp_path: Path) -> None:
     """The older one hears it, and looks on: taking the seat back, and again, would end nothing."""
     with (

@@ -69,6 +69,7 @@ def test_a_follower_that_is_cut_off_is_left(tmp_path: Path) -> None:
             assert not observer.status.snapshots
 
 
+@pytest.mark.soak
 def test_all_nodes_go_away_and_come_back(tmp_path: Path) -> None:
     """Again and again: the observer waits, says why, and goes on where it was."""
     with ClusterProcesses(tmp_path) as cluster:
@@ -91,6 +92,7 @@ def test_all_nodes_go_away_and_come_back(tmp_path: Path) -> None:
             assert observer.status.error == ""
 
 
+@pytest.mark.soak
 def test_the_leader_is_killed_during_a_heal(tmp_path: Path) -> None:
     """Who asked it for a snapshot asks the next one."""
     with ClusterProcesses(tmp_path, machine=BANK, machine_class=Bank) as cluster:
@@ -163,6 +165,7 @@ def test_an_upgrade_while_it_is_observed(tmp_path: Path) -> None:
             follow_to(now, 2)
 
 
+@pytest.mark.soak
 def test_certificates_of_observers(tmp_path: Path) -> None:
     """One of `rsm certs init --observer` may observe, and command nothing; one of another CA may not even observe."""
     for name in ("ours", "other"):

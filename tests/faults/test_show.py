@@ -84,6 +84,7 @@ def test_a_cluster_passes(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(document["root"]) == 32
 
 
+@pytest.mark.soak
 def test_an_undone_command_is_found_on_a_cluster(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from demos.orderbook.upgrade import main
 pytestmark = pytest.mark.xdist_group("cluster")
 
 
+@pytest.mark.soak
 def test_a_cluster_goes_from_version_1_to_3_under_load(capsys: pytest.CaptureFixture[str]) -> None:
     """Old and new clients trade all the time; no command fails, and each version has one index on all nodes."""
     code = main(["--json", "--rate", "300", "--seed", "5"])
