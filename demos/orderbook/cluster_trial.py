@@ -258,6 +258,7 @@ class ClusterTrial:
         finding = replayed["evidence"] or replayed
         paths = [path["path"] for path in finding["paths"]]
         name = (finding["command"] or {}).get("name")
+        # Its log, run again, has the bug from the snapshot on: the command may be older than the planting.
         at, position = finding["first_bad_index"], finding["first_bad_command"]
         board.tell(f"rsm desync replay: index {at}, command {position}, {name}: {paths[0] if paths else 'no path'}")
         meanwhile = board.acknowledged - acknowledged
@@ -275,7 +276,8 @@ class ClusterTrial:
             and finding["verdict"] == "desync"
             and case["minority"] == [node]
             and bool(paths)
-            and at > at_index,
+            and at <= case["index"]
+            and case["index"] > at_index,
             f"node {node} was named after {found:.2f} s, and index {at}, command {position} ({name}), "
             f"{paths[0] if paths else ''}; it was quarantined, kept evidence, and healed once the bug was gone",
             f"the detector says {finding}, the nodes say {case}",

@@ -81,7 +81,7 @@ class _Evidence:
         for other in theirs:
             mine = ours.get((other.index, other.position))
             if mine is not None and encode(pack(mine)) != encode(other):
-                return (), self._parted(replica, mine, other)
+                return self._remarks(other.index), self._parted(replica, mine, other)
         remarks = (f"every command did what it did at {self.source}",) if ours else ()
         paths = self._state_paths(replica) if replica.index == state_index else ()
         if not paths:
@@ -100,6 +100,16 @@ class _Evidence:
             checked_to_index=good,
         )
         return remarks, found
+
+    def _remarks(self, parted: int) -> tuple[str, ...]:
+        """The traces are of a second run, which need not have left the majority where the first did."""
+        good = self.bundle.head.good_index
+        if parted > good:
+            return ()
+        return (
+            f"{self.source} had the majority's root at index {good}; running its log again, it left it at index "
+            f"{parted}: its code is not what it was, or not deterministic",
+        )
 
     def _state_paths(self, ours: Replica) -> tuple[PathDifference, ...]:
         """The states at one index, leaf by leaf."""

@@ -438,7 +438,7 @@ class Agreeing:
         except Exception as error:  # what differs may be of any kind; without evidence it is still better healed
             logger.error("the evidence could not be written", error=describe(error))
         self._become("healing", self.reason)
-        has_run: list[int] = []
+        parted: list[tuple[int, int, int]] = []
         for point in points:
             run = Reexecution(self._machine, self._files, self._journal, point)
             try:
@@ -451,25 +451,25 @@ class Agreeing:
             if run.replica.difference is None and run.replica.roots.get(index) == root:
                 yield from self._catch_up(run, index)
                 return
-            has_run.append(point)
+            parted.append((point, *_between(run, index)))
             logger.error("running the log again gives another root too", from_index=point, index=index)
-        if not has_run:
+        if not parted:
             self._stay_out("it has no snapshot to begin from; started again, it fetches one")
             return
         if self.evidence:
             try:
-                yield from self._trace(has_run[0], good, index)
+                yield from self._trace(*parted[0])
             except (RsmError, OSError) as error:
                 logger.error("the evidence has no trace", error=describe(error))
         self._stay_out("it comes to another root again when it runs the log from a confirmed snapshot: it is its code")
 
-    def _trace(self, point: int, good: int, index: int) -> Iterator[None]:
-        """Run the log once more, and add to the evidence what its commands did: the same as before."""
-        traces = _Traces(good, index)
+    def _trace(self, point: int, good: int, bad: int) -> Iterator[None]:
+        """Run the log once more, and add to the evidence what its commands did where that run left the majority."""
+        traces = _Traces(good, bad)
         run = Reexecution(self._machine, self._files, self._journal, point, traces.replica)
-        while run.advance(index):
+        while run.advance(bad):
             yield
-        yield from add_trace(self._disk, self.evidence, index, traces.found)
+        yield from add_trace(self._disk, self.evidence, bad, traces.found)
 
     def _catch_up(self, run: Reexecution, index: int) -> Iterator[None]:
         replica = run.replica
@@ -546,6 +546,16 @@ def _state(replica: Replica, chain: bytes) -> Iterable[tuple[RecordKind, bytes]]
         return parts(replica, chain)
     finally:
         replica.roots = roots
+
+
+def _between(run: Reexecution, index: int) -> tuple[int, int]:
+    """The last index at which a run up to `index` had the majority's root, and the first at which it had not.
+
+    It may leave the majority before the node itself did: its code need not be what it was at that time.
+    """
+    found = run.replica.difference
+    bad, good = (index, run.replica.compared_index) if found is None else (found.index, found.good_index)
+    return max(run.from_index, good), bad
 
 
 class _Traces:

@@ -63,6 +63,7 @@ class Difference(msgspec.Struct, frozen=True):
     index: int
     root: bytes
     confirmed: bytes
+    good_index: int  # the last one before it at which they were the same, 0 if none was compared
 
 
 class Replica:
@@ -345,7 +346,7 @@ class Replica:
         if ours == root:
             self.compared_index = max(self.compared_index, index)
         elif not self.is_lone:
-            self.difference = self.difference or Difference(index, ours, root)
+            self.difference = self.difference or Difference(index, ours, root, self.compared_index)
         else:
             raise DivergenceError(
                 f"the state root at index {index} is {ours.hex()}, but the log says {root.hex()}: "

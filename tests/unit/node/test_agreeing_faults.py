@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
 
+import rsm
+from rsm.desync.recording import Recording
+from rsm.desync.single import replay
 from rsm.errors import Closed, NotLeader
 from rsm.limits import REEXECUTE_SECONDS, SNAPSHOTS_KEPT, SUSPECT_SECONDS_MAX
 from rsm.node import agreeing
@@ -14,7 +18,7 @@ from rsm.node.snapshotter import Snapshotter, drop_older
 from rsm.raft.messages import Attest, TimeoutNow
 from rsm.replica.snapshot import parts
 from rsm.testing.disk import Survival
-from tests.cluster_stage import Call, Look, Stage, member
+from tests.cluster_stage import PATH, Call, Look, Stage, member
 from tests.divergence import Buggy, alter, cases, evidence, filled, heal, is_healed, standing
 from tests.machines import Everything
 
@@ -94,6 +98,45 @@ def test_a_bug_that_strikes_again_further_on_is_found_on_the_way_back() -> None:
     assert not stage.failures
     stage.run(5)
     assert standing(stage, 3) == "out"
+
+
+def test_a_bug_that_came_later_is_traced_from_where_the_second_run_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log run again by the code of today parts before the node did: the evidence has that command, with its path."""
+
+    class Patched(Everything, name="everything", version=1):
+        is_patched = False
+
+        @rsm.command()
+        def put(self, ctx: rsm.Context, key: str, value: int) -> int | None:
+            old = self.words.get(key)
+            self.words[key] = value + 1 if key == "bad" and type(self).is_patched else value
+            self.count += 1
+            return old
+
+    stage = Stage()
+    stage.machine_of = {2: Patched}
+    stage.start()
+    ann = stage.session("ann")
+    first = stage.submit(Call(ann.item("put", "bad", 1)))
+    stage.settle()
+    for number in range(20):
+        stage.do(ann, "put", "more", number)
+    stage.settle()
+    assert stage.members[2].replica.compared_index > first.index
+    monkeypatch.setattr(Patched, "is_patched", True)
+    stage.do(ann, "put", "bad", 2)
+    stage.until(lambda: standing(stage, 2) == "out", 30)
+
+    (head,) = evidence(stage, 2)
+    recording = Recording(stage.disks[2], os.path.join(PATH, os.path.dirname(head)))
+    finding = replay(recording, Everything)
+    assert finding.verdict == "agree"
+    theirs = finding.evidence
+    assert theirs is not None
+    assert (theirs.first_bad_index, theirs.first_bad_command, theirs.minority) == (first.index, 0, ("node 2",))
+    assert [path.path for path in theirs.paths] == ["words/'bad'"]
+    assert theirs.paths[0].values == {"node 2": 2, "replay": 1}
+    assert any("its code is not what it was" in note for note in finding.notes)
 
 
 # --- no majority ------------------------------------------------------------------------------------------------------
