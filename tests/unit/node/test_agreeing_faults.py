@@ -101,7 +101,7 @@ def test_a_bug_that_strikes_again_further_on_is_found_on_the_way_back() -> None:
 
 
 def test_a_bug_that_came_later_is_traced_from_where_the_second_run_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The log run again by the code of today parts before the node did: the evidence has that command, with its path."""
+    """The log run again by today's code parts before the node did: the evidence has that command, with its path."""
 
     class Patched(Everything, name="everything", version=1):
         is_patched = False
