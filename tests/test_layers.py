@@ -31,6 +31,11 @@ LAYERS = {
     "cli": 9,
     "__main__": 10,
 }
+# Rooms inside a layer, by the same rule. What lies beside the rooms puts them together, and may see them all.
+ROOMS = {
+    "node": {"network": 0, "storage": 0, "agreement": 1, "feed": 1, "opening": 1, "snapshotting": 1, "serving": 2},
+    "client": {"remote": 0, "observing": 1},
+}
 PURE = ("codec", "state", "machine", "replica")
 # The design's list, and other doors to the same rooms: clocks, entropy, threads, processes, files.
 IMPURE = frozenset(
@@ -106,12 +111,16 @@ def library_findings(name: str, tree: ast.Module, parts: tuple[str, ...]) -> Ite
     if layer not in LAYERS:
         yield f"{name}: {layer} is not on the map of the house"
         return
+    room = parts[1] if len(parts) > 2 else ""
+    if room and room not in ROOMS.get(layer, {}):
+        yield f"{name}: {room} is not a room of {layer}"
     package = ("rsm", *parts[:-1])
     for line, module, taken in imports(tree, package):
         top, *below = module.split(".")
         if top == "rsm":
             target = below[0] if below else taken
             if target == layer:
+                yield from room_findings(f"{name}:{line}", layer, room, (*below[1:], *([taken] if taken else [])))
                 continue
             if target is None or target not in LAYERS:
                 yield f"{name}:{line}: imports the public face of rsm instead of the layer it needs"
@@ -129,6 +138,13 @@ def library_findings(name: str, tree: ast.Module, parts: tuple[str, ...]) -> Ite
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in IMPURE_CALLS:
                 yield f"{name}:{node.lineno}: {layer} calls {node.func.id}()"
+
+
+def room_findings(where: str, layer: str, room: str, target: tuple[str, ...]) -> Iterator[str]:
+    """A breach by one import inside a layer; `target` is what it imports, below the layer."""
+    rooms = ROOMS.get(layer, {})
+    if room in rooms and target and target[0] in rooms and target[0] != room and rooms[target[0]] >= rooms[room]:
+        yield f"{where}: {room} imports {target[0]}, which is not below it"
 
 
 def module_file(module: str) -> str:
@@ -200,6 +216,8 @@ SOUND = {
     "rsm/codec/record.py": '"""Records."""\nimport struct\nfrom rsm import errors, limits\nfrom . import chain\n',
     "rsm/machine/base.py": '"""Base."""\nfrom rsm.state.map import Map\nfrom ..codec.record import Entry\n',
     "rsm/raft/host.py": '"""Host."""\nimport pysyncobj\nfrom rsm.replica import core\n',
+    "rsm/node/run.py": '"""Run."""\nfrom rsm.node.serving import server\nfrom rsm.node.feed.frames import Head\n',
+    "rsm/node/feed/frames.py": '"""Frames."""\nfrom rsm.node.network import wire\nfrom rsm.node import log\n',
     "rsm/node/disk.py": '"""Disk."""\nimport os, threading\nfrom rsm.raft import seam\nopen("x")\n',
     "rsm/testing/drive.py": '"""Drive."""\nfrom rsm.client import retry\n',
     "rsm/cli/main.py": '"""Line."""\nimport rsm.client, rsm.desync\n',
@@ -242,6 +260,10 @@ def test_a_sound_tree_has_no_findings(tmp_path: Path) -> None:
         ("rsm/node/x.py", "import rsm", "imports the public face of rsm instead of the layer it needs"),
         ("rsm/node/x.py", "from rsm import StateMachine", "imports the public face of rsm instead of the layer"),
         ("rsm/node/x.py", "from demos.orderbook import book", "the library imports a demo"),
+        ("rsm/node/storage/x.py", "from rsm.node.feed import frames", "storage imports feed, which is not below it"),
+        ("rsm/node/feed/x.py", "from rsm.node import serving", "feed imports serving, which is not below it"),
+        ("rsm/client/remote/x.py", "import rsm.client.observing.inbox", "remote imports observing, which is not below"),
+        ("rsm/node/attic/x.py", "", "attic is not a room of node"),
         ("rsm/helpers/x.py", "", "helpers is not on the map of the house"),
         ("rsm/node/x.py", "import pysyncobj.journal", "only raft may import pysyncobj"),
         ("demos/orderbook/x.py", "import pysyncobj", "only raft may import pysyncobj"),
