@@ -59,7 +59,7 @@ def gateway_bad_json(stage: Stage) -> str:
     async def ask() -> list[httpx.Response]:
         application = rsm.gateway.app(Bank, nobody(), timeout_seconds=0.2)
         transport = httpx.ASGITransport(app=application)
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             headers = {"Content-Type": "application/json"}
             answers = [
                 await client.post("/commands/deposit", content=text, headers=headers)

@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from rsm.cli.access import access_options, find_access
+from rsm.cli.access import FindAccess, access_options
 from rsm.cli.errors import FINE, Unreadable
 from rsm.cli.options import Command
 from rsm.cli.output import print_line
@@ -35,6 +35,13 @@ EXTRA: Final = ("starlette", "uvicorn", "websockets", "h11", "anyio")
     default=CLIENT_TIMEOUT_SECONDS,
     help=f"How long the cluster may take to answer; {CLIENT_TIMEOUT_SECONDS:g} if not given.",
 )
+@click.option(
+    "--host",
+    "hosts",
+    metavar="NAME",
+    multiple=True,
+    help="A name by which browsers reach it, besides addresses and localhost; may be given again.",
+)
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine, though nobody is asked who he is.")
 @access_options
 def gateway(
@@ -43,10 +50,9 @@ def gateway(
     listen: str,
     principal: str,
     timeout_seconds: float,
+    hosts: tuple[str, ...],
     insecure: bool,
-    ca: str | None,
-    certificate: str | None,
-    key: str | None,
+    find: FindAccess,
 ) -> int:
     """Serve a machine over HTTP and WebSocket.
 
@@ -64,7 +70,7 @@ def gateway(
             f"that does before it, or allow it with --insecure"
         )
     machine_class = load_machine(machine)
-    access = find_access(addresses, ca, certificate, key)
+    access = find(addresses)
     try:
         from rsm.gateway import app
         from rsm.gateway.serving import bind, serve
@@ -92,6 +98,7 @@ def gateway(
         application = app(
             machine_class,
             access.addresses,
+            hosts=hosts,
             principal=principal,
             tls=access.tls,
             timeout_seconds=timeout_seconds,

@@ -42,15 +42,13 @@ class _Refused(Exception):
     """Carries the reason out of a decoding hook; always turned into `BadBytes`."""
 
 
+def _is_reference(step: Any, path: Any) -> bool:
+    parts = [step, *path] if type(path) in (list, tuple) else [None]
+    return type(step) is int and all(type(part) is str or (type(part) is int and 0 <= part < 2**64) for part in parts)
+
+
 def _decode_reference(value: Any, _immutable: bool) -> Reference:
-    if (
-        type(value) in (list, tuple)
-        and len(value) == 2
-        and type(value[0]) is int
-        and value[0] >= 0
-        and type(value[1]) in (list, tuple)
-        and all(type(part) is str or (type(part) is int and part >= 0) for part in value[1])
-    ):
+    if type(value) in (list, tuple) and len(value) == 2 and _is_reference(*value):
         return Reference(value[0], tuple(value[1]))
     raise _Refused("a reference must be [step, [field or position, ...]]")
 
@@ -145,6 +143,9 @@ def decode_canonical(data: bytes | bytearray | memoryview, *, bytes_max: int) ->
 
 def _encode_other(encoder: cbor2.CBOREncoder, value: Any) -> None:
     if isinstance(value, Reference):
+        if not _is_reference(value.step, value.path):
+            # Nobody would decode it; a client would send it again and again.
+            raise InvalidCommand(f"{list(value.path)!r:.80}: a result has fields, and elements from 0, and no others")
         encoder.encode_semantic(REFERENCE_TAG, [value.step, list(value.path)])
     elif isinstance(value, msgspec.Struct) and value.__struct_config__.array_like:
         encoder.encode_array(msgspec.structs.astuple(value))

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
@@ -26,6 +27,7 @@ from rsm.errors import RsmError
 from rsm.gateway.arguments import Forms
 from rsm.gateway.connecting import Connection
 from rsm.gateway.feed import Feed
+from rsm.gateway.guarding import Guard, check_hosts
 from rsm.gateway.openapi import document
 from rsm.gateway.page import HEADERS, page
 from rsm.gateway.problems import Problem, on_error, on_http_error
@@ -44,6 +46,7 @@ def app(
     addresses: str | Sequence[str],
     *,
     routes: Sequence[BaseRoute] = (),
+    hosts: str | Sequence[str] = (),
     principal: str = "",
     tls: TlsOptions | None = None,
     timeout_seconds: float = CLIENT_TIMEOUT_SECONDS,
@@ -52,12 +55,13 @@ def app(
 
     `addresses`, `principal`, `tls` and `timeout_seconds` are those of `rsm.connect`; all callers act in the name of
     this one principal, so whoever must be told apart has to be let in by somebody before. `routes` are looked at
-    before the gateway's own: pages, files and WebSockets of an application that lives beside it, its "/" too.
+    before the gateway's own: pages, files and WebSockets of an application that lives beside it, its "/" too. `hosts`
+    are the names by which browsers reach it, besides addresses and localhost; asked by another name it answers 421.
 
     It connects with the first request that needs the cluster: until that can be reached the answer is 503. Its
     `state.connection.client()` is the client that it uses, for routes of yours.
 
-    Raises `DefinitionError` or `CallerError` for what is no machine.
+    Raises `DefinitionError` or `CallerError` for what is no machine, `CallerError` for what is no name.
     """
     check_machine(machine)
     connection = Connection(machine, addresses, principal=principal, tls=tls, timeout_seconds=timeout_seconds)
@@ -98,6 +102,7 @@ def app(
             Route("/openapi.json", show_document, methods=["GET"]),
             Route("/", show_page, methods=["GET"]),
         ],
+        middleware=[Middleware(Guard, hosts=check_hosts(hosts))],
         exception_handlers=handlers,
         lifespan=lifespan,
     )

@@ -7,14 +7,14 @@ in it. `Signature.bind` checks once more what JSON does not know: that integers 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
 
 import msgspec
 
 from rsm.errors import InvalidCommand
 from rsm.gateway.problems import Problem
-from rsm.gateway.shapes import json_type, positional
-from rsm.limits import PIPELINE_STEPS_MAX
+from rsm.gateway.shapes import UNIONS, json_type, positional
+from rsm.limits import CLIENT_FRAME_ITEMS_MAX, NESTING_DEPTH_MAX, PIPELINE_STEPS_MAX
 from rsm.machine.definition import CommandSpec, Definition, QuerySpec
 from rsm.machine.values import Signature
 
@@ -23,6 +23,8 @@ __all__ = ["Arguments", "CommandForm", "Forms", "QueryForm", "Reference", "Step"
 # By name or by position; what each is depends on the command.
 Arguments = dict[str, msgspec.Raw] | list[msgspec.Raw]
 RESULT: Final = "$result"
+# Results nest no deeper than what can be stored.
+PATH: Final = msgspec.Meta(max_length=NESTING_DEPTH_MAX)
 
 
 class Step(msgspec.Struct, forbid_unknown_fields=True):
@@ -37,12 +39,12 @@ class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     """`{"$result": 0, "path": ["order_id"]}`: the result of an earlier step, or a field or element of it."""
 
     step: int | str
-    path: tuple[str | int, ...] = ()
+    path: Annotated[tuple[str | Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)], ...], PATH] = ()
 
 
 _arguments: Final = msgspec.json.Decoder(Arguments)
 _steps: Final = msgspec.json.Decoder(list[Step])
-_anything: Final = msgspec.json.Decoder(Any)
+_reference: Final = msgspec.json.Decoder(Reference)
 
 
 class Form:
@@ -53,6 +55,13 @@ class Form:
         self.types = {parameter.name: json_type(parameter.type) for parameter in signature.parameters}
         self._decoders = {
             strict: {name: msgspec.json.Decoder(declared, strict=strict) for name, declared in self.types.items()}
+            for strict in (True, False)
+        }
+        self._element_decoders = {
+            strict: {
+                name: [msgspec.json.Decoder(one, strict=strict) for one in _element_types(declared)]
+                for name, declared in self.types.items()
+            }
             for strict in (True, False)
         }
 
@@ -76,10 +85,13 @@ class Form:
 
     def decode(self, name: str, raw: msgspec.Raw, *, strings: bool = False) -> Any:
         """One argument as a plain value."""
+        return positional(self._decode(self._decoders[not strings][name], name, raw))
+
+    def _decode(self, decoder: msgspec.json.Decoder[Any], name: str, raw: msgspec.Raw, place: str = "") -> Any:
         try:
-            return positional(self._decoders[not strings][name].decode(raw))
+            return decoder.decode(raw)
         except msgspec.ValidationError as error:
-            raise _invalid(self.signature.what, name, str(error)) from None
+            raise _invalid(self.signature.what, name, place, str(error)) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Problem("bad-request", f"{name}: not JSON: {error}", field=name) from None
 
@@ -88,23 +100,24 @@ class Form:
 
         `steps`: what to put in the place of the result of each step so far, by number and by name.
         """
-        if RESULT.encode() in bytes(raw):
-            try:
-                found = _anything.decode(raw)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise Problem("bad-request", f"{name}: not JSON: {error}", field=name) from None
-            if _is_reference(found):
-                return self._resolve(name, found, steps)
-            if isinstance(found, list) and any(map(_is_reference, found)):
-                # What stands beside references is checked, with them, when they are resolved: on the replicas.
-                return [self._resolve(name, item, steps) if _is_reference(item) else item for item in found]
-        return self.decode(name, raw, strings=strings)
+        parts = _parts(raw)
+        if isinstance(parts, dict) and RESULT in parts:
+            return self._resolve(name, raw, steps)
+        if not (isinstance(parts, list) and any(map(_is_reference, parts))):
+            return self.decode(name, raw, strings=strings)
+        if len(parts) > CLIENT_FRAME_ITEMS_MAX:
+            raise Problem("too-large", f"{name}: more than {CLIENT_FRAME_ITEMS_MAX} elements", field=name)
+        # Whether they are as many as they should be is checked where references are resolved: on the replicas.
+        decoders = self._element_decoders[not strings][name]
+        return [
+            self._resolve(name, part, steps, f"[{number}]")
+            if _is_reference(part)
+            else positional(self._decode(decoders[min(number, len(decoders) - 1)], name, part, f"[{number}]"))
+            for number, part in enumerate(parts)
+        ]
 
-    def _resolve(self, name: str, found: Any, steps: Mapping[str | int, Any]) -> Any:
-        try:
-            reference = msgspec.convert(found, Reference)
-        except msgspec.ValidationError as error:
-            raise _invalid(self.signature.what, name, str(error)) from None
+    def _resolve(self, name: str, raw: msgspec.Raw, steps: Mapping[str | int, Any], place: str = "") -> Any:
+        reference: Reference = self._decode(_reference, name, raw, place)
         if reference.step not in steps:
             what = f"{self.signature.what}: {name}: {reference.step!r} is no earlier step of this pipeline"
             raise InvalidCommand(what, name)
@@ -183,11 +196,33 @@ def parse_steps(text: bytes) -> list[Step]:
     return steps
 
 
-def _is_reference(value: Any) -> bool:
-    return isinstance(value, dict) and RESULT in value
+def _parts(raw: msgspec.Raw) -> Arguments | None:
+    """The parts of an object or array in which a reference may stand: nothing else of it is looked at."""
+    if RESULT.encode() not in bytes(raw):
+        return None
+    try:
+        parts: Arguments = _arguments.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return parts
 
 
-def _invalid(what: str, name: str, text: str) -> InvalidCommand:
-    """msgspec's complaint, with the name of the argument before its path."""
-    said, _, place = text.partition(" - at `$")
-    return InvalidCommand(f"{what}: {name}{place.removesuffix('`')}: {said}", name)
+def _is_reference(raw: msgspec.Raw) -> bool:
+    parts = _parts(raw)
+    return isinstance(parts, dict) and RESULT in parts
+
+
+def _element_types(declared: Any) -> list[Any]:
+    """The types of an array's elements by position, the last one for all that follow; of anything, if it is none."""
+    while get_origin(declared) is Annotated:
+        declared = get_args(declared)[0]
+    if get_origin(declared) in UNIONS:
+        declared = next((part for part in get_args(declared) if get_origin(part) in (tuple, list)), Any)
+    parts = [part for part in get_args(declared) if part is not Ellipsis]
+    return parts if parts and get_origin(declared) in (tuple, list) else [Any]
+
+
+def _invalid(what: str, name: str, place: str, text: str) -> InvalidCommand:
+    """msgspec's complaint, with the name of the argument (and the place in it that was decoded) before its path."""
+    said, _, path = text.partition(" - at `$")
+    return InvalidCommand(f"{what}: {name}{place}{path.removesuffix('`')}: {said}", name)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 from starlette.websockets import WebSocket
 
 from rsm.client.observe import observe_async
@@ -22,7 +23,7 @@ from rsm.gateway.problems import Problem
 from rsm.gateway.requests import wants_strings
 from rsm.gateway.shapes import shown
 from rsm.gateway.sockets import Browser, Sockets, message
-from rsm.limits import GATEWAY_EVENTS_PER_MESSAGE, GATEWAY_RETRY_SECONDS
+from rsm.limits import FEED_PART_BYTES, GATEWAY_EVENTS_PER_MESSAGE, GATEWAY_RETRY_SECONDS, TOPICS_MAX
 from rsm.machine.outcome import Event
 from rsm.node.log import describe, logger
 
@@ -35,6 +36,24 @@ class Listener:
     def __init__(self, browser: Browser, topics: tuple[str, ...], *, strings: bool) -> None:
         self.browser = browser
         self.wants = topics, strings
+
+
+class News:
+    """An event and its topic; its text is made once, for all browsers that want the same."""
+
+    def __init__(self, topic: str, event: Event) -> None:
+        self.topic = topic
+        self.event = event
+        self._texts: dict[bool, msgspec.Raw] = {}
+
+    def text(self, *, strings: bool) -> msgspec.Raw:
+        """As JSON; `strings`: large integers as text."""
+        if strings not in self._texts:
+            event = self.event
+            identity = {"index": event.index, "position": event.position, "step": event.step, "number": event.number}
+            told = identity | {"topic": self.topic, "value": shown(event.value, strings=strings)}
+            self._texts[strings] = msgspec.Raw(msgspec.json.encode(told))
+        return self._texts[strings]
 
 
 class Feed:
@@ -53,9 +72,9 @@ class Feed:
         """`WS /feed?topics=a,b/`."""
         async with self._sockets.admitted(websocket) as browser:
             parameters = websocket.query_params
-            if parameters.get("events", "1") != "1":
-                raise Problem("bad-request", "events=1 is all there is: states are read with queries", field="events")
             topics = tuple(sorted({topic for topic in parameters.get("topics", "").split(",") if topic}))
+            if len(topics) > TOPICS_MAX:
+                raise Problem("bad-request", f"at most {TOPICS_MAX} topics; a/ has all that begin so", field="topics")
             listener = Listener(browser, topics, strings=wants_strings(parameters))
             await websocket.accept()
             self._listeners.add(listener)
@@ -123,24 +142,34 @@ class Feed:
         update: Update | None = first
         while update is not None:
             if update.snapshot:
-                self._publish(events)
+                await self._publish(events)
                 events = []
                 self._tell(message("skip", reason="the gateway was too slow for its cluster", index=update.index))
             events += update.events
             update = await observer.next_async(0) if len(events) < GATEWAY_EVENTS_PER_MESSAGE else None
-        self._publish(events)
+        await self._publish(events)
         await asyncio.sleep(0)  # others have a turn, however much there is
 
-    def _publish(self, events: list[Event]) -> None:
-        """Each text is made once, for all who want the same."""
-        found = [(self._topic(event), event) for event in events]
+    async def _publish(self, events: list[Event]) -> None:
+        """In messages of a bounded size: an entry may have emitted more than may wait for a browser."""
+        part: list[News] = []
+        part_bytes = 0
+        for number, event in enumerate(events, 1):
+            part.append(News(self._topic(event), event))
+            part_bytes += len(bytes(part[-1].text(strings=False)))
+            if part_bytes >= FEED_PART_BYTES or number % GATEWAY_EVENTS_PER_MESSAGE == 0 or number == len(events):
+                self._tell_events(part)
+                part, part_bytes = [], 0
+                await asyncio.sleep(0)  # whoever can take it does, before the next one comes
+
+    def _tell_events(self, part: list[News]) -> None:
         texts: dict[Any, str | None] = {}
         for listener in self._listeners:
             wants = listener.wants
             if wants not in texts:
                 topics, strings = wants
-                kept = [_shown(*one, strings=strings) for one in found if not topics or _matches(one[0], topics)]
-                texts[wants] = message("events", index=events[-1].index, events=kept) if kept else None
+                kept = [one.text(strings=strings) for one in part if not topics or _matches(one.topic, topics)]
+                texts[wants] = message("events", index=part[-1].event.index, events=kept) if kept else None
             text = texts[wants]
             if text is not None:
                 listener.browser.put(text)
@@ -154,8 +183,3 @@ class Feed:
 
 def _matches(topic: str, topics: tuple[str, ...]) -> bool:
     return any(topic == wanted or (wanted.endswith("/") and topic.startswith(wanted)) for wanted in topics)
-
-
-def _shown(topic: str, event: Event, *, strings: bool) -> dict[str, Any]:
-    identity = {"index": event.index, "position": event.position, "step": event.step, "number": event.number}
-    return identity | {"topic": topic, "value": shown(event.value, strings=strings)}

@@ -24,6 +24,13 @@ __all__ = ["document", "schemas_of"]
 JSON: Final = "application/json"
 PLACE: Final = "#/components/schemas/"
 INT64: Final = {"minimum": -(2**63), "maximum": 2**63 - 1}
+# The problems that an operation may answer with, by status.
+OF_ALL: Final = ("bad-request", "foreign-origin", "foreign-host", "busy", "unavailable", "internal")
+OF_COMMANDS: Final = (
+    *("too-slow", "rejected", "handler-failed", "key-voided", "too-large", "not-json", "invalid", "key-reused"),
+    "outcome-unknown",
+)
+OF_QUERIES: Final = ("invalid", "query-failed", "no-answer")
 DESCRIPTION: Final = (
     "Commands change the machine, one after another, in the same order on every replica; queries read it. Errors are "
     "problem details (RFC 9457). Bytes are base64; integers have 64 bits, and with strings=1 those beyond 2**53 are "
@@ -130,7 +137,7 @@ def _command(name: str, spec: CommandSpec, form: Form, schemas: Schemas) -> dict
         **_named(f"command_{name}", spec.handler, "commands"),
         "parameters": [_key(), _strings()],
         "requestBody": _body(schemas.of_arguments(form), is_required=bool(form.types)),
-        "responses": _responses(result, "rejected", "invalid", "too-large", "not-json", "busy", "outcome-unknown"),
+        "responses": _responses(result, *OF_COMMANDS),
         "x-rsm-version": spec.version,
     }
 
@@ -156,7 +163,7 @@ def _pipeline(commands: list[str]) -> dict[str, Any]:
         "tags": ["commands"],
         "parameters": [_key(), _strings()],
         "requestBody": _body(steps, is_required=True),
-        "responses": _responses(result, "rejected", "invalid", "too-large", "not-json", "busy", "outcome-unknown"),
+        "responses": _responses(result, *OF_COMMANDS),
     }
 
 
@@ -183,7 +190,7 @@ def _query(name: str, handler: Any, form: Form, result: dict[str, Any], schemas:
     return {
         **_named(f"query_{name}", handler, "queries"),
         "parameters": [*([arguments] if form.types else []), level, at_least, _strings()],
-        "responses": _responses(result, "invalid", "busy", "outcome-unknown"),
+        "responses": _responses(result, *OF_QUERIES),
     }
 
 
@@ -204,7 +211,7 @@ def _body(schema: dict[str, Any], *, is_required: bool) -> dict[str, Any]:
 
 def _responses(result: dict[str, Any], *problems: str) -> dict[str, Any]:
     by_status: dict[HTTPStatus, list[str]] = {}
-    for kind in ("bad-request", *problems, "internal"):
+    for kind in (*OF_ALL, *problems):
         by_status.setdefault(KINDS[kind].status, []).append(KINDS[kind].meaning)
     found: dict[str, Any] = {"200": {"description": "The result.", "content": {JSON: {"schema": result}}}}
     for status, meanings in sorted(by_status.items()):

@@ -30,7 +30,9 @@ def page(document: dict[str, Any]) -> str:
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{name}</title><style>{STYLE}</style>",
         f"<h1>{name} <small>version {html.escape(document['info']['version'])}</small></h1>",
-        '<p>Described for programs by <a href="openapi.json">openapi.json</a> (OpenAPI 3.1).</p>',
+        '<p>Described for programs by <a href="openapi.json">openapi.json</a> (OpenAPI 3.1). '
+        "Arguments are JSON, an object by name or an array by position: those of a command are the body, of type "
+        "<code>application/json</code>.</p>",
     ]
     for title, method in (("Commands", "post"), ("Queries", "get")):
         parts.append(f"<h2>{title}</h2>")
@@ -49,7 +51,8 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
     says = html.escape(operation.get("summary", ""))
     schema = _arguments_of(operation)
     names = ", ".join(_spelled(name, one) for name, one in schema.get("properties", {}).items())
-    text = f"{method.upper()} {path}\n{names or 'no arguments'}"
+    given = "?args=JSON" if names and method == "get" else ""
+    text = f"{method.upper()} {path}{given}\n{names or 'no arguments'}"
     if path == "/pipeline":
         text = f"POST {path}\n" + json.dumps([{"command": "NAME", "arguments": {}, "name": "a"}])
     return f"<pre>{html.escape(text)}</pre>" + (f'<p class="says">{says}</p>' if says else "")

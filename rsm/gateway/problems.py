@@ -44,6 +44,7 @@ KINDS: Final = {
     "key-voided": Kind(HTTPStatus.CONFLICT, "The idempotency key was settled as not applied before."),
     "too-large": Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body, the command or the pipeline exceeds its bound."),
     "not-json": Kind(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body is to be sent as application/json."),
+    "foreign-host": Kind(HTTPStatus.MISDIRECTED_REQUEST, "It was asked by a name that is not its own."),
     "invalid": Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "An argument does not fit its type; it reached no log."),
     "key-reused": Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "The idempotency key was used for something else."),
     "query-failed": Kind(
@@ -56,6 +57,7 @@ KINDS: Final = {
     "outcome-unknown": Kind(
         HTTPStatus.GATEWAY_TIMEOUT, "No answer in time; send it again with the same idempotency key."
     ),
+    "no-answer": Kind(HTTPStatus.GATEWAY_TIMEOUT, "The query was not answered in time."),
 }
 
 # The first that fits decides.
@@ -104,6 +106,8 @@ def problem_of(error: BaseException, *, is_query: bool = False) -> Problem:
         return error
     if is_query and isinstance(error, errors.HandlerFailed | msgspec.ValidationError):
         return Problem("query-failed", str(error))
+    if is_query and isinstance(error, TimeoutError):
+        return Problem("no-answer", str(error))
     kind = next((kind for known, kind in ERRORS if isinstance(error, known)), "internal")
     if kind == "internal":
         logger.error("a request failed", error=f"{type(error).__name__}: {error}", exc_info=error)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from itertools import islice
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from starlette.datastructures import Headers, QueryParams
-from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from rsm.client.pipeline import index_of, result
 from rsm.errors import InvalidCommand, SessionExpired
@@ -19,9 +19,16 @@ from rsm.gateway.arguments import Forms, Step, parse_arguments, parse_steps
 from rsm.gateway.connecting import Connection
 from rsm.gateway.problems import Problem, problem_of
 from rsm.gateway.shapes import shown
-from rsm.limits import GATEWAY_BODY_BYTES_MAX, GATEWAY_BODY_SECONDS_MAX, GATEWAY_STREAM_ITEMS
+from rsm.limits import (
+    GATEWAY_BODIES_BYTES_MAX,
+    GATEWAY_BODY_BYTES_MAX,
+    GATEWAY_BODY_SECONDS_MAX,
+    GATEWAY_RETRY_SECONDS,
+    GATEWAY_STREAM_ITEMS,
+    GATEWAY_STREAMS_MAX,
+)
 
-__all__ = ["Requests", "check_origin", "wants_strings"]
+__all__ = ["Requests", "wants_strings"]
 
 T = TypeVar("T")
 JSON: Final = "application/json"
@@ -35,13 +42,15 @@ class Requests:
     def __init__(self, forms: Forms, connection: Connection) -> None:
         self._forms = forms
         self._connection = connection
+        self._bodies = Bodies()
+        self._streams = 0
 
     async def command(self, request: Request) -> Response:
         """`POST /commands/{name}`."""
         name = request.path_params["name"]
         found = self._forms.command(name)
         key, strings = key_of(request.headers), wants_strings(request.query_params)
-        values = found.form.read(parse_arguments(await body_of(request)), strings=strings)
+        values = found.form.read(parse_arguments(await self._bodies.read(request)), strings=strings)
         client = await self._connection.client()
 
         async def send() -> tuple[int, Any]:
@@ -56,7 +65,7 @@ class Requests:
     async def pipeline(self, request: Request) -> Response:
         """`POST /pipeline`: all steps or none, in one round trip."""
         key, strings = key_of(request.headers), wants_strings(request.query_params)
-        steps = parse_steps(await body_of(request))
+        steps = parse_steps(await self._bodies.read(request))
         client = await self._connection.client()
 
         async def send() -> tuple[int, list[Any]]:
@@ -99,32 +108,43 @@ class Requests:
             if found.spec.is_stream:
                 return await self._stream(getattr(view, name), values, strings=strings)
             pending = getattr(view, name).send(*values)
-            value = await self._in_time(name, pending)
+            value = await self._in_time(name, pending, is_query=True)
         except Exception as error:
             raise problem_of(error, is_query=True) from error
         return answer({"index": pending.index, "result": shown(value, strings=strings)})
 
     async def _stream(self, query: Any, values: list[Any], *, strings: bool) -> Response:
         """Items as they come, in one array; who reads slowly holds nobody up."""
+        if self._streams >= GATEWAY_STREAMS_MAX:
+            what = f"{GATEWAY_STREAMS_MAX} streams are on their way"
+            raise Problem("busy", what, retry_seconds=GATEWAY_RETRY_SECONDS)
 
         def first() -> tuple[Iterator[Any], list[Any]]:
             items = iter(query(*values))
             return items, list(islice(items, GATEWAY_STREAM_ITEMS))
 
-        # In a thread, as all that follows: it waits for the node. What is wrong shows before anything was answered.
-        items, begin = await asyncio.to_thread(first)
+        def ended() -> None:
+            self._streams -= 1
 
-        def parts() -> Iterator[bytes]:
+        self._streams += 1
+        try:
+            # In a thread, as all that follows: it waits for the node. What is wrong shows before anything was answered.
+            items, begin = await asyncio.to_thread(first)
+        except BaseException:
+            ended()
+            raise
+
+        def parts(items: Iterator[Any], taken: list[Any]) -> Generator[bytes]:
             yield b'{"result":['
-            taken, comma = begin, b""
+            comma = b""
             while taken:
                 yield comma + msgspec.json.encode([shown(item, strings=strings) for item in taken])[1:-1]
                 taken, comma = list(islice(items, GATEWAY_STREAM_ITEMS)), b","
             yield b"]}"
 
-        return StreamingResponse(parts(), media_type=JSON, headers={"Cache-Control": "no-store"})
+        return Streamed(parts(items, begin), ended)
 
-    async def _in_time(self, what: str, answer: Awaitable[T], again: Any = None) -> T:
+    async def _in_time(self, what: str, answer: Awaitable[T], again: Any = None, *, is_query: bool = False) -> T:
         """Wait for an answer, as long as the client would. `again` repeats what has a key, once.
 
         Its session may have ended while the gateway was cut off; under a key the new one gets the answer that was
@@ -141,7 +161,24 @@ class Requests:
                     return repeated
         except TimeoutError:
             seconds = self._connection.timeout_seconds
-            raise TimeoutError(f"{what}: no answer within {seconds:g} s; it may still take effect") from None
+            rest = "" if is_query else "; it may still take effect"
+            raise TimeoutError(f"{what}: no answer within {seconds:g} s{rest}") from None
+
+
+class Streamed(StreamingResponse):
+    """An answer that comes in parts; `ended` is called when there are no more, or nobody takes them."""
+
+    def __init__(self, parts: Generator[bytes], ended: Callable[[], None]) -> None:
+        super().__init__(parts, media_type=JSON, headers={"Cache-Control": "no-store"})
+        self._parts = parts
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._parts.close()  # the node ends the stream when its items are dropped, and not when they are collected
+            self._ended()
 
 
 # --- what requests have in common -------------------------------------------------------------------------------------
@@ -154,9 +191,12 @@ def answer(document: dict[str, Any]) -> Response:
 
 def key_of(headers: Headers) -> str | None:
     """The idempotency key; it may stand in quotes, as the draft of its RFC has it."""
-    key = headers.get(KEY)
-    if key is None:
+    keys = headers.getlist(KEY)
+    if not keys:
         return None
+    if len(keys) > 1:
+        raise Problem("bad-request", f"{KEY} is given {len(keys)} times", field=KEY)
+    key = keys[0]
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
     if not key or not key.isascii() or not key.isprintable():
@@ -186,34 +226,37 @@ def reading(client: Any, parameters: QueryParams) -> Any:
     return client.reading(level)
 
 
-def check_origin(request: HTTPConnection) -> None:
-    """A page may use the gateway that it came from, and no other page: browsers say whose it is."""
-    origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower():
-        raise Problem("foreign-origin", f"a page of {origin!r:.200} has no business here")
+class Bodies:
+    """Reads the bodies of requests, bounded in bytes and in time, each and all together."""
 
+    def __init__(self) -> None:
+        self._bytes = 0  # of those that are still coming in
 
-async def body_of(request: Request) -> bytes:
-    """The body of a request, bounded in bytes and in time."""
-    check_origin(request)
-    # A page elsewhere can send forms and texts without asking, but not this.
-    if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != JSON:
-        raise Problem("not-json", f"send the body with Content-Type: {JSON}")
-    length = request.headers.get("Content-Length", "0")
-    if length.isdecimal() and int(length[:20]) > GATEWAY_BODY_BYTES_MAX:
-        raise _too_large()
-    body = bytearray()
-    try:
-        async with asyncio.timeout(GATEWAY_BODY_SECONDS_MAX):
-            async for part in request.stream():
-                body += part
-                if len(body) > GATEWAY_BODY_BYTES_MAX:
-                    raise _too_large()
-    except TimeoutError:
-        raise Problem("too-slow", f"the body did not come within {GATEWAY_BODY_SECONDS_MAX:g} s") from None
-    except ClientDisconnect:
-        raise Problem("bad-request", "the body ends early") from None
-    return bytes(body)
+    async def read(self, request: Request) -> bytes:
+        """One of them; a `Problem` for one that is too large, too slow, or no JSON."""
+        # A page elsewhere can send forms and texts without asking, but not this.
+        if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != JSON:
+            raise Problem("not-json", f"send the body with Content-Type: {JSON}")
+        length = request.headers.get("Content-Length", "0")
+        if length.isdecimal() and int(length[:20]) > GATEWAY_BODY_BYTES_MAX:
+            raise _too_large()
+        body = bytearray()
+        try:
+            async with asyncio.timeout(GATEWAY_BODY_SECONDS_MAX):
+                async for part in request.stream():
+                    body += part
+                    self._bytes += len(part)
+                    if len(body) > GATEWAY_BODY_BYTES_MAX:
+                        raise _too_large()
+                    if self._bytes > GATEWAY_BODIES_BYTES_MAX:
+                        raise Problem("busy", "too many bodies come in at once", retry_seconds=GATEWAY_RETRY_SECONDS)
+        except TimeoutError:
+            raise Problem("too-slow", f"the body did not come within {GATEWAY_BODY_SECONDS_MAX:g} s") from None
+        except ClientDisconnect:
+            raise Problem("bad-request", "the body ends early") from None
+        finally:
+            self._bytes -= len(body)
+        return bytes(body)
 
 
 def _too_large() -> Problem:

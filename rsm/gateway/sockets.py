@@ -1,9 +1,9 @@
 """One browser at the other end of a WebSocket: what waits for it, bounded, and what becomes of one that is slow.
 
 Theory of operation. Whoever has news puts a text into the browser's queue and goes on; a task of the browser's own
-takes from there and waits for the network. When more than `GATEWAY_QUEUE_BYTES_MAX` wait, all of it is dropped and a
-*skip* stands in its place: the browser learns that something is missing, and reads the state anew. So a browser that
-stops reading costs its queue, and is closed when one message has not got through in `GATEWAY_SEND_SECONDS_MAX`.
+takes from there and waits for the network. When more than `GATEWAY_QUEUE_BYTES_MAX` would wait, all of it is dropped
+and a *skip* stands in its place: the browser learns that something is missing, and reads the state anew. So a browser
+that stops reading costs its queue, and is closed when one message has not got through in `GATEWAY_SEND_SECONDS_MAX`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rsm.gateway.problems import Problem, problem_of, respond
-from rsm.gateway.requests import check_origin
 from rsm.limits import (
     GATEWAY_ALIVE_SECONDS,
     GATEWAY_QUEUE_BYTES_MAX,
@@ -37,6 +36,10 @@ def message(kind: str, **members: Any) -> str:
     return msgspec.json.encode({"type": kind} | members).decode()
 
 
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
 class Browser:
     """One of them. All of it happens on the event loop."""
 
@@ -50,19 +53,21 @@ class Browser:
 
     def put(self, text: str) -> None:
         """Behind what waits already; in the place of all of that, if it is too much."""
-        self._texts.append(text)
-        self._bytes += len(text)
-        if self._bytes > GATEWAY_QUEUE_BYTES_MAX:
-            self._skipped += len(self._texts)
+        size = _size(text)
+        if self._texts and self._bytes + size > GATEWAY_QUEUE_BYTES_MAX:  # however large, one message can be sent
+            self._skipped += len(self._texts) + 1
             self._texts.clear()
             self._bytes = 0
+        else:
+            self._texts.append(text)
+            self._bytes += size
         self._news.set()
 
     def put_only(self, text: str) -> None:
         """In the place of all that waits: nothing but the newest counts."""
         self._texts.clear()
         self._texts.append(text)
-        self._bytes = len(text)
+        self._bytes = _size(text)
         self._news.set()
 
     def end(self, code: int, reason: str) -> None:
@@ -85,8 +90,8 @@ class Browser:
     async def _listen(self) -> None:
         """Only to see it go: there is nothing for it to say."""
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-            while True:
-                await self._websocket.receive_text()
+            while (await self._websocket.receive())["type"] != "websocket.disconnect":
+                pass
 
     async def _send(self) -> None:
         # What the network does to a connection is nobody's error.
@@ -110,7 +115,7 @@ class Browser:
         if not self._texts:
             return None
         text = self._texts.popleft()
-        self._bytes -= len(text)
+        self._bytes -= _size(text)
         return text
 
     async def _wait(self) -> str | None:
@@ -144,10 +149,11 @@ class Sockets:
         """
         self._count += 1
         try:
-            check_origin(websocket)
             if self._count > GATEWAY_SOCKETS_MAX:
                 raise Problem("busy", f"{GATEWAY_SOCKETS_MAX} WebSockets are open", retry_seconds=GATEWAY_ALIVE_SECONDS)
             yield Browser(websocket)
+        except WebSocketDisconnect:
+            pass  # gone before it was let in
         except Exception as error:
             if websocket.client_state.name != "CONNECTING":
                 raise

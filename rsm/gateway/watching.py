@@ -25,7 +25,7 @@ __all__ = ["Watching"]
 # The name of a query and its values, encoded.
 Key = tuple[str, bytes]
 # What may be over soon.
-PASSING: Final = ("busy", "unavailable", "outcome-unknown")
+PASSING: Final = ("busy", "unavailable", "no-answer")
 
 
 class Watch:
@@ -72,10 +72,10 @@ class Watching:
             key = name, msgspec.msgpack.encode(values)
             if key not in self._watches and len(self._watches) >= GATEWAY_WATCHES_MAX:
                 raise Problem("busy", f"{GATEWAY_WATCHES_MAX} queries are watched", retry_seconds=GATEWAY_RETRY_SECONDS)
-            await websocket.accept()
             watch = self._watches.setdefault(key, Watch())
             watch.browsers[browser] = strings
             try:
+                await websocket.accept()
                 if watch.task is None:
                     watch.task = asyncio.create_task(self._follow(key, watch, found, values))
                 elif watch.latest is not None:

@@ -42,6 +42,13 @@ decode: Final[Callable[[bytes], Any]] = msgspec.msgpack.Decoder().decode
 decode_refusal: Final = msgspec.msgpack.Decoder(tuple[str, int]).decode
 
 
+# What a replica says in few bytes, for people.
+SAID: Final = {
+    "values": "a value does not fit its parameter",
+    "reference": "there is no such result, field or element of an earlier step",
+}
+
+
 def raise_answer(answer: Answer, what: str) -> NoReturn:
     """Raise the error that an answer other than OK stands for; `what` names the command."""
     status = answer.status
@@ -55,7 +62,7 @@ def raise_answer(answer: Answer, what: str) -> NoReturn:
                 f"handler_failed: {where}: nothing it did was kept; the traceback is in the local log",
                 None if step < 0 else step,
             )
-        raise errors.InvalidCommand(f"{where}: {text}")
+        raise errors.InvalidCommand(f"{where}: {SAID.get(text, text)}")
     if status == Status.SEQUENCE_REUSED:
         raise errors.SequenceReused(f"{what}: its session and sequence number were used for another command")
     if status == Status.KEY_REUSED:

@@ -241,6 +241,15 @@ def test_a_reference_comes_back(step: int, path: list[str | int]) -> None:
     assert data == cbor2.dumps([1, cbor2.CBORTag(REFERENCE_TAG, [step, path])])
 
 
+@pytest.mark.parametrize("part", [-1, 2**64, True, None, 1.5, ()], ids=repr)
+def test_a_reference_that_nobody_would_decode(part: Any) -> None:
+    """It is refused when it is encoded: a client sends what it has encoded until somebody takes it."""
+    with pytest.raises(InvalidCommand, match="elements from 0"):
+        encode([1, [Reference(0, ("lines", part))]])
+    with pytest.raises(InvalidCommand):
+        encode(Reference(-1))
+
+
 @pytest.mark.parametrize(
     "content",
     [

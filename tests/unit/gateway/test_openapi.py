@@ -186,6 +186,17 @@ def test_all_kinds_of_problems_are_in_it() -> None:
     assert len(DOCUMENT["components"]["schemas"]["Problem"]["properties"]["type"]["enum"]) == len(KINDS)
 
 
+def test_every_problem_is_described() -> None:
+    """An operation has the status of each problem that it may answer with: all but those of paths that lead nowhere."""
+    described = {
+        status
+        for path in DOCUMENT["paths"].values()
+        for operation in path.values()
+        for status in operation["responses"]
+    }
+    assert described == {"200", *(str(int(kind.status)) for kind in KINDS.values())} - {"404", "405"}
+
+
 def test_the_page_in_the_documents_lists_them_too() -> None:
     """docs/gateway.md has every kind with its status, and no other."""
     page = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")

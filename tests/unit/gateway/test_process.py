@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -21,6 +22,10 @@ import httpx
 import pytest
 import uvicorn
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -113,10 +118,10 @@ def test_a_browser_that_does_not_read_costs_nobody_else_anything(served: Served)
 
 
 @contextlib.asynccontextmanager
-async def listening() -> AsyncIterator[tuple[str, int]]:
-    """An application with nothing in it, served as the gateway is; its address."""
+async def listening(*routes: BaseRoute) -> AsyncIterator[tuple[str, int]]:
+    """An application with nothing but these routes in it, served as the gateway is; its address."""
     with serving.bind("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(serving.configured(Starlette()))
+        server = uvicorn.Server(serving.configured(Starlette(routes=routes)))
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             yield listener.getsockname()
@@ -140,6 +145,14 @@ class Peer:
         with contextlib.suppress(ConnectionError):
             await self.writer.wait_closed()
 
+    async def is_cut_off(self) -> bool:
+        """Whether the other side ends it soon, whatever it sends before."""
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            async with asyncio.timeout(10):
+                while await self.reader.read(65536):
+                    pass
+        return True
+
     async def is_served(self) -> bool:
         """Whether it gets an answer to a request."""
         try:
@@ -158,10 +171,144 @@ def test_who_does_not_finish_is_cut_off(said: bytes, monkeypatch: pytest.MonkeyP
     async def run() -> None:
         async with listening() as address, Peer(address) as peer:
             peer.writer.write(said)
-            with contextlib.suppress(ConnectionResetError):
-                async with asyncio.timeout(5):
-                    while await peer.reader.read(4096):
-                        pass
+            assert await peer.is_cut_off()
+
+    asyncio.run(run())
+
+
+def test_a_body_that_nobody_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was answered already, and goes on with a part of the body, is cut off soon."""
+    monkeypatch.setattr(serving, "GATEWAY_BODY_SECONDS_MAX", 0.2)
+
+    async def run() -> None:
+        async with listening() as address, Peer(address) as peer:
+            peer.writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nx")
+            assert (await peer.reader.readline()).startswith(b"HTTP/1.1 404")
+            peer.writer.write(b"x")
+            assert await peer.is_cut_off()
+
+    asyncio.run(run())
+
+
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+)
+
+
+async def endless(websocket: WebSocket) -> None:
+    """Sends for ever."""
+    await websocket.accept()
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+        while True:
+            await websocket.send_text("x" * 65536)
+
+
+async def silent(websocket: WebSocket) -> None:
+    """Waits for messages."""
+    await websocket.accept()
+    with contextlib.suppress(WebSocketDisconnect):
+        while True:
+            await websocket.receive_text()
+
+
+def much(_: Request) -> StreamingResponse:
+    """An answer without end."""
+    return StreamingResponse(b"x" * 65536 for _ in itertools.count())
+
+
+@pytest.mark.parametrize(
+    ("route", "said"),
+    [(WebSocketRoute("/ws", endless), HANDSHAKE), (Route("/", much), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")],
+)
+def test_who_takes_nothing_is_cut_off(route: BaseRoute, said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has been written and is not read holds a connection for a while, and no longer."""
+    monkeypatch.setattr(serving, "GATEWAY_SEND_SECONDS_MAX", 0.3)
+    lost: list[object] = []
+    connection_lost = serving.Flowing.connection_lost
+
+    def noted(self: serving.Flowing, error: Exception | None) -> None:
+        lost.append(self)
+        connection_lost(self, error)
+
+    monkeypatch.setattr(serving.Flowing, "connection_lost", noted)
+
+    async def run() -> None:
+        async with listening(route) as address:
+            with socket.create_connection(address) as peer:
+                peer.sendall(said)
+                async with asyncio.timeout(20):
+                    while not lost:
+                        await asyncio.sleep(0.05)
+
+    asyncio.run(run())
+
+
+def test_pings_of_who_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their answers are not kept: no more than what was on its way waits for it."""
+    waiting: list[int] = []
+    handle_ping = serving.SocketProtocol.handle_ping
+
+    def watched(self: serving.SocketProtocol) -> None:
+        handle_ping(self)
+        waiting.append(self.transport.get_write_buffer_size())
+
+    monkeypatch.setattr(serving.SocketProtocol, "handle_ping", watched)
+    ping = b"\x89\xfd\0\0\0\0" + bytes(125)
+
+    async def run() -> None:
+        async with listening(WebSocketRoute("/ws", endless)) as address:
+            with socket.create_connection(address) as peer:
+                peer.setblocking(False)
+                peer.sendall(HANDSHAKE)
+                await asyncio.sleep(0.2)
+                for _ in range(100):
+                    with contextlib.suppress(BlockingIOError):
+                        peer.send(ping * 100)
+                    await asyncio.sleep(0.005)
+
+    asyncio.run(run())
+    assert len(waiting) > 1000
+    assert waiting[-1] <= waiting[0] + 65536 + 1000
+
+
+def test_frames_without_end() -> None:
+    """A message of empty frames ends the connection, though it has no bytes."""
+
+    async def run() -> None:
+        async with listening(WebSocketRoute("/ws", silent)) as address, Peer(address) as peer:
+            peer.writer.write(HANDSHAKE)
+            await peer.reader.readuntil(b"\r\n\r\n")
+            peer.writer.write(b"\x01\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * 1000)
+            assert await peer.reader.readexactly(4) == b"\x88\x02" + (1009).to_bytes(2, "big")
+            assert await peer.is_cut_off()
+
+    asyncio.run(run())
+
+
+def test_bodies_are_bounded_together(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 for one that would be too much with those that come in at the same time; later there is room again."""
+    monkeypatch.setattr("rsm.gateway.requests.GATEWAY_BODIES_BYTES_MAX", 1000)
+    monkeypatch.setattr("rsm.gateway.requests.GATEWAY_BODY_SECONDS_MAX", 0.5)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"x" * 800
+        await asyncio.sleep(0.3)
+
+    async def run() -> None:
+        application = rsm.gateway.app(stage.Shop, served.node)
+        transport = httpx.ASGITransport(app=application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            headers = {"Content-Type": "application/json"}
+            first = asyncio.create_task(client.post("/commands/note", content=slow(), headers=headers))
+            await asyncio.sleep(0.1)
+            answer = await client.post("/commands/note", json=["name", "x" * 300])
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"] == "1"
+            assert (await first).status_code == 400
+            answer = await client.post("/commands/note", json=["name", "x" * 800])
+            assert answer.status_code == 200
+        await application.state.connection.close()
 
     asyncio.run(run())
 
@@ -198,7 +345,7 @@ def test_a_body_that_does_not_come(served: Served, monkeypatch: pytest.MonkeyPat
         async def send(message: Any) -> None:
             sent.append(message)
 
-        headers = [(b"content-type", b"application/json")]
+        headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
         scope = {"type": "http", "method": "POST", "path": "/commands/note", "query_string": b"", "headers": headers}
         await application(scope, receive_nothing, send)
         assert sent[0]["status"] == 408
@@ -215,7 +362,7 @@ def test_a_cluster_that_cannot_be_reached() -> None:
     async def run() -> None:
         application = rsm.gateway.app(stage.Shop, nobody, timeout_seconds=0.2)
         transport = httpx.ASGITransport(app=application)
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             answer = await client.post("/commands/note", json=["a", "b"])
             assert answer.status_code == 503
             assert answer.headers["retry-after"] == "1"
@@ -232,15 +379,15 @@ def test_a_cluster_that_cannot_be_reached() -> None:
 
 
 def test_an_answer_that_does_not_come_in_time(served: Served) -> None:
-    """504, and what to do about it."""
+    """504; a query has no effect that could be unknown."""
 
     async def run() -> None:
         application = rsm.gateway.app(stage.Shop, served.node, timeout_seconds=0.3)
         transport = httpx.ASGITransport(app=application)
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             answer = await client.get("/queries/note_of", params={"args": '["a"]', "at_least": 10**15})
             assert answer.status_code == 504
-            assert answer.json()["type"] == "urn:rsm:problem:outcome-unknown"
+            assert answer.json()["type"] == "urn:rsm:problem:no-answer"
         await application.state.connection.close()
 
     asyncio.run(run())
@@ -248,7 +395,6 @@ def test_an_answer_that_does_not_come_in_time(served: Served) -> None:
 
 def test_routes_beside_it(served: Served) -> None:
     """An application's own routes come first, and use the same client."""
-    from starlette.requests import Request
     from starlette.responses import PlainTextResponse
     from starlette.routing import Route
 
@@ -260,7 +406,7 @@ def test_routes_beside_it(served: Served) -> None:
         application = rsm.gateway.app(stage.Shop, served.node, routes=[Route("/", front)])
         async with application.router.lifespan_context(application):
             transport = httpx.ASGITransport(app=application)
-            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 assert (await client.get("/")).text == "None"
                 assert (await client.post("/commands/note", json=["own", "b"])).status_code == 200
 
@@ -273,6 +419,11 @@ def test_routes_beside_it(served: Served) -> None:
         (["--listen", "127.0.0.1:0", "--timeout", "0.2", "127.0.0.1:1"], 3, "127.0.0.1:1: nobody listens there"),
         (["--listen", "0.0.0.0:0", "127.0.0.1:1"], 2, "can be reached by other machines"),
         (["--listen", "8080", "127.0.0.1:1"], 2, "is not an address"),
+        (
+            ["--listen", "127.0.0.1:0", "--host", "https://a.org", "127.0.0.1:1"],
+            2,
+            "'https://a.org' is not the name",
+        ),
     ],
 )
 def test_what_keeps_it_from_starting(words: list[str], code: int, said: str, tmp_path: Path) -> None:

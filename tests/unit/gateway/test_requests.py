@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import json
 import socket
+import time
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
-from rsm.limits import GATEWAY_BODY_BYTES_MAX, KEY_LENGTH_MAX, PIPELINE_STEPS_MAX
+import rsm.gateway
+from rsm.limits import GATEWAY_BODY_BYTES_MAX, GATEWAY_STREAMS_MAX, KEY_LENGTH_MAX, PIPELINE_STEPS_MAX
 from tests.unit.gateway.conftest import Served
+from tests.unit.gateway.stage import Shop
 
 pytestmark = pytest.mark.xdist_group("gateway")
 LINES = [{"item": "tea", "quantity": 2}]
@@ -125,6 +132,13 @@ def test_integers(served: Served) -> None:
     problem(served.http.post("/commands/largest?strings=yes", json=[1]), 400, "bad-request")
 
 
+def test_a_name_that_stands_twice(served: Served) -> None:
+    """The last one counts, as documented: `JSON.parse` reads it so, too."""
+    headers = {"Content-Type": "application/json"}
+    answer = served.http.post("/commands/largest", content='{"value": 1, "value": 2}', headers=headers)
+    assert answer.json()["result"] == [2, {"it": 2}]
+
+
 def test_idempotency_keys(served: Served) -> None:
     """A repeat has no second effect and the first answer, also a rejection's; with other arguments it is refused."""
     key, name = uuid4().hex, f"n{uuid4().hex}"
@@ -142,6 +156,8 @@ def test_idempotency_keys(served: Served) -> None:
         headers = {b"Idempotency-Key": bad}
         found = problem(served.http.post("/commands/note", json=[name, "a"], headers=headers), 400, "bad-request")
         assert found["field"] == "Idempotency-Key"
+    twice = [("Idempotency-Key", "one"), ("Idempotency-Key", "two")]
+    problem(served.http.post("/commands/note", json=[name, "a"], headers=twice), 400, "bad-request")
     long = {"Idempotency-Key": "k" * (KEY_LENGTH_MAX + 1)}
     problem(served.http.post("/commands/note", json=[name, "a"], headers=long), 422, "invalid")
 
@@ -166,6 +182,36 @@ def test_a_pipeline(served: Served) -> None:
     read = served.http.get("/queries/note_of", params={"args": json.dumps([name])}).json()
     assert read["result"] == "tea"
     assert served.http.post("/pipeline", json=[]).json()["results"] == []
+
+
+def test_values_beside_references(served: Served) -> None:
+    """They are spelt, and checked, as they are anywhere."""
+    first = {"command": "order", "arguments": ["buy", LINES], "name": "first"}
+    reference = {"$result": "first", "path": ["lines", 0]}
+    more = {"item": "milk", "quantity": 1}
+    steps: list[dict[str, Any]] = [first, {"command": "order", "arguments": ["sell", [reference, more]]}]
+    assert served.http.post("/pipeline", json=steps).json()["results"][1]["lines"] == [LINES[0], more]
+    steps[1]["arguments"] = ["sell", [reference, more | {"quantity": "5"}]]
+    assert served.http.post("/pipeline?strings=1", json=steps).status_code == 200
+    found = problem(served.http.post("/pipeline", json=steps), 422, "invalid")
+    assert (found["step"], found["field"]) == (1, "lines")
+    assert "lines[1].quantity: Expected `int`, got `str`" in found["detail"]
+    steps[1]["arguments"] = ["sell", [reference | {"path": ["nothing"]}]]
+    found = problem(served.http.post("/pipeline", json=steps), 422, "invalid")
+    assert found["detail"] == "pipeline, step 1: there is no such result, field or element of an earlier step"
+    steps = [{"command": "note", "arguments": [f"n{uuid4().hex}", '{"$result": 0}']}]
+    assert served.http.post("/pipeline", json=steps).status_code == 200, "a text that only looks like one"
+
+
+@pytest.mark.parametrize("path", [[-1], [2**63], [2**70], [True], [1.5], [None], ["_secret"], ["x"] * 100_000])
+def test_paths_that_lead_nowhere(served: Served, path: list[Any]) -> None:
+    """422 before anything is sent: a frame that no node decodes would be sent again and again."""
+    steps = [
+        {"command": "order", "arguments": ["buy", LINES]},
+        {"command": "note", "arguments": ["a", {"$result": 0, "path": path}]},
+    ]
+    assert problem(served.http.post("/pipeline", json=steps), 422, "invalid")["step"] == 1
+    assert served.http.post("/commands/largest", json=[1], timeout=5).status_code == 200
 
 
 def test_a_pipeline_is_all_or_nothing(served: Served) -> None:
@@ -209,6 +255,31 @@ def test_a_stream(served: Served) -> None:
     assert served.http.get("/queries/all_notes", params={"args": '["~"]'}).json() == {"result": []}
 
 
+def test_streams_that_nobody_reads(served: Served) -> None:
+    """They hold their places, and nothing else; one too many is told so at once, and who goes leaves its place."""
+    prefix = f"zz{uuid4().hex}"
+    for part in range(12):
+        steps = [{"command": "note", "arguments": [f"{prefix}{part:03}{n:03}", "x" * 4000]} for n in range(200)]
+        served.http.post("/pipeline", json=steps).raise_for_status()
+    host, _, port = served.url.removeprefix("http://").rpartition(":")
+    path = f"/queries/all_notes?args=[%22{prefix}%22]"
+    last = {"args": json.dumps([f"{prefix}011"])}
+    with contextlib.ExitStack() as stack:
+        for _ in range(GATEWAY_STREAMS_MAX):
+            peer = stack.enter_context(socket.socket())
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            peer.connect((host, int(port)))
+            peer.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            assert peer.recv(15) == b"HTTP/1.1 200 OK"
+        answer = served.http.get("/queries/all_notes", params=last)
+        problem(answer, 503, "busy")
+        assert answer.headers["retry-after"] == "1"
+    deadline = time.monotonic() + 10
+    while (answer := served.http.get("/queries/all_notes", params=last)).status_code != 200:
+        assert time.monotonic() < deadline
+    assert len(answer.json()["result"]) >= 200
+
+
 def test_queries_that_do_not_fit(served: Served) -> None:
     """Arguments and levels are checked; a query that raises, or whose result is of another type, is a defect."""
     assert problem(served.http.get("/queries/note_of"), 422, "invalid")["field"] == "name"
@@ -241,8 +312,49 @@ def test_pages_of_others(served: Served) -> None:
         403,
         "foreign-origin",
     )
-    answer = served.http.post("/commands/note", json=["a", "b"], headers={"Origin": served.url})
-    assert answer.status_code == 200
+    problem(served.http.get('/queries/note_of?args=["a"]', headers={"Origin": "null"}), 403, "foreign-origin")
+    problem(served.http.get("/", headers={"Origin": "http://["}), 403, "foreign-origin")
+    for site in ("cross-site", "same-site"):
+        picture = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors"}
+        problem(served.http.get('/queries/note_of?args=["a"]', headers=picture), 403, "foreign-origin")
+        link = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
+        assert served.http.get("/", headers=link).status_code == 200
+    own = {"Origin": served.url, "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}
+    assert served.http.post("/commands/note", json=["a", "b"], headers=own).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "is_known"),
+    [
+        ("localhost:8080", True),
+        ("LOCALHOST", True),
+        ("127.0.0.1", True),
+        ("192.168.7.7:80", True),
+        ("[::1]:8080", True),
+        ("shop.example.org", True),
+        ("evil.example.org:8080", False),
+        ("localhost.evil.example.org", False),
+        ("127.0.0.1.evil.example.org", False),
+        ("[", False),
+        ("", False),
+    ],
+)
+def test_names_of_others(host: str, is_known: bool) -> None:
+    """A page whose own name leads here has the right origin, but the name is not ours; so it is with routes beside."""
+
+    async def run() -> list[httpx.Response]:
+        routes = [Route("/own", lambda _: PlainTextResponse("own"))]
+        application = rsm.gateway.app(Shop, "127.0.0.1:1", routes=routes, hosts=["Shop.example.org"])
+        transport = httpx.ASGITransport(app=application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            headers = {"Host": host, "Origin": f"http://{host}"}
+            return [await client.get(path, headers=headers) for path in ("/", "/own")]
+
+    for answer in asyncio.run(run()):
+        if is_known:
+            assert answer.status_code == 200
+        else:
+            assert "--host" in problem(answer, 421, "foreign-host")["detail"]
 
 
 def test_the_page(served: Served) -> None:
@@ -251,7 +363,7 @@ def test_the_page(served: Served) -> None:
     assert answer.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert "POST /commands/order" in answer.text
-    assert "GET /queries/note_of" in answer.text
+    assert "GET /queries/note_of?args=JSON" in answer.text
     assert "http://" not in answer.text
     assert "<script" not in answer.text
 

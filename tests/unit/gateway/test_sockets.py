@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import time
@@ -12,12 +13,18 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
-from starlette.websockets import WebSocketDisconnect
+from starlette.responses import Response
+from starlette.websockets import WebSocketState
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from rsm.gateway import sockets
-from rsm.gateway.sockets import Browser
+from rsm.gateway.arguments import Forms
+from rsm.gateway.connecting import Connection
+from rsm.gateway.sockets import Browser, Sockets
+from rsm.gateway.watching import Watching
+from rsm.limits import GATEWAY_QUEUE_BYTES_MAX, PIPELINE_STEPS_MAX, TOPICS_MAX
+from tests.unit.gateway import stage
 from tests.unit.gateway.conftest import Served
 
 pytestmark = pytest.mark.xdist_group("gateway")
@@ -56,7 +63,7 @@ def events_until(socket: ClientConnection, index: int) -> list[dict[str, Any]]:
 
 def test_events_come_in_order_with_identity_and_value(served: Served) -> None:
     """Each event behind the head's index, once; a record is an object with its tag."""
-    with listening(served, "/feed?events=1") as socket:
+    with listening(served, "/feed") as socket:
         head = next_of(socket, "head")
         assert (head["machine"], head["version"]) == ("shop", 1)
         indexes = [note(served, "order", f"text {number}") for number in range(20)]
@@ -126,7 +133,7 @@ def test_a_watched_query(served: Served) -> None:
 @pytest.mark.parametrize(
     ("path", "origin", "status", "kind"),
     [
-        ("/feed?events=0", None, 400, "bad-request"),
+        (f"/feed?topics={','.join(map(str, range(TOPICS_MAX + 1)))}", None, 400, "bad-request"),
         ("/feed?strings=2", None, 400, "bad-request"),
         ("/feed", "https://example.org", 403, "foreign-origin"),
         ("/watch?query=none", None, 404, "not-found"),
@@ -157,6 +164,67 @@ def test_a_watched_query_that_fails(served: Served) -> None:
             assert json.loads(other.recv(timeout=20)) == found
 
 
+def test_what_a_browser_says_is_not_heard(served: Served) -> None:
+    """Texts and bytes change nothing: the feed goes on."""
+    with listening(served, "/feed") as socket:
+        next_of(socket, "head")
+        socket.send("a text")
+        socket.send(b"bytes")
+        index = note(served, f"n{uuid4().hex}", "x")
+        assert events_until(socket, index)[-1]["index"] == index
+
+
+def test_a_fast_browser_gets_more_than_may_wait(served: Served) -> None:
+    """An entry whose events are more than a queue holds comes in parts, and nothing of it is left out."""
+    mark = base64.b64encode(bytes(3800)).decode()
+    steps = [{"command": "order", "arguments": ["buy", [{"item": "tea", "quantity": 1}], mark]}] * PIPELINE_STEPS_MAX
+    with listening(served, "/feed", max_size=None, max_queue=None) as socket:
+        next_of(socket, "head")
+        index = served.http.post("/pipeline", json=steps).json()["index"]
+        found: list[dict[str, Any]] = []
+        while not found or (found[-1]["index"], found[-1]["step"]) < (index, PIPELINE_STEPS_MAX - 1):
+            message = json.loads(socket.recv(timeout=20))
+            assert message["type"] in ("events", "alive")
+            found += message.get("events", [])
+    assert len(json.dumps(found)) > GATEWAY_QUEUE_BYTES_MAX
+    assert [event["step"] for event in found if event["index"] == index] == list(range(PIPELINE_STEPS_MAX))
+
+
+def test_watched_queries_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when many come at once: each has its place before anything is waited for."""
+    monkeypatch.setattr("rsm.gateway.watching.GATEWAY_WATCHES_MAX", 3)
+
+    class Door:
+        """A WebSocket that takes its time to be accepted."""
+
+        def __init__(self, name: str) -> None:
+            self.query_params = {"query": "note_of", "args": json.dumps([name])}
+            self.client_state = WebSocketState.CONNECTING
+            self.status = 0
+
+        async def accept(self) -> None:
+            await asyncio.sleep(0.05)
+            self.status = 101
+
+        async def receive(self) -> dict[str, object]:
+            await asyncio.sleep(0.05)
+            return {"type": "websocket.disconnect", "code": 1001}
+
+        async def send_denial_response(self, response: Response) -> None:
+            self.status = response.status_code
+
+    async def run() -> list[int]:
+        options = {"principal": "", "tls": None, "timeout_seconds": 0.2}
+        connection = Connection(stage.Shop, "127.0.0.1:1", **options)  # type: ignore[arg-type]
+        watching = Watching(Forms(stage.Shop.definition), connection, Sockets())
+        doors = [Door(f"n{number}") for number in range(8)]
+        await asyncio.gather(*(watching.serve(door) for door in doors))  # type: ignore[arg-type]  # all that it uses
+        await connection.close()
+        return [door.status for door in doors]
+
+    assert asyncio.run(run()) == [101] * 3 + [503] * 5
+
+
 # --- slow browsers, without a network ---------------------------------------------------------------------------------
 
 
@@ -173,9 +241,9 @@ class Wire:
         await self.flows.wait()
         self.sent.append(text)
 
-    async def receive_text(self) -> str:
+    async def receive(self) -> dict[str, object]:
         await self.is_gone.wait()
-        raise WebSocketDisconnect(1001)
+        return {"type": "websocket.disconnect", "code": 1001}
 
     async def close(self, code: int, reason: str) -> None:
         self.closed = code, reason
@@ -217,6 +285,29 @@ def test_a_slow_browser_is_skipped_forward(monkeypatch: pytest.MonkeyPatch) -> N
     assert kept[-1] == '"last"'
     assert kept == sorted(kept)
     assert wire.closed == (1001, "over")
+
+
+def test_a_message_beyond_what_may_wait_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A browser that keeps up gets everything, however large; behind it no more waits than may, counted in bytes."""
+    monkeypatch.setattr(sockets, "GATEWAY_QUEUE_BYTES_MAX", 1000)
+    large = f'"{"x" * 5000}"'
+
+    async def play(wire: Wire, browser: Browser) -> None:
+        wire.flows.set()
+        for _ in range(3):
+            browser.put(large)
+            await asyncio.sleep(0.01)
+        wire.flows.clear()
+        browser.put('"on its way"')
+        await asyncio.sleep(0.01)
+        browser.put(f'"{"€" * 300}"')  # 902 bytes in 302 characters
+        browser.put(f'"{"x" * 200}"')
+        wire.flows.set()
+        browser.end(1001, "over")
+
+    sent = played(play).sent
+    assert sent[:4] == [large] * 3 + ['"on its way"']
+    assert [json.loads(text)["messages"] for text in sent[4:]] == [2]
 
 
 def test_only_the_newest_result_waits() -> None:
