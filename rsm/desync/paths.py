@@ -34,11 +34,12 @@ def leaf_values(ledger: Ledger | None, container: str, leaf_key: Any, value: Any
     """
     if not isinstance(ledger, ArrayLedger) or leaf_key not in ledger.cells:
         return flatten(leaf_path(container, leaf_key, nested=ledger is not None and ledger.nested), value)
-    cells = () if value is ABSENT else ledger.cells[leaf_key].decode(value)
-    counted: dict[str, Any] = {f"{container}/{ROWS}": len(cells)}
-    if len(cells) > DIFFERENT_LEAVES_MAX:
-        return counted | {f"{container}/{leaf_key}": digest128(value).hex()}
-    return counted | {f"{container}/{row}/{leaf_key}": number for row, number in enumerate(cells)}
+    cell, data = ledger.cells[leaf_key], b"" if value is ABSENT else value
+    count = len(data) // cell.size_bytes
+    counted: dict[str, Any] = {f"{container}/{ROWS}": count}
+    if count > DIFFERENT_LEAVES_MAX:
+        return counted | {f"{container}/{leaf_key}": digest128(data).hex()}
+    return counted | {f"{container}/{row}/{leaf_key}": number for row, number in enumerate(cell.decode(data))}
 
 
 def flatten(path: str, value: Any) -> dict[str, Any]:

@@ -229,6 +229,7 @@ class Executor:
             context.session, context.principal, context.step = 0, "", 0
             spec = self.definition.commands.get(timer.name)
             if spec is not None:
+                self.store.begin_command()
                 self.run(spec, timer.version, timer.packed)
 
     def end_session(self, number: int, principal: str) -> None:
@@ -238,6 +239,7 @@ class Executor:
             return
         context, store = self.context, self.store
         context.session, context.principal, context.step = number, principal, 0
+        store.begin_command()
         mark, events_mark = store.mark(), len(self.events)
         self._event_number = 0
         try:

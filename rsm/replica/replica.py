@@ -239,6 +239,8 @@ class Replica:
         """One command: find its session, run it if it is the session's next, remember the answer."""
         if type(item) is not list or not 6 <= len(item) <= 7:
             return MALFORMED
+        if self.store.has_arrays:
+            self.store.begin_command()
         number, sequence, lowest, name, version, values = item if len(item) == 6 else item[:6]
         if (
             type(number) is not int

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 import msgspec
 
 from rsm.errors import DefinitionError
-from rsm.limits import ARRAY_COLUMN_BYTES_MAX, ARRAY_UNDO_BYTES_MAX
+from rsm.limits import ARRAY_COLUMN_BYTES_MAX, ARRAY_LEAF_BYTES, ARRAY_UNDO_BYTES_MAX
 from rsm.state.columns import ARRAY_KIND, CellType, Columns
 from rsm.state.containers import Record, refuse_write
 from rsm.state.leaf import ABSENT
@@ -82,7 +82,8 @@ class Array:
 
     def read(self, column: str) -> NDArray[Any]:
         """A column, not to be written to. It follows later writes; `resize` leaves it behind: take it anew then."""
-        return self._reading[column]
+        # A numpy array of the caller's own: to set its shape or type is to change what nobody else has in hand.
+        return self._reading[column].view()
 
     def frozen(self, column: str, old: Any) -> NDArray[Any]:
         """A column that stays as it is: of these bytes (`ABSENT`: of no row), or for anything else, of what is now."""
@@ -118,8 +119,8 @@ class Array:
     def assign(self, column: str, values: Sequence[SupportsIndex] | NDArray[Any]) -> None:
         """Write a whole column: as many integers as there are rows, in a sequence or a numpy array of one dimension.
 
-        `TypeError` for floats and booleans, `OverflowError` for what the column cannot hold, `ValueError` for another
-        number of values. The column is as it was then.
+        `TypeError` for floats, booleans and what has no order (a set), `OverflowError` for what the column cannot hold,
+        `ValueError` for another number of values. The column is as it was then.
         """
         cells = self._columns[column]
         checked = self._converted(column, values)
@@ -128,13 +129,15 @@ class Array:
         self._prepare(column)
         cells[:] = checked
 
-    def resize(self, rows: int) -> None:
-        """Have this many rows: new ones, at the end, are 0. `ValueError` beyond `ARRAY_COLUMN_BYTES_MAX` a column.
+    def resize(self, rows: SupportsIndex) -> None:
+        """Have this many rows: new ones, at the end, are 0. `ValueError` beyond `ARRAY_COLUMN_BYTES_MAX` a column,
+        `TypeError` for what is no integer.
 
         What `read` and `write` gave before is no longer part of the array.
         """
-        if type(rows) is not int or rows < 0:
-            raise ValueError(f"{self._name}: an array has 0 rows or more, not {rows!r}")
+        rows = self._integer(rows, "rows: numbers")
+        if rows < 0:
+            raise ValueError(f"{self._name}: an array has 0 rows or more, not {rows}")
         widest = max(cell.size_bytes for cell in self._cells.values())
         if rows * widest > ARRAY_COLUMN_BYTES_MAX:
             raise ValueError(f"{self._name}: {rows} rows exceed {ARRAY_COLUMN_BYTES_MAX} bytes a column")
@@ -174,21 +177,25 @@ class Array:
     def _name(self) -> str:
         return self._ledger.name
 
+    def _integer(self, value: SupportsIndex, what: str) -> int:
+        if type(value) is int:
+            return value
+        try:
+            if isinstance(value, bool | self._numpy.bool_):  # 1 to `operator.index`, and to some releases of numpy
+                raise TypeError
+            return operator.index(value)
+        except TypeError:
+            raise TypeError(f"{self._name}/{what} are integers, got {value!r}") from None
+
     def _row(self, row: SupportsIndex) -> int:
-        at = operator.index(row)
+        at = self._integer(row, "rows: numbers")
         if not 0 <= at < len(self):
             raise IndexError(f"{self._name}: row {at} of {len(self)}")
         return at
 
     def _checked(self, column: str, value: SupportsIndex) -> int:
         """The value as an int that the column can hold."""
-        cell = self._cells[column]
-        if type(value) is bool:
-            raise TypeError(f"{self._name}/{column}: cells are integers, got {value!r}")
-        try:
-            number = operator.index(value)
-        except TypeError:
-            raise TypeError(f"{self._name}/{column}: cells are integers, got {value!r}") from None
+        cell, number = self._cells[column], self._integer(value, f"{column}: cells")
         if not cell.low <= number <= cell.high:
             raise OverflowError(f"{self._name}/{column}: {number} does not fit {cell.name}")
         return number
@@ -196,6 +203,8 @@ class Array:
     def _converted(self, column: str, values: Sequence[SupportsIndex] | NDArray[Any]) -> NDArray[Any]:
         numpy, cell = self._numpy, self._cells[column]
         if not isinstance(values, numpy.ndarray):
+            if not isinstance(values, Sequence):
+                raise TypeError(f"{self._name}/{column}: takes a sequence of integers, got {type(values).__name__}")
             checked = [self._checked(column, value) for value in values]
             made: NDArray[Any] = numpy.array(checked, self._dtype(column))
             return made
@@ -232,15 +241,22 @@ class Array:
             refuse_write((self, column, ABSENT))
         if column in self._open:
             if undo.traces(size_bytes):
-                self._recorder((self, column, self._leaf(column, ABSENT)))
+                self._keep(undo, column)
             return
-        if undo.copied_bytes + size_bytes > ARRAY_UNDO_BYTES_MAX:
-            raise ValueError(f"{self._name}: the commands of one batch write to more than {ARRAY_UNDO_BYTES_MAX} bytes")
-        undo.copied_bytes += size_bytes
-        self._recorder((self, column, self._leaf(column, ABSENT)))
+        if undo.held_bytes + size_bytes > ARRAY_UNDO_BYTES_MAX:
+            raise ValueError(
+                f"{self._name}: a command may not write to more than {ARRAY_UNDO_BYTES_MAX} bytes of columns"
+            )
+        undo.held_bytes += size_bytes
+        self._keep(undo, column)
         if not self._open:
             undo.open.append(self)
         self._hand_out(column)
+
+    def _keep(self, undo: MarkedUndo, column: str) -> None:
+        copied = self._leaf(column, ABSENT)
+        undo.note(self, copied)
+        self._recorder((self, column, copied))
 
     def _hand_out(self, column: str) -> None:
         self._open[column] = self._columns[column].view()
@@ -295,6 +311,12 @@ class ArrayLedger(Ledger):
     def __init__(self, name: str, schema: str, container: Array) -> None:
         super().__init__(name, ARRAY_KIND, schema, str, bytes, container)
         self.cells = container._cells
+
+    def count(self, bucket: int) -> int:
+        """How many leaves one bucket holds, by what it takes to hash them: a scrub goes on from column to column."""
+        container: Any = self.container
+        columns = container._columns
+        return sum(1 + columns[column].nbytes // ARRAY_LEAF_BYTES for column in self.members[bucket] or ())
 
     def live_count(self) -> int:
         """How many leaves the array has; -1, which is never booked, when its columns are not of one length."""

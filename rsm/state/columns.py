@@ -7,6 +7,7 @@ which cells of two columns differ.
 
 from __future__ import annotations
 
+import heapq
 import struct
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -17,6 +18,8 @@ from rsm.limits import ARRAY_COLUMNS_MAX
 ARRAY_KIND: Final = "array"
 # Of a path: `deer/rows`. No column's: their paths have the row in between.
 ROWS: Final = "rows"
+# Cells that are compared as bytes before they are looked at one by one: most are the same in both.
+_BLOCK_CELLS: Final = 1024
 
 
 class CellType(NamedTuple):
@@ -95,18 +98,24 @@ def differing_cells(name: str, cells: dict[str, CellType], one: Any, other: Any)
 
     `one` and `other` map columns to their bytes; a column that is missing in one of them, as all are in an array
     without rows, is not compared cell by cell. Where the counts of rows differ, neither are the rows beyond the
-    smaller one.
+    smaller one. Each is found when it is asked for: columns may have millions.
     """
     rows = [_row_count(cells, columns) for columns in (one, other)]
     if rows[0] != rows[1]:
         yield f"{name}/{ROWS}", rows[0], rows[1]
-    found: list[tuple[int, str, int, int]] = []
-    for column in sorted(one.keys() & other.keys()):
-        if one[column] != other[column]:
-            pairs = zip(cells[column].decode(one[column]), cells[column].decode(other[column]), strict=False)
-            found.extend((row, column, mine, theirs) for row, (mine, theirs) in enumerate(pairs) if mine != theirs)
-    for row, column, mine, theirs in sorted(found):
+    found = [_of_column(column, cells[column], one[column], other[column]) for column in one.keys() & other.keys()]
+    for row, column, mine, theirs in heapq.merge(*found):
         yield f"{name}/{row}/{column}", mine, theirs
+
+
+def _of_column(column: str, cell: CellType, one: bytes, other: bytes) -> Iterator[tuple[int, str, int, int]]:
+    step = _BLOCK_CELLS * cell.size_bytes
+    for at in range(0, min(len(one), len(other)), step):
+        mine, theirs = one[at : at + step], other[at : at + step]
+        if mine != theirs:
+            pairs = zip(cell.decode(mine), cell.decode(theirs), strict=False)
+            first = at // cell.size_bytes
+            yield from ((row, column, *pair) for row, pair in enumerate(pairs, first) if pair[0] != pair[1])
 
 
 def _row_count(cells: dict[str, CellType], columns: Any) -> int:

@@ -1,8 +1,9 @@
 """The store: all containers of one machine, their common undo log, and the digests over them.
 
-A batch runs between `begin` and `end`. Inside it every command takes a `mark` first; `rollback(mark)` undoes everything
-written since. `end` reduces the undo log to the first old value of each leaf; from these every ledger brings its sums
-up to date when a root is due, at once where somebody watches it. Between batches containers refuse writes.
+A batch runs between `begin` and `end`. Inside it every command begins with `begin_command` and a `mark`;
+`rollback(mark)` undoes everything written since. `end` reduces the undo log to the first old value of each leaf; from
+these every ledger brings its sums up to date when a root is due, at once where somebody watches it. Between batches
+containers refuse writes.
 """
 
 from __future__ import annotations
@@ -61,6 +62,11 @@ class Store:
         """Have every write refused."""
         for container in self.containers.values():
             container._record = refuse_write
+
+    def begin_command(self) -> None:
+        """A command begins: it may be rolled back, what came before it may not any more."""
+        if isinstance(self.undo, MarkedUndo):
+            self.undo.begin_command()
 
     def mark(self) -> int:
         """Where the undo log stands; give it to `rollback` to undo everything written since."""

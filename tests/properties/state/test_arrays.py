@@ -20,6 +20,7 @@ from rsm.replica import snapshot
 from rsm.replica.answer import Answer, Status
 from rsm.replica.batch import FLAG_HASH_POINT, encode_call, join_batch, join_item
 from rsm.replica.replica import Replica
+from rsm.state import arrays
 from rsm.state.columns import CELL_TYPES
 from rsm.state.diff import differences
 from rsm.state.store import Store
@@ -163,6 +164,17 @@ def test_an_array_is_what_plain_columns_are(batches: list[list[list[Step]]]) -> 
     replica.store.verify()
 
 
+def test_all_commands_of_a_long_batch_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are: each is undone by itself, so the next one needs no room beside it."""
+    monkeypatch.setattr(arrays, "ARRAY_UNDO_BYTES_MAX", 100)  # a column of `b` has 40 bytes here
+    replica = started()
+    steps: list[list[Step]] = [[("resize", "b", 10, 0)], *([("write", "b", 0, 1)] for _ in range(40))]
+    answers = apply(replica, [encode_call("act", 1, [step]) for step in steps], 1, 1)
+    assert [answer.status for answer in answers] == [Status.OK] * 41
+    assert cells_of(replica)["b"] == [40] * 10
+    assert restored(replica).root() == replica.root()
+
+
 @pytest.mark.parametrize("column", sorted(COLUMNS))
 @given(data=st.data())
 def test_leaves_are_little_endian_bytes(column: str, data: st.DataObject) -> None:
@@ -183,3 +195,52 @@ def test_leaves_are_little_endian_bytes(column: str, data: st.DataObject) -> Non
 def started_store(machine: Field) -> Store:
     """Its store."""
     return Store(containers_of(machine))
+
+
+ACTS = st.lists(
+    st.one_of(
+        st.sampled_from(["command", "mark", "back", "batch"]),
+        st.tuples(st.sampled_from("ab"), st.integers(0, 3)),
+        st.tuples(st.just("rows"), st.integers(0, 2)),
+    ),
+    max_size=40,
+)
+
+
+@given(ACTS)
+def test_marks_lie_in_marks(acts: list[Any]) -> None:
+    """Commands of steps, as pipelines are: whatever is taken back, cells and roots are those of what is left."""
+    machine = Field()
+    store = started_store(machine)
+    cells, done = machine.cells, machine.done
+    kept: list[tuple[int, Any]] = []
+    store.begin()
+    for act in acts:
+        if act == "batch":
+            store.end()
+            store.begin()
+            store.verify()
+        if act in ("batch", "command"):
+            store.begin_command()
+            kept.clear()
+        elif act == "mark":
+            kept.append((store.mark(), {column: cells.read(column).copy() for column in cells.columns}))
+        elif act == "back":
+            if not kept:
+                continue
+            mark, before = kept.pop()
+            store.rollback(mark)
+            assert all(before[column].tolist() == cells.read(column).tolist() for column in cells.columns)
+        elif act[0] == "rows":
+            cells.resize(act[1])
+        else:
+            cells.write(act[0])[:] = act[1]
+            done[0] = act[1]
+    store.end()
+    store.verify()
+    copy = Field()
+    other = started_store(copy)
+    other.clear()
+    for name, _, _, leaves in store.cut().chunks():
+        other.load(name, leaves)
+    assert other.digests() == store.digests()

@@ -11,10 +11,10 @@ import pytest
 
 import rsm
 from rsm.errors import BadBytes, DefinitionError, DivergenceError
-from rsm.limits import ARRAY_COLUMN_BYTES_MAX, ARRAY_COLUMNS_MAX
+from rsm.limits import ARRAY_COLUMN_BYTES_MAX, ARRAY_COLUMNS_MAX, ARRAY_LEAF_BYTES, SCRUB_LEAVES_MIN
 from rsm.machine.machine import open_view, successor
 from rsm.state import arrays
-from rsm.state.columns import CELL_TYPES
+from rsm.state.columns import CELL_TYPES, CellType, differing_cells
 from rsm.state.diff import differences
 from rsm.state.leaf import encode
 from rsm.state.store import Store
@@ -228,6 +228,26 @@ def test_an_assigned_column_has_the_arrays_rows(herd: Herd, store: Store, values
     assert contents(herd.deer)["x"] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("values", [{7, 8, 9}, frozenset({7, 8, 9}), {7: 0, 8: 0, 9: 0}, iter([7, 8, 9])])
+def test_what_has_no_order_is_not_assigned(herd: Herd, store: Store, values: Any) -> None:
+    """Or has one that is another on another replica."""
+    with batch(store), pytest.raises(TypeError, match="deer/x: takes a sequence of integers"):
+        herd.deer.assign("x", values)
+    assert contents(herd.deer)["x"] == [1, 2, 3]
+
+
+def test_what_is_read_is_the_callers_own(herd: Herd, store: Store) -> None:
+    """A query that looks at a column in another shape leaves it as it is for the commands to come."""
+    for bend in (
+        lambda array: setattr(array, "shape", (3, 1)),
+        lambda array: setattr(array, "dtype", np.int8),
+        lambda array: array.setflags(write=True),
+    ):
+        bend(herd.deer.read("x"))
+        column = herd.deer.read("x")
+        assert (column.shape, column.dtype, column.flags.writeable) == ((3,), np.dtype("int32"), False)
+
+
 def test_what_is_not_there(herd: Herd, store: Store) -> None:
     """Columns by name, rows from 0."""
     with batch(store):
@@ -244,7 +264,24 @@ def test_what_is_not_there(herd: Herd, store: Store) -> None:
         assert store.undo == []
 
 
-@pytest.mark.parametrize("rows", [-1, 1.0, True, ARRAY_COLUMN_BYTES_MAX // 4 + 1])
+@pytest.mark.parametrize("rows", [True, np.bool_(True), np.array([True]), 1.0, "1", None])
+def test_rows_are_counted_in_integers(herd: Herd, store: Store, rows: Any) -> None:
+    """By Python's or numpy's, and not by what equals one: releases of numpy differ in that."""
+    with batch(store):
+        for act in (
+            lambda: herd.deer.get("x", rows),
+            lambda: herd.deer.set("x", rows, 1),
+            lambda: herd.deer.resize(rows),
+        ):
+            with pytest.raises(TypeError, match="deer/rows: numbers are integers"):
+                act()
+        assert store.undo == []
+        herd.deer.resize(np.int64(2))
+    assert herd.deer.get("x", np.uint8(1)) == 2
+    assert len(herd.deer) == 2
+
+
+@pytest.mark.parametrize("rows", [-1, 2**70, ARRAY_COLUMN_BYTES_MAX // 4 + 1])
 def test_how_many_rows_there_can_be(herd: Herd, store: Store, rows: Any) -> None:
     """The widest column decides."""
     with batch(store):
@@ -331,6 +368,27 @@ def test_a_slice_that_is_written_later_is_found_by_the_scrub(herd: Herd, store: 
         store.verify()
 
 
+def test_a_scrub_takes_long_columns_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that no hash point waits for all of them; a round takes as many scrubs as there are columns."""
+    machine = machine_with(array=Annotated[rsm.Array, rsm.Columns(**{f"c{n}": "int64" for n in range(6)})])
+    store = store_of(machine)
+    with batch(store):
+        machine.array.resize(SCRUB_LEAVES_MIN * ARRAY_LEAF_BYTES // 8)
+    store.digests()
+    read: list[str] = []
+    leaf = store.ledgers["array"].leaf
+
+    def noted(key: str, default: Any) -> Any:
+        read.append(key)
+        return leaf(key, default)
+
+    monkeypatch.setattr(store.ledgers["array"], "leaf", noted)
+    for number in range(1, 7):
+        store.scrub()
+        assert len(read) == number
+    assert sorted(read) == sorted(machine.array.columns)
+
+
 def test_columns_of_unequal_length_are_found_by_the_scrub(herd: Herd, store: Store) -> None:
     """Only what goes past the container can bring this about."""
     store.digests()
@@ -339,8 +397,8 @@ def test_columns_of_unequal_length_are_found_by_the_scrub(herd: Herd, store: Sto
         store.verify()
 
 
-def test_what_a_batch_may_copy_is_bounded(herd: Herd, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failed command, counted from batch to batch; one that resizes leaves all columns alike."""
+def test_what_a_command_may_copy_is_bounded(herd: Herd, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed command, counted from one to the next; one that resizes leaves all columns alike."""
     monkeypatch.setattr(arrays, "ARRAY_UNDO_BYTES_MAX", 30)
     for _ in range(2):
         store.begin()
@@ -356,6 +414,32 @@ def test_what_a_batch_may_copy_is_bounded(herd: Herd, store: Store, monkeypatch:
         assert {len(herd.deer.read(column)) for column in herd.deer.columns} == {3}
         store.rollback(mark)
         store.end()
+
+
+def test_a_batch_may_have_any_number_of_commands(herd: Herd, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the copies that they make of one column the first is kept, for the root; a rollback takes away its own."""
+    other, copy = rebuilt(store)
+    monkeypatch.setattr(arrays, "ARRAY_UNDO_BYTES_MAX", 30)  # a column of x has 12 bytes
+    store.begin()
+    for number in range(50):
+        store.begin_command()
+        mark = store.mark()
+        herd.deer.write("x")[number % 3] = number
+        if number % 2:
+            store.rollback(mark)
+    assert sum(type(old) is bytes for old in list(store.undo)[2::3]) == 1
+    store.begin_command()
+    mark = store.mark()
+    herd.deer.write("y")[0] = 9
+    with pytest.raises(ValueError, match="write to more than 30 bytes"):
+        herd.deer.write("x")
+    store.rollback(mark)
+    store.end()
+    assert contents(herd.deer)["x"] == [48, 46, 44]
+    with batch(copy):
+        other.deer.assign("x", [48, 46, 44])
+    assert store.digests() == copy.digests()
+    store.verify()
 
 
 # --- roots, snapshots, views ------------------------------------------------------------------------------------------
@@ -462,6 +546,38 @@ def test_differences_are_told_by_cell(herd: Herd, store: Store) -> None:
         other.deer.set("x", 0, -6)
     assert differences(store, copy) == [("deer/0/x", 1, -6), ("deer/2/x", 3, 6), ("deer/2/y", 0, 5)]
     assert differences(store, copy, limit=1) == [("deer/0/x", 1, -6)]
+
+
+def test_differences_of_long_columns() -> None:
+    """Those at the edges of what is compared at once, in order; and only as many are looked for as are asked for."""
+    cells = {"x": CELL_TYPES["int16"], "y": CELL_TYPES["uint8"]}
+    rows = 5_000
+    one = {"x": bytearray(2 * rows), "y": bytearray(rows)}
+    other = {"x": bytearray(2 * (rows + 3)), "y": bytearray(rows + 3)}
+    places = [0, 1023, 1024, 2047, 2048, 4998, 4999, 5001]
+    for place in places:
+        other["x"][2 * place + 1] = 0x80
+        other["y"][place] = 7
+    found = list(differing_cells("deer", cells, one, other))
+    assert found[0] == ("deer/rows", 5_000, 5_003)
+    assert found[1:] == [
+        (f"deer/{place}/{column}", 0, value) for place in places[:-1] for column, value in (("x", -(2**15)), ("y", 7))
+    ]
+
+
+def test_differences_are_looked_for_as_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two columns of a million cells that differ in all of them."""
+    decoded: list[int] = []
+    decode = CellType.decode
+
+    def noted(cell: CellType, data: bytes) -> tuple[int, ...]:
+        decoded.append(len(data))
+        return decode(cell, data)
+
+    monkeypatch.setattr(CellType, "decode", noted)
+    one, other = ({"x": bytes([value]) * 1_000_000} for value in (1, 2))
+    assert next(differing_cells("deer", {"x": CELL_TYPES["int8"]}, one, other)) == ("deer/0/x", 1, 2)
+    assert sum(decoded) < 10_000
 
 
 def test_row_counts_are_told_as_such(herd: Herd, store: Store) -> None:
