@@ -27,13 +27,23 @@ COMMANDS: Final = {
     "desync": "desyncing",
 }
 
+# What the extra `demos` brings.
+EXTRA: Final = frozenset({"numpy", "starlette", "uvicorn", "websockets"})
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one of the commands; returns the exit code."""
     name, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or [""]
     if name in COMMANDS:
         # Imported when called: each has dependencies of its own.
-        module = importlib.import_module(f"demos.rts_lockstep.commands.{COMMANDS[name]}")
+        try:
+            module = importlib.import_module(f"demos.rts_lockstep.commands.{COMMANDS[name]}")
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if missing not in EXTRA:
+                raise
+            sys.stderr.write(f"{name}: it needs {missing}: pip install '.[demos]', in the clone\n")
+            return 2
         return int(module.main(rest))
     if name in ("-h", "--help"):
         sys.stdout.write(USAGE)

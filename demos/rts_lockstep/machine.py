@@ -60,6 +60,7 @@ from demos.rts_lockstep.units import (
 from demos.rts_lockstep.world import World
 
 SOLDIERS_MAX: Final = UNITS_MAX // 2
+UNITS_LEAST: Final = PLAYERS_MAX * 8
 ROUND_TRIP_MS_MAX: Final = 60_000
 Milliseconds = Annotated[int, rsm.Meta(ge=0, le=ROUND_TRIP_MS_MAX)]
 Player = Annotated[int, rsm.Meta(ge=0, lt=PLAYERS_MAX)]
@@ -127,7 +128,7 @@ class Game(rsm.StateMachine, name="lockstep", version=1, event=News):
         token_digest: Annotated[bytes, rsm.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)],
         seed: Annotated[int, rsm.Meta(ge=0, lt=2**62)],
         players: Annotated[int, rsm.Meta(ge=2, le=PLAYERS_MAX)],
-        units_max: Annotated[int, rsm.Meta(ge=PLAYERS_MAX * 8, le=UNITS_MAX)] = UNITS_MAX,
+        units_max: Annotated[int, rsm.Meta(ge=UNITS_LEAST, le=UNITS_MAX)] = UNITS_MAX,
         soldiers: Annotated[int, rsm.Meta(ge=0, le=SOLDIERS_MAX)] = 0,
         turn_ms: Annotated[int, rsm.Meta(ge=TURN_MS_MIN, le=TURN_MS_MAX)] = TURN_MS_DEFAULT,
         size: Annotated[int, rsm.Meta(ge=MAP_SIZE_MIN, le=MAP_SIZE_MAX)] = MAP_SIZE_DEFAULT,
@@ -248,6 +249,8 @@ class Game(rsm.StateMachine, name="lockstep", version=1, event=News):
         player = self._seat_of(ctx)
         if self.phase != Phase.RUNNING:
             ctx.reject("the match does not run")
+        if not self._is_alive(player):
+            ctx.reject("you are out of the match")
         self._hear(ctx, player)
         if wanted == (self.paused_by != NOBODY):
             return
@@ -259,20 +262,23 @@ class Game(rsm.StateMachine, name="lockstep", version=1, event=News):
         """Vote to go on without a player who is missing; whether that decided it. He is out of the match then."""
         player = self._seat_of(ctx)
         seat = self.seats.get(against)
-        if self.phase != Phase.RUNNING or seat is None or not seat.is_missing:
+        if self.phase != Phase.RUNNING or seat is None or not seat.is_missing or against == player:
             ctx.reject("nobody waits for that player")
         self._hear(ctx, player)
-        if not self._is_alive(player):
+        if player not in self.present():
             ctx.reject("you are out of the match")
         self.votes.add((against, player))
         ctx.emit(News(Told.VOTED, self.world.turn, player, against))
-        if sum(target == against for target, _ in self.votes) < self.votes_needed():
+        return self._drop_if_voted_out(ctx, against)
+
+    def _drop_if_voted_out(self, ctx: rsm.Context, player: int) -> bool:
+        if len(self.voters(player)) < self.votes_needed():
             return False
-        self.seats[against] = msgspec.structs.replace(seat, is_missing=False)
-        self._forget_votes(against)
+        self.seats[player] = msgspec.structs.replace(self.seats[player], is_missing=False)
+        self._forget_votes(player)
         self.ordered += 1
-        self.waiting[self.world.turn + 1, self.ordered] = Order(RESIGN, against)
-        ctx.emit(News(Told.DROPPED, self.world.turn, against))
+        self.waiting[self.world.turn + 1, self.ordered] = Order(RESIGN, player)
+        ctx.emit(News(Told.DROPPED, self.world.turn, player))
         return True
 
     @rsm.on_session_end
@@ -310,13 +316,22 @@ class Game(rsm.StateMachine, name="lockstep", version=1, event=News):
     def _is_alive(self, player: int) -> bool:
         return bool(self.players.get("alive", player))
 
-    def _present(self) -> list[int]:
-        """Who plays and is there."""
-        return [number for number, seat in self.seats.items() if self._is_alive(number) and not seat.is_missing]
+    def present(self) -> list[int]:
+        """Who plays and is there. Whose resignation waits for the next turn, by his own will or by vote, has left."""
+        return [
+            number
+            for number, seat in self.seats.items()
+            if self._is_alive(number) and not seat.is_missing and not self._is_resigning(number)
+        ]
+
+    def voters(self, against: int) -> list[int]:
+        """Who votes to go on without a player, of those who are there."""
+        present = self.present()
+        return [player for target, player in self.votes if target == against and player in present]
 
     def votes_needed(self) -> int:
         """More than half of those who are there."""
-        return len(self._present()) // 2 + 1
+        return len(self.present()) // 2 + 1
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
@@ -338,15 +353,19 @@ class Game(rsm.StateMachine, name="lockstep", version=1, event=News):
 
     def _miss(self, ctx: rsm.Context) -> bool:
         """Look who is missing; whether somebody is."""
-        is_waiting = False
-        for number, seat in self.seats.items():
-            if not self._is_alive(number) or self._is_resigning(number):
-                continue
-            if not seat.is_missing and (not seat.session or self.played_ms - seat.heard_ms > SILENT_MS_MAX):
+        for number in self.present():
+            seat = self.seats[number]
+            if not seat.session or self.played_ms - seat.heard_ms > SILENT_MS_MAX:
                 self.seats[number] = msgspec.structs.replace(seat, is_missing=True)
                 ctx.emit(News(Told.MISSING, self.world.turn, number))
-            is_waiting |= self.seats[number].is_missing
-        return is_waiting
+        for number in self._missing():
+            # The fewer are there, the fewer votes decide: those that were given before may be enough now.
+            if self.voters(number):
+                self._drop_if_voted_out(ctx, number)
+        return bool(self._missing())
+
+    def _missing(self) -> tuple[int, ...]:
+        return tuple(number for number, seat in self.seats.items() if seat.is_missing)
 
     def _is_resigning(self, player: int) -> bool:
         return any(order.kind == RESIGN and order.player == player for order in self.waiting.values())
@@ -367,7 +386,7 @@ class Game(rsm.StateMachine, name="lockstep", version=1, event=News):
             ctx.emit(News(Told.OVER, world.turn, max(world.winner, NOBODY)))
 
     def _set_pace(self, ctx: rsm.Context) -> None:
-        seats = [self.seats[number] for number in self._present()]
+        seats = [self.seats[number] for number in self.present()]
         needed = max((needed_ms(seat.round_trip_ms, seat.frame_ms) for seat in seats), default=TURN_MS_MIN)
         before = self.turn_ms
         self.turn_ms, self.calm_turns = next_pace(Pace(before, self.calm_turns), needed, self.floor_ms)
@@ -384,7 +403,7 @@ class Game(rsm.StateMachine, name="lockstep", version=1, event=News):
             self.last_turn,
             self.turn_ms,
             self.paused_by,
-            tuple(number for number, seat in self.seats.items() if seat.is_missing),
+            self._missing(),
             tuple(self.votes),
             self.votes_needed(),
             NOBODY if self.phase == Phase.NEW else self.world.winner,

@@ -6,7 +6,8 @@ Beside them a world keeps path fields, which are a function of the map; a world 
 columns does the same next.
 
 A turn: orders, training, looking around, steps (units, then animals), work, blows and arrows, the fallen, the defeated.
-A player is out when his town centre falls; his units vanish with it. The last one standing wins.
+A player is out when his town centre falls; his units vanish with it. The last one standing wins. Equals would never be
+done with each other, so from the thirtieth minute on all walls crumble: whose have suffered most fall first.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ from demos.rts_lockstep.units import (
 FOOD_AT_START: Final = 400
 WOOD_AT_START: Final = 250
 DEER_PER_PLAYER: Final = 8
-DEER_FOOD: Final = 100
+# How long a match leaves town centres alone, and what all of them lose in each turn after that: none stands longer than
+# 11,500 turns.
+WALLS_TURNS: Final = 9000
+WALLS_LOSE: Final = 2
 # Units stand in rings around their town centre at the start, so far apart.
 CAMP_SPACING: Final = 150
 
@@ -130,16 +134,20 @@ class World:
 
     def _graze(self, land: terrain.Land) -> None:
         herd, dry = Herd(self.deer), self._the_paths().dry
+
+        def is_pasture(x: int, y: int) -> bool:  # on a small map a herd's place may lie beside it
+            return 0 <= x < self.size and 0 <= y < self.size and bool(dry[y * self.size + x])
+
         for player, (tile_x, tile_y) in enumerate(land.herds):
             for number in range(DEER_PER_PLAYER):
                 row = player * DEER_PER_PLAYER + number
                 x, y = tile_x + number % 3 - 1, tile_y + number // 3 - 1
-                if not (0 <= x < self.size and 0 <= y < self.size and dry[y * self.size + x]):
+                if not is_pasture(x, y):
                     x, y = tile_x, tile_y
-                if not dry[y * self.size + x]:
+                if not is_pasture(x, y):
                     x, y = land.starts[player]
                 herd.x[row], herd.y[row] = x * SUB + SUB // 2, y * SUB + SUB // 2
-        herd.hp[:], herd.food[:] = HP[DEER], DEER_FOOD
+        herd.hp[:], herd.food[:] = HP[DEER], wildlife.DEER_FOOD
         herd.put(self.deer)
 
     @property
@@ -200,6 +208,7 @@ class World:
         combat.look_around(crowd, turn, movement.within(crowd, x, y, near) & (crowd.target >= 0))
         x, y, near = self._destinations(crowd, herd, seats)
         movement.walk(crowd, paths, ground.tile, x, y, near)
+        wildlife.breed(herd, turn)
         wildlife.roam(crowd, herd, self.deer, paths, self.match.get("seed", 0), turn)
 
     def _act(self, crowd: Crowd, herd: Herd, seats: Seats, ground: Ground, volley: Volley, turn: int) -> None:
@@ -213,6 +222,9 @@ class World:
         harm, deer_harm = combat.strike(crowd, herd, volley, ground.tile, in_reach)
         combat.fly(crowd, herd, volley, harm, deer_harm)
         combat.suffer(crowd, herd, harm, deer_harm)
+        if turn > WALLS_TURNS:
+            walls = seats.centre[seats.alive == 1]
+            crowd.hp[walls] = np.maximum(crowd.hp[walls] - WALLS_LOSE, 0)
         self._judge(crowd, seats, turn)
         combat.bury(crowd, volley, np.flatnonzero(lived & (crowd.hp == 0)), turn)
 

@@ -17,7 +17,7 @@ import pytest
 
 import rsm
 from demos.rts_lockstep.clients.desk import Desk
-from demos.rts_lockstep.clients.player import Player
+from demos.rts_lockstep.clients.player import ORDERS_UNANSWERED_MAX, Player
 from demos.rts_lockstep.machine import Game, digest
 from demos.rts_lockstep.records import Phase
 from demos.rts_lockstep.staging.nodes import Nodes
@@ -115,6 +115,28 @@ def test_of_two_clients_with_one_name_the_newer_one_plays(tmp_path: Path) -> Non
             newer.order(settled=lambda turn, reason: accepted.put(turn))
             assert accepted.get(timeout=PATIENCE_SECONDS)
             assert host.standing().missing == ()
+
+
+def test_who_cannot_play_takes_no_seat_and_whose_match_is_away_is_not_held_up(tmp_path: Path) -> None:
+    """A record of another match, and clicks that no node answers: each is said, and costs nobody anything."""
+    with cluster(tmp_path / "one") as (nodes, _), Player(nodes.addresses, record=tmp_path / "record") as spectator:
+        until(lambda: spectator.machine.phase == Phase.LOBBY, spectator)
+    with cluster(tmp_path / "two") as (nodes, host):
+        with pytest.raises(rsm.CallerError, match="is of cluster"):
+            Player(nodes.addresses, "Ann", TOKEN, record=tmp_path / "record")
+        assert [host.seat(number) for number in (0, 1)] == [None, None]
+        with Player(nodes.addresses, "Ann", TOKEN) as ann:
+            (process,) = (node.process for node in nodes.nodes)
+            assert process is not None
+            process.send_signal(signal.SIGSTOP)
+            told: queue.Queue[str] = queue.Queue()
+            try:
+                for _ in range(3 * ORDERS_UNANSWERED_MAX):
+                    ann.order(settled=lambda turn, reason: told.put(reason))
+                assert "are not answered yet" in told.get(timeout=1)
+                assert told.qsize() + 1 >= 2 * ORDERS_UNANSWERED_MAX
+            finally:
+                process.send_signal(signal.SIGCONT)
 
 
 def test_a_page_says_that_the_match_cannot_be_reached_and_goes_on_with_it(tmp_path: Path) -> None:

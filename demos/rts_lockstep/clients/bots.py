@@ -40,11 +40,17 @@ VILLAGERS_WANTED: Final = 14
 # With so many soldiers a bot attacks; with more each time it was beaten off.
 ARMY_MIN: Final = 8
 ARMY_MORE: Final = 3
+# But it never waits for more than this part of all that it may have.
+ARMY_POPULATION_PERCENT: Final = 50
+# With so little food, and more wood, a village takes some of those who fell trees to the hunt.
+FOOD_MIN: Final = 80
+CALLED_TO_HUNT: Final = 4
 # A group on the march, and one that looks for a fight.
 MARCH_UNITS_MAX: Final = 45
 SKIRMISH_UNITS: Final = 3
 # A village goes hunting, felling and picking within so many tiles of its town centre.
 RESOURCE_TILES_MAX: Final = 30
+PREY_TILES_MAX: Final = 14
 SOLDIERS: Final = (INFANTRY, ARCHER, CAVALRY)
 
 
@@ -84,17 +90,37 @@ class Bot:
 
     def _war(self, game: Game) -> Say | None:
         army = self._own(game, *SOLDIERS)
-        if len(army) >= ARMY_MIN + ARMY_MORE * self._attacks and self._random.below(4) == 0:
+        most = game.world.population_max * ARMY_POPULATION_PERCENT // 100
+        if len(army) >= min(ARMY_MIN + ARMY_MORE * self._attacks, most) and self._random.below(4) == 0:
             said = self._attack(game, army)
             if said is not None:
                 return said
         villagers = self._own(game, VILLAGER)
         idle = villagers[game.units.read("state")[villagers] == IDLE]
+        if not len(idle):
+            idle = self._called_to_hunt(game, villagers)
         if len(idle):
             said = self._gather(game, idle)
             if said is not None:
                 return said
         return self._train(game, len(villagers))
+
+    def _called_to_hunt(self, game: Game, villagers: Integers) -> Integers:
+        food, wood = game.players.get("food", self._player), game.players.get("wood", self._player)
+        if food >= FOOD_MIN or wood <= food or self._prey(game) is None:
+            return villagers[:0]
+        job = game.units.read("job")[villagers]
+        called: Integers = villagers[(job >= 0) & (game.ground.read("tile")[job] == TREE)][:CALLED_TO_HUNT]
+        return called
+
+    def _prey(self, game: Game) -> int | None:
+        """The animal that is nearest to the village, if one is near."""
+        deer, (x, y) = game.deer, self._home(game)
+        rows = numpy.flatnonzero(deer.read("food") > 0)
+        distance = _distance(deer.read("x")[rows], deer.read("y")[rows], x, y)
+        if not len(rows) or int(distance.min()) >= PREY_TILES_MAX * SUB:
+            return None
+        return int(rows[int(distance.argmin())])
 
     def _train(self, game: Game, villagers: int) -> Say | None:
         food, wood = game.players.get("food", self._player), game.players.get("wood", self._player)
@@ -112,11 +138,9 @@ class Bot:
         food, wood = game.players.get("food", self._player), game.players.get("wood", self._player)
         wants_food = food <= wood + 40
         if wants_food:
-            deer = game.deer
-            alive = numpy.flatnonzero(deer.read("food") > 0)
-            distance = _distance(deer.read("x")[alive], deer.read("y")[alive], x, y)
-            if len(alive) and int(distance.min()) < 14 * SUB:
-                return Say(GATHER, runs, target=DEER_BASE + int(alive[int(distance.argmin())]))
+            prey = self._prey(game)
+            if prey is not None:
+                return Say(GATHER, runs, target=DEER_BASE + prey)
         for wanted in (BERRIES, TREE) if wants_food else (TREE, BERRIES):
             place = _nearest_tile(game, wanted, x, y)
             if place is not None:

@@ -76,6 +76,8 @@ class Desk:
         self.viewer.start()
         self._traffic = TrafficMeter({self.viewer.port})
         self._publish_status()
+        # A match that waits may not have another turn for long.
+        self._publish_turn(self.player.observer.index, None, agreed=None, is_cut=True)
         return self
 
     def __exit__(
@@ -83,8 +85,8 @@ class Desk:
     ) -> None:
         self.viewer.close()
 
-    def run(self, is_over: Callable[[], bool] = lambda: False) -> None:
-        """Until that; the result stays on the page."""
+    def run(self, is_over: Callable[[], bool | None] = lambda: False) -> None:
+        """Until that, or what it raises; the result stays on the page."""
         while not is_over():
             moment = self.player.next(LOOK_SECONDS)
             if moment is not None:
@@ -113,7 +115,8 @@ class Desk:
     def show(self, moment: Moment) -> None:
         """Publish what an entry came to."""
         player, game, viewer, update = self.player, self.game, self.viewer, moment.update
-        if (seats_of(game), player.number) != (self._seats, self._number):
+        begins = (seats_of(game), player.number) != (self._seats, self._number)
+        if begins:
             self._seats, self._number = seats_of(game), player.number
             viewer.publish_hello(hello_of(game, player.number, title=self._title))
             self._publish_status()
@@ -122,11 +125,15 @@ class Desk:
         agreed = self._agreed()
         if agreed:
             self._is_right()
-        if moment.is_turn:
-            turn = turn_of(game, update.index, update.root, agreed=agreed, stats=self._stats(), is_cut=update.snapshot)
-            viewer.publish_turn(turn, units_of(game), projectiles_of(game), game.ground.read("tile"))
+        if moment.is_turn or begins:
+            self._publish_turn(update.index, update.root, agreed=agreed, is_cut=update.snapshot or begins)
         if update.events or self._waits != (is_waiting(game) or game.phase == Phase.LOBBY):
             self._publish_status()
+
+    def _publish_turn(self, index: int, root: bytes | None, *, agreed: bool | None, is_cut: bool) -> None:
+        game = self.game
+        turn = turn_of(game, index, root, agreed=agreed, stats=self._stats(), is_cut=is_cut)
+        self.viewer.publish_turn(turn, units_of(game), projectiles_of(game), game.ground.read("tile"))
 
     def _agreed(self) -> bool | None:
         """Whether the root of this turn was compared, and equal."""
@@ -190,7 +197,7 @@ class Desk:
         elif isinstance(ask, Vote):
             player.vote(ask.player)
         elif isinstance(ask, Frame):
-            player.measures.page_frame_ms = ask.frame_ms
+            player.measures.page_drew(ask.frame_ms)
 
     def _order(self, ask: Order) -> None:
         viewer, click = self.viewer, ask.click

@@ -18,6 +18,8 @@ TURNS_KEPT: Final = 25
 # A client that is so many entries behind its node cannot keep up, whatever its processor time says.
 BEHIND_ENTRIES_MAX: Final = 15
 SECOND_WORST: Final = 2
+# A page reports its slow frames once a second; one that has said nothing for so long sleeps, or is closed.
+PAGE_SECONDS_MAX: Final = 5.0
 
 
 class Measures:
@@ -28,7 +30,8 @@ class Measures:
         self._round_trips: deque[float] = deque(maxlen=ROUND_TRIPS_KEPT)
         self._steps: deque[float] = deque(maxlen=TURNS_KEPT)
         self._last_turn_at: float | None = None
-        self.page_frame_ms = 0  # as the page reports it
+        self._page_frame_ms = 0  # as pages report it, the slowest one of late, and when
+        self._page_drew_at = 0.0
         self.turn_seconds = 0.0
         self.step_seconds = 0.0
         self.latency_seconds = 0.0
@@ -51,6 +54,16 @@ class Measures:
             self.step_seconds = seconds
             self.behind_entries = behind_entries
 
+    def page_drew(self, frame_ms: int) -> None:
+        """A page says how slow its frames are; of several open ones the slowest counts."""
+        with self._lock:
+            if frame_ms >= self._page_slow_ms():
+                self._page_frame_ms, self._page_drew_at = frame_ms, time.monotonic()
+
+    def _page_slow_ms(self) -> int:
+        is_awake = time.monotonic() - self._page_drew_at <= PAGE_SECONDS_MAX
+        return self._page_frame_ms if is_awake else 0
+
     def round_trip_ms(self) -> int:
         """What is told of round trips; 0 before the first."""
         with self._lock:
@@ -59,7 +72,7 @@ class Measures:
     def frame_ms(self, turn_ms: int) -> int:
         """What is told of the work of a turn of `turn_ms`: one that cannot keep up needs more than there is."""
         with self._lock:
-            worked = max(_second_worst_ms(self._steps), self.page_frame_ms)
+            worked = max(_second_worst_ms(self._steps), self._page_slow_ms())
             return max(worked, turn_ms) if self.behind_entries > BEHIND_ENTRIES_MAX else worked
 
 

@@ -28,8 +28,10 @@ REPORT_SECONDS: Final = 2.0
 ANSWER_SECONDS: Final = 1.0
 ANSWER_SECONDS_MAX: Final = 60.0
 CONNECT_SECONDS: Final = 10.0
-# Whoever waits for so many answers is heard when they come, and makes no more of them by reporting himself.
+# Whoever waits for so many answers is heard when they come, and makes no more of them by reporting himself; and who
+# waits for so many orders of his own need not wait for another: the match cannot be reached.
 UNANSWERED_MAX: Final = 8
+ORDERS_UNANSWERED_MAX: Final = 256
 STOP_SECONDS_MAX: Final = 5.0
 
 Settled = Callable[[int | None, str], None]
@@ -87,12 +89,13 @@ class Player:
                 self._orders = stack.enter_context(
                     rsm.connect(Game, addresses, principal=principal, timeout_seconds=CONNECT_SECONDS)
                 )
-                self.number = self._orders.join(token, name, wish)
             self.observer = stack.enter_context(
                 rsm.observe(
                     Game, addresses, principal=principal, record=None if record is None else str(record), trace=trace
                 )
             )
+            if token:  # last: a seat that is taken by somebody who then cannot play is one that all others wait for
+                self.number = self._orders.join(token, name, wish)
             self._stack = stack.pop_all()
         self._answers = threading.Thread(target=self._wait_for_answers, name="answers", daemon=True)
         self._answers.start()
@@ -127,6 +130,10 @@ class Player:
         if self.number is None:
             if settled is not None:
                 settled(None, "spectators give no orders")
+            return
+        if self._unanswered >= ORDERS_UNANSWERED_MAX:
+            if settled is not None:
+                settled(None, f"{self._unanswered} of your orders are not answered yet")
             return
         machine, measures = self.machine, self.measures
         self._reported_at = time.monotonic()
@@ -180,9 +187,10 @@ class Player:
                 if "taken from elsewhere" in reason:  # whoever came last has it: to take it back would never end
                     self.number = None
                 elif "this session has no seat" in reason:  # the one before has ended, as after a long absence
-                    again = self._orders.join.send(self._token, self.name)
-                    self._unanswered += 1
-                    self._asked.put(_Asked(again, time.monotonic(), asked.stamp, None))
+                    with contextlib.suppress(rsm.RsmError):  # it is being closed
+                        again = self._orders.join.send(self._token, self.name)
+                        self._unanswered += 1
+                        self._asked.put(_Asked(again, time.monotonic(), asked.stamp, None))
             except (rsm.RsmError, TimeoutError) as error:
                 reason = str(error)
             self._unanswered -= 1

@@ -47,7 +47,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--nodes", type=int, choices=(1, 3), default=1, help="replicas of the match (default 1)")
     parser.add_argument("--dir", type=new_directory, metavar="DIR", help="keep nodes and recorded logs here")
     parser.add_argument(
-        "--linger", type=float, default=0.0, metavar="SECONDS", help="play on for so long, to look at the page"
+        "--linger",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="play for so long before the bug, and again when it is healed, to look at the page (default 0)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     options = parser.parse_args(argv)
@@ -76,6 +80,9 @@ class Trial:
             match.until(lambda: tally.turn >= PLANT_TURN, "the match to begin", WAIT_SECONDS_MAX)
             page = tally.joined[self._victim].page
             self._tell(f"{options.bots} clients play; {self._victim}'s page is {page}")
+            if options.linger:
+                self._tell(f"open it now: the bug comes in {options.linger:g} s")
+                time.sleep(options.linger)
             began = time.monotonic()
             match.bots[self._victim].plant()
             self._tell(f"{self._victim}'s client gets a bug, in its memory only: {planted.BROKEN.partition('; ')[2]}")

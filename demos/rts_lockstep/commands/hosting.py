@@ -18,12 +18,12 @@ import msgspec
 
 from demos.rts_lockstep.clients.desk import Desk
 from demos.rts_lockstep.clients.player import Player
-from demos.rts_lockstep.commands.running import guarded, new_directory, workplace
+from demos.rts_lockstep.commands.running import check_world, guarded, new_directory, port_number, workplace
 from demos.rts_lockstep.machine import Game, digest
 from demos.rts_lockstep.records import Phase
 from demos.rts_lockstep.staging.lives import BotLife
 from demos.rts_lockstep.staging.match import NAMES
-from demos.rts_lockstep.staging.nodes import HOST, Nodes
+from demos.rts_lockstep.staging.nodes import HOST, Nodes, write_whole
 from demos.rts_lockstep.units import MAP_SIZE_DEFAULT, PLAYERS_MAX, UNITS_MAX
 
 PORT: Final = 7701
@@ -36,17 +36,23 @@ def parse(argv: list[str]) -> argparse.Namespace:
         prog="python -m demos.rts_lockstep host", description="Start a match on this machine. Ctrl-C ends it."
     )
     parser.add_argument("--nodes", type=int, choices=(1, 3), default=1, help="replicas of the match (default 1)")
-    parser.add_argument("--players", type=int, default=2, metavar="N", help="seats, yours included (default 2)")
+    parser.add_argument(
+        "--players", type=int, metavar="N", help="seats, yours included (default: you and the bots, 2 at least)"
+    )
     parser.add_argument("--bots", type=int, default=0, metavar="N", help="how many of them bots take (default 0)")
     parser.add_argument("--name", default="Host", help="your name in the match (default Host)")
-    parser.add_argument("--port", type=int, default=PORT, metavar="P", help=f"that others join at (default {PORT})")
+    parser.add_argument(
+        "--port", type=port_number, default=PORT, metavar="P", help=f"that others join at (default {PORT})"
+    )
     parser.add_argument(
         "--address",
         default=HOST,
         metavar="HOST",
         help=f"under which others reach this machine (default {HOST}: nobody else); served without TLS",
     )
-    parser.add_argument("--page-port", type=int, default=0, metavar="P", help="of the page (default: any free one)")
+    parser.add_argument(
+        "--page-port", type=port_number, default=0, metavar="P", help="of the page (default: any free one)"
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="of the map (default: a new one)")
     parser.add_argument("--units", type=int, default=UNITS_MAX, metavar="N", help="units in all (default %(default)s)")
     parser.add_argument("--size", type=int, default=MAP_SIZE_DEFAULT, metavar="TILES", help="of the map (default 96)")
@@ -58,10 +64,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="keep the match here: logs for replay and desync; one that is kept there goes on, as it was opened",
     )
     options = parser.parse_args(argv)
+    if options.players is None:
+        options.players = min(max(2, options.bots + 1), PLAYERS_MAX)
     if not 2 <= options.players <= PLAYERS_MAX:
         parser.error(f"--players must be 2 to {PLAYERS_MAX}")
+    check_world(parser, options)
     if not 0 <= options.bots < options.players:
-        parser.error("--bots must leave a seat for you")
+        parser.error(f"--bots must be 0 to {options.players - 1}: one of {options.players} seats is yours")
     return options
 
 
@@ -93,8 +102,7 @@ def opened(options: argparse.Namespace, path: Path) -> Opened:
     seed = secrets.randbelow(1 << 30) if options.seed is None else options.seed
     rest = {name: getattr(options, name) for name in ("name", "players", "bots", "units", "soldiers", "size")}
     kept = Opened(token=secrets.token_hex(8), seed=seed, **rest)
-    path.touch(mode=0o600)
-    path.write_bytes(msgspec.json.encode(kept))
+    write_whole(path, msgspec.json.encode(kept))
     return kept
 
 
@@ -128,7 +136,7 @@ def host(options: argparse.Namespace) -> int:
         if options.dir is not None:
             told = options.dir / record.name
             print(f"recorded in {told}: python -m demos.rts_lockstep replay {told}", flush=True)
-        desk.run()
+        desk.run(nodes.check)
     return 0
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from demos.rts_lockstep.clients.bots import Bot
 from demos.rts_lockstep.clients.desk import Desk
 from demos.rts_lockstep.clients.player import Player
-from demos.rts_lockstep.commands.running import guarded
+from demos.rts_lockstep.commands.running import guarded, port_number
 from demos.rts_lockstep.records import NAME_LENGTH_MAX
 
 
@@ -27,7 +27,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("addresses", metavar="ADDRESS[,ADDRESS...]", help="as the host prints them")
     parser.add_argument("--token", default="", metavar="T", help="of the match; without it you look on")
     parser.add_argument("--name", help="your name, by which you find your seat again (default: one that nobody has)")
-    parser.add_argument("--page-port", type=int, default=0, metavar="P", help="of the page (default: any free one)")
+    parser.add_argument(
+        "--page-port", type=port_number, default=0, metavar="P", help="of the page (default: any free one)"
+    )
     parser.add_argument("--record", type=Path, metavar="DIR", help="keep the log here, for replay and rsm desync")
     parser.add_argument("--trace", action="store_true", help="know the line that wrote what differs; costs time")
     parser.add_argument("--bot", action="store_true", help="let a bot play, and watch it")

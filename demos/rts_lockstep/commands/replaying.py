@@ -18,13 +18,15 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
 import rsm
-from demos.rts_lockstep.commands.running import guarded
+from demos.rts_lockstep.commands.running import guarded, port_number
 from demos.rts_lockstep.machine import Game
 from demos.rts_lockstep.records import Phase
 from demos.rts_lockstep.releases.v2 import GameV2
 from demos.rts_lockstep.units import DRAW
-from demos.rts_lockstep.viewing.picture import hello_of, projectiles_of, status_of, turn_of, units_of
+from demos.rts_lockstep.viewing.picture import hello_of, projectiles_of, seats_of, status_of, turn_of, units_of
 from demos.rts_lockstep.viewing.view import Ask, Replay, Seek, Speed
 from demos.rts_lockstep.viewing.viewer import Viewer
 
@@ -40,12 +42,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m demos.rts_lockstep replay",
-        description="Play a recorded match back. Exit code 0 if every recorded root was met, 1 if not, 2 for wrong "
-        "usage. Ctrl-C ends the page.",
+        description="Play a recorded match back. Exit code 0 if every recorded root was met, 1 if not, or if there was "
+        "something that could not be checked, 2 for wrong usage. Ctrl-C ends the page.",
     )
     parser.add_argument("log", metavar="LOG", help="a recorded directory, a node's, or an exported log")
     parser.add_argument("--check", action="store_true", help="only check the roots; no page")
-    parser.add_argument("--page-port", type=int, default=0, metavar="P", help="of the page (default: any free one)")
+    parser.add_argument(
+        "--page-port", type=port_number, default=0, metavar="P", help="of the page (default: any free one)"
+    )
     parser.add_argument("--json", action="store_true", help="with --check: print one JSON document and nothing else")
     options = parser.parse_args(argv)
     if options.json and not options.check:
@@ -61,22 +65,29 @@ class Recorded:
         self.playback = rsm.replay(NEWEST, path)
         self.turns: list[int] = []
         self.indexes: list[int] = []
-        self.root = ""
+        self.root = ""  # of the result, if there is one, and else the last
+        is_over = False
         began = time.perf_counter()
         for played in self.playback:
             game = self.playback.machine
             if game.phase == Phase.NEW:
                 continue
-            if played.root is not None:
+            if played.root is not None and not is_over:
                 self.root = played.root.hex()
+                is_over = game.phase == Phase.OVER
             if not self.turns or game.last_turn > self.turns[-1]:
                 self.turns.append(game.last_turn)
                 self.indexes.append(played.index)
                 if game.last_turn and game.last_turn % TURNS_PER_LINE == 0:
                     tell(f"turn {game.last_turn:,}: {self.playback.roots_checked:,} roots as recorded")
         self.seconds = time.perf_counter() - began
+        self.unchecked = list(self.playback.unchecked)
+        if not self.playback.roots_checked:
+            self.unchecked.append(f"{path}: no roots were recorded with this log")
         if not self.turns:
             raise rsm.CallerError(f"{path}: no match was opened in this log")
+        # Who plays in the end: at the beginning some had not joined yet.
+        self.seats = seats_of(self.playback.machine)
 
     @property
     def first(self) -> int:
@@ -103,6 +114,7 @@ class Recorded:
             "rules": game.definition.version,
             "winner": game.world.winner if game.phase == Phase.OVER else None,
             "root": self.root,
+            "unchecked": self.unchecked,
             "seconds": round(self.seconds, 2),
             "turns_per_second": round((self.last - self.first) / max(self.seconds, 1e-9), 1),
         }
@@ -116,9 +128,11 @@ class Show:
         self._asks: queue.Queue[Ask] = queue.Queue()
         self._speed, self._is_playing = 1.0, True
         recorded.seek(recorded.first)
+        hello = hello_of(self._game, None, title="replay", is_replay=True)
+        hello = msgspec.structs.replace(hello, players=recorded.seats)
         self._turn = recorded.first
         self._due = time.monotonic()
-        self._viewer = Viewer(hello_of(self._game, None, title="replay", is_replay=True), self._asks.put, port=port)
+        self._viewer = Viewer(hello, self._asks.put, port=port)
 
     @property
     def _game(self) -> Game:
@@ -175,19 +189,21 @@ def replay(options: argparse.Namespace) -> int:
     """Check it, and show it."""
     recorded = Recorded(options.log, lambda line: print(line, file=sys.stderr if options.json else sys.stdout))
     found = recorded.document()
+    code = 1 if recorded.unchecked else 0
+    for reason in recorded.unchecked:
+        print(f"replay: unchecked: {reason}", file=sys.stderr)
     if options.json:
         print(json.dumps(found, indent=2))
-        return 0
+        return code
     result = "the match is not over"
     if found["winner"] is not None:
-        result = "a draw" if found["winner"] == DRAW else f"player {found['winner']} has won"
-    print(
-        f"{found['turns']:,} turns, {found['roots_checked']:,} roots, all as recorded; {result}; root {found['root']}"
-    )
+        result = "a draw" if found["winner"] == DRAW else f"{recorded.seats[found['winner']].name} has won"
+    roots = f"{found['roots_checked']:,} roots, all as recorded" if recorded.playback.roots_checked else "no roots"
+    print(f"{found['turns']:,} turns, {roots}; {result}; root {found['root']}")
     print(f"{found['seconds']} s, {found['turns_per_second']:,} turns a second; rules of version {found['rules']}")
     if not options.check:
         Show(recorded, options.page_port).run(lambda url: print(f"the page: {url}", flush=True))
-    return 0
+    return code
 
 
 def main(argv: list[str]) -> int:

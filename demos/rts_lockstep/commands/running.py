@@ -10,10 +10,15 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import rsm
+from demos.rts_lockstep.machine import SOLDIERS_MAX, UNITS_LEAST
 from demos.rts_lockstep.staging.match import MatchFailed
 from demos.rts_lockstep.staging.nodes import NodesFailed
+from demos.rts_lockstep.units import MAP_SIZE_MAX, MAP_SIZE_MIN, UNITS_MAX
+
+PORT_MAX: Final = 65_535
 
 
 @contextlib.contextmanager
@@ -56,6 +61,31 @@ def new_directory(text: str) -> Path:
     return path
 
 
+def port_number(text: str) -> int:
+    """An argument that names a port; 0 is any free one."""
+    if not text.isdecimal() or int(text) > PORT_MAX:
+        raise argparse.ArgumentTypeError(f"{text} is no port: 0 to {PORT_MAX}")
+    return int(text)
+
+
+def check_world(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Ends with usage and exit code 2 if the world cannot have this size, or so many units or soldiers."""
+    for name, least, most in (
+        ("units", UNITS_LEAST, UNITS_MAX),
+        ("size", MAP_SIZE_MIN, MAP_SIZE_MAX),
+        ("soldiers", 0, SOLDIERS_MAX),
+    ):
+        if not least <= getattr(options, name) <= most:
+            parser.error(f"--{name} must be {least} to {most}")
+
+
+def told(error: Exception) -> str:
+    """An error in one line: a system's without its number, with the file it is about."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
 def guarded(program: str, work: Callable[[], int]) -> int:
     """Do it; what goes wrong is one line on stderr and exit code 1, Ctrl-C is 130."""
     try:
@@ -65,5 +95,5 @@ def guarded(program: str, work: Callable[[], int]) -> int:
         print(f"{program}: interrupted; nothing is left running", file=sys.stderr)
         return 130
     except (MatchFailed, NodesFailed, rsm.RsmError, TimeoutError, OSError) as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{program}: {told(error)}", file=sys.stderr)
         return 1

@@ -19,8 +19,9 @@ from rich.live import Live
 from rich.table import Table
 
 from demos.rts_lockstep.clients.bots import DRILL, WAR
-from demos.rts_lockstep.commands.running import guarded, new_directory, workplace
+from demos.rts_lockstep.commands.running import check_world, guarded, new_directory, workplace
 from demos.rts_lockstep.staging.match import Match, Tally, bits_per_second, worst_bits_per_second
+from demos.rts_lockstep.turns import TURN_MS_MAX, TURN_MS_MIN
 from demos.rts_lockstep.units import DRAW, MAP_SIZE_DEFAULT, PLAYERS_MAX, UNITS_MAX
 
 SECONDS_DEFAULT: Final = 1800.0
@@ -52,6 +53,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if not 2 <= options.bots <= PLAYERS_MAX:
         parser.error(f"N must be 2 to {PLAYERS_MAX}")
+    check_world(parser, options)
+    if not TURN_MS_MIN <= options.turn_ms <= TURN_MS_MAX:
+        parser.error(f"--turn-ms must be {TURN_MS_MIN} to {TURN_MS_MAX}")
     return options
 
 

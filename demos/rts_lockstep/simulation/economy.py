@@ -175,7 +175,10 @@ def train(crowd: Crowd, seats: Seats, ground: Ground, paths: Paths, turn: int) -
         seats.progress[player] = min(int(seats.progress[player]) + 1, TRAITS[kind].train)
         if seats.progress[player] < TRAITS[kind].train:
             continue
-        rows = np.flatnonzero((crowd.hp == 0) & (crowd.freed + REST_TURNS <= turn))
+        free = (crowd.hp == 0) & (crowd.freed + REST_TURNS <= turn)
+        # A town that was given up this turn still stands for its player when the turn is judged.
+        free[seats.centre[seats.alive == 1]] = False
+        rows = np.flatnonzero(free)
         if not len(rows):
             continue
         row = int(rows[np.argmin(crowd.freed[rows])])

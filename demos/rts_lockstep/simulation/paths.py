@@ -17,9 +17,6 @@ import numpy as np
 from demos.rts_lockstep.simulation.integers import Ints
 from demos.rts_lockstep.units import BERRIES, GRASS, HILL, WATER
 
-# Steps that the wave waits on hills and on the shore, and on other hard ground.
-HILL_DELAY: Final = 1
-HARD_DELAY: Final = 2
 # Fields that are kept: a turn rarely needs a hundred. 18 kB each on the usual map.
 FIELDS_MAX: Final = 512
 # Steps that a heading looks ahead where no water is near, so that ways are less square.

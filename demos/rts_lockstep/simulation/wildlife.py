@@ -11,7 +11,7 @@ from demos.rts_lockstep.simulation.integers import Ints, below, length_above, mi
 from demos.rts_lockstep.simulation.movement import stepped
 from demos.rts_lockstep.simulation.paths import Paths
 from demos.rts_lockstep.simulation.sight import Watch
-from demos.rts_lockstep.units import DEER, SPEED, SUB, TOWN_CENTRE
+from demos.rts_lockstep.units import DEER, HP, SPEED, SUB, TOWN_CENTRE
 
 # An animal thinks every so many turns, each in its own; in half of the cases it stands and grazes.
 THINK_TURNS: Final = 16
@@ -19,6 +19,18 @@ WANDER_SPEED: Final = 18
 FEAR_TILES: Final = 2
 FEAR_TURNS: Final = 12
 RUN_SPEED: Final = int(SPEED[DEER]) * 2
+# What can be taken from an animal, and after how many turns one looks again whether another has come in its place.
+DEER_FOOD: Final = 100
+BREED_TURNS: Final = 1200
+
+
+def breed(herd: Herd, turn: int) -> None:
+    """Where an animal was eaten up, another one grazes some time later: berries end, so without this all food would,
+    and with the last armies gone nobody could win any more.
+    """
+    row = np.arange(len(herd.x), dtype=np.int64)
+    comes = (herd.food == 0) & ((row * 37 + turn) % BREED_TURNS == 0)
+    herd.hp[comes], herd.food[comes] = HP[DEER], DEER_FOOD
 
 
 def roam(crowd: Crowd, herd: Herd, deer: Columns, paths: Paths, seed: int, turn: int) -> None:

@@ -7,6 +7,7 @@ that differs knows it within that turn. A node that ends on its own is started a
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -31,6 +32,8 @@ HOST: Final = "127.0.0.1"
 # Below the ports that systems give to outgoing connections, which could take a node's while it is down.
 PORTS: Final = range(20_000, 32_768)
 START_SECONDS_MAX: Final = 40.0
+# How long nodes of before, which have just been told to end, may hold their ports.
+PORT_SECONDS_MAX: Final = 5.0
 STOP_SECONDS_MAX: Final = 10.0
 LOOK_SECONDS: Final = 0.1
 # A node that ends again and again is left down.
@@ -60,6 +63,33 @@ def free_ports(count: int) -> list[int]:
     raise NodesFailed(f"there are no {count} free ports from {PORTS.start} to {PORTS.stop - 1}")
 
 
+def check_port(address: str) -> None:
+    """`NodesFailed` if no node could listen there; who is about to leave is waited for."""
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + PORT_SECONDS_MAX
+    while True:
+        with socket.socket() as probe:
+            # As servers do: a port whose last connections are just ending is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, int(port)))
+                return
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise NodesFailed(f"{address}: no node can listen there: {error.strerror}") from error
+                if time.monotonic() > deadline:
+                    raise NodesFailed(f"{address}: somebody listens there: end that, or take another port") from error
+        time.sleep(LOOK_SECONDS)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """A file for its owner's eyes, which holds all of this or what it held before, whenever the process is killed."""
+    new = path.with_name(f"{path.name}.new")
+    new.touch(mode=0o600)
+    new.write_bytes(data)
+    new.replace(path)
+
+
 class Node:
     """One of them. `client` is the address that clients are told, `listen` the one that the node takes."""
 
@@ -71,6 +101,8 @@ class Node:
         self.peer, self.listen, self.client = peer, listen, client
         self.process: subprocess.Popen[bytes] | None = None
         self.restarts = 0
+        self.has_begun = False  # it has made its directory
+        self.is_lost = False
 
     def last_words(self) -> str:
         """The end of what it logged."""
@@ -112,12 +144,16 @@ class Nodes:
         self.machine = machine
         self._kept = directory / "cluster.json"
         if self._kept.exists():
-            kept = msgspec.json.decode(self._kept.read_bytes(), type=_Kept)
+            try:
+                kept = msgspec.json.decode(self._kept.read_bytes(), type=_Kept)
+            except msgspec.MsgspecError as error:
+                raise NodesFailed(f"{self._kept}: {error}: take another directory") from error
             self._cluster_id = kept.cluster_id
             self.nodes = [Node(place + 1, directory, *three) for place, three in enumerate(kept.addresses)]
         else:
             self._cluster_id = secrets.token_hex(16)
             self.nodes = self._new_nodes(number, address, port, told_addresses, listen_ports)
+        self._is_founding = False
         self._is_over = threading.Event()
         self._lock = threading.Lock()  # between who restarts nodes and who kills or stops them
         self._keeper = threading.Thread(target=self._keep, name="nodes", daemon=True)
@@ -146,9 +182,13 @@ class Nodes:
         return [node.client for node in self.nodes]
 
     def __enter__(self) -> Nodes:
+        for node in self.nodes:  # or clients would be served by whoever listens there
+            check_port(node.peer)
+            check_port(node.listen)
         self.directory.mkdir(parents=True, exist_ok=True)
         addresses = tuple((node.peer, node.listen, node.client) for node in self.nodes)
-        self._kept.write_bytes(msgspec.json.encode(_Kept(self._cluster_id, addresses)))
+        write_whole(self._kept, msgspec.json.encode(_Kept(self._cluster_id, addresses)))
+        self._is_founding = not any(node.directory.exists() for node in self.nodes)
         for node in self.nodes:
             node.config.write_text(self._file(node), encoding="utf-8")
             self._start(node)
@@ -191,14 +231,21 @@ class Nodes:
     def check(self) -> None:
         """`NodesFailed` if one has gone for good."""
         for node in self.nodes:
+            if node.is_lost:
+                raise NodesFailed(f"{node.directory}: is gone, and with it the match: no other node has it")
             if node.restarts > RESTARTS_MAX:
                 raise NodesFailed(f"node {node.number} ends again and again: {node.last_words()}")
 
     # --- processes ----------------------------------------------------------------------------------------------------
 
     def _start(self, node: Node) -> None:
-        # Whoever has a directory is of this cluster already: only the first start founds it.
-        founding = [] if node.directory.exists() else ["--found"]
+        # Only the first start founds the cluster. Who has lost his directory since is filled by the others, and has no
+        # vote until then: he does not know any more what he has promised.
+        node.has_begun |= node.directory.exists()
+        founding = ["--found"] if self._is_founding and not node.has_begun else []
+        node.is_lost = len(self.nodes) == 1 and node.has_begun and not node.directory.exists()
+        if node.is_lost:
+            return
         with self._lock, node.log.open("ab") as log:
             if not self._is_over.is_set():
                 node.process = subprocess.Popen(
@@ -214,6 +261,9 @@ class Nodes:
     def _keep(self) -> None:
         while not self._is_over.wait(LOOK_SECONDS):
             for node in self.nodes:
+                node.has_begun |= node.directory.exists()
+                if node.is_lost:
+                    continue
                 if node.process is not None and node.process.poll() is not None and node.restarts <= RESTARTS_MAX:
                     node.restarts += 1
                     if node.restarts <= RESTARTS_MAX and not self._is_over.wait(RESTART_SECONDS):

@@ -168,7 +168,7 @@ def status_of(game: Game, note: str = "") -> Status:
     votes = tuple(
         Votes(
             player=number,
-            voters=tuple(voter for against, voter in game.votes if against == number),
+            voters=tuple(game.voters(number)),
             needed=game.votes_needed(),
         )
         for number in missing

@@ -12,6 +12,8 @@ import msgspec
 import numpy
 from msgspec import Meta
 
+from demos.rts_lockstep.units import PLAYERS_MAX
+
 # More ids than there are units in a game cannot be selected.
 UNITS_ORDERED_MAX = 2_000
 # An id, a click or a turn is a small number; JSON would carry any.
@@ -202,7 +204,7 @@ class Resign(msgspec.Struct, frozen=True, tag_field="type", tag="resign"):
 class Vote(msgspec.Struct, frozen=True, tag_field="type", tag="vote"):
     """Go on without `player`."""
 
-    player: Small
+    player: Annotated[int, Meta(ge=0, lt=PLAYERS_MAX)]
 
 
 class Seek(msgspec.Struct, frozen=True, tag_field="type", tag="seek"):

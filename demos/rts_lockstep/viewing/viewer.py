@@ -44,6 +44,9 @@ HEADERS = {
 }
 # Six seconds of turns. A page that is further behind wants to see the present, not the past.
 OUTBOX_TURNS_MAX = 32
+# Of everything else nothing may be lost. A page with so much unread is closed; should it wake, it connects anew, and is
+# told how things are now.
+OUTBOX_MESSAGES_MAX = 2_000
 # The largest ask: an order for 2,000 units, ids of up to six digits.
 ASK_BYTES_MAX = 64 << 10
 START_SECONDS_MAX = 10.0
@@ -57,6 +60,7 @@ class _Outbox:
     def __init__(self, tiles: Integers) -> None:
         self.tiles = tiles
         self.ready = asyncio.Event()
+        self.overrun = asyncio.Event()
         self.messages: deque[tuple[str, bytes | None]] = deque()
         self.turns = 0
 
@@ -67,6 +71,10 @@ class _Outbox:
             oldest = next(place for place, (_, columns) in enumerate(self.messages) if columns is not None)
             del self.messages[oldest]
             self.turns -= 1
+        if len(self.messages) > OUTBOX_MESSAGES_MAX:
+            self.messages.clear()
+            self.turns = 0
+            self.overrun.set()
         self.ready.set()
 
     async def take(self) -> tuple[str, bytes | None]:
@@ -111,9 +119,9 @@ class Viewer:
         try:
             listener.bind((HOST, self._wanted_port))
             listener.listen()
-        except OSError:
+        except OSError as error:
             listener.close()
-            raise
+            raise OSError(error.errno, f"cannot listen at {HOST}:{self._wanted_port}: {error.strerror}") from error
         self.port = listener.getsockname()[1]
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(listener, started), name="viewer", daemon=True)
@@ -249,7 +257,7 @@ class Viewer:
                 outbox.put(*self._latest[subject])
         self._outboxes.add(outbox)
         parts: list[Coroutine[None, None, object]] = [self._send(socket, outbox), self._listen(socket)]
-        tasks = [asyncio.create_task(part) for part in (*parts, self._closing.wait())]
+        tasks = [asyncio.create_task(part) for part in (*parts, outbox.overrun.wait(), self._closing.wait())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -258,8 +266,8 @@ class Viewer:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
         refused = any(isinstance(result, msgspec.MsgspecError) for result in results)
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # it closed first
-            await socket.close(POLICY_VIOLATION if refused else GOING_AWAY)
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):  # it closed first, or does not read
+            await asyncio.wait_for(socket.close(POLICY_VIOLATION if refused else GOING_AWAY), CLOSE_SECONDS_MAX)
 
     async def _send(self, socket: WebSocket, outbox: _Outbox) -> None:
         while True:

@@ -253,7 +253,83 @@ def test_votes_are_forgotten_when_he_comes_back() -> None:
     assert match.run(match.sessions["bob"], "vote", 3) is False
 
 
+def without(match: Match, *names: str) -> None:
+    """Their clients leave, and are missed."""
+    for name in names:
+        match.close(match.sessions.pop(name))
+    match.turns(1)
+
+
+def test_a_voter_who_leaves_takes_his_vote_along_and_those_that_are_left_decide() -> None:
+    """Nobody can vote twice, so the one vote of the last one there must do, whenever it was given."""
+    match = Match(3)
+    match.turns(3)
+    without(match, "cid")
+    assert match.run(match.sessions["ann"], "vote", 2) is False  # of ann and bob
+    without(match, "bob")
+    match.turns(1)
+    assert match.standing.missing == (1,)
+    assert [news.player for news in match.told(Told.DROPPED)] == [2]
+
+    match = Match(4)
+    match.turns(3)
+    without(match, "dan")
+    match.run(match.sessions["ann"], "vote", 3)
+    without(match, "ann")
+    assert match.run(match.sessions["bob"], "vote", 3) is False  # one of two who are there
+    assert match.run(match.sessions["cid"], "vote", 3) is True
+
+
+def test_who_is_voted_out_or_has_resigned_is_not_there_any_more() -> None:
+    """His town stands until the next turn, but there is none while another one is missing."""
+    match = Match(3)
+    match.turns(3)
+    without(match, "bob", "cid")
+    ann = match.sessions["ann"]
+    assert match.run(ann, "vote", 1) is True
+    assert match.standing.votes_needed == 1
+    assert match.run(ann, "vote", 2) is True
+    match.turns(1)
+    assert (match.standing.phase, match.standing.winner) == (Phase.OVER, 0)
+
+    match = Match(3)
+    match.turns(3)
+    without(match, "cid")
+    match.say("bob", match.standing.turn, Say(RESIGN))
+    assert reason(match.send(match.sessions["bob"], "vote", 2)) == "you are out of the match"
+    assert match.run(match.sessions["ann"], "vote", 2) is True
+
+
+def test_nobody_votes_against_himself() -> None:
+    match = Match(3)
+    match.turns(silent_turns(match) + 1, heard=("ann", "bob"))
+    assert match.standing.missing == (2,)
+    assert reason(match.send(match.sessions["cid"], "vote", 2)) == "nobody waits for that player"
+    assert match.standing.votes == ()
+
+
+def test_a_match_that_all_have_left_waits_for_any_of_them() -> None:
+    match = Match(2)
+    match.turns(3)
+    without(match, "ann", "bob")
+    match.turns(50)
+    assert (match.standing.turn, match.standing.missing) == (3, (0, 1))
+    match.join("bob")
+    assert match.run(match.sessions["bob"], "vote", 0) is True
+    match.turns(1)
+    assert match.standing.winner == 1
+
+
 # --- pause ------------------------------------------------------------------------------------------------------------
+
+
+def test_who_is_out_neither_pauses_nor_resumes() -> None:
+    match = Match(3)
+    match.turns(2)
+    match.say("cid", 2, Say(RESIGN))
+    match.turns(2)
+    for wanted in (True, False):
+        assert reason(match.send(match.sessions["cid"], "pause", wanted)) == "you are out of the match"
 
 
 def test_a_pause_stops_the_world_and_keeps_what_was_ordered() -> None:

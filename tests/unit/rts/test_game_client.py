@@ -16,11 +16,12 @@ import rsm
 from demos.rts_lockstep.clients import planted
 from demos.rts_lockstep.clients.bots import DRILL, TURNS_PER_ORDER, WAR, Bot
 from demos.rts_lockstep.clients.desk import Desk
-from demos.rts_lockstep.clients.measuring import BEHIND_ENTRIES_MAX, Measures
+from demos.rts_lockstep.clients.measuring import BEHIND_ENTRIES_MAX, PAGE_SECONDS_MAX, Measures
 from demos.rts_lockstep.clients.player import Moment
 from demos.rts_lockstep.clients.reports import Ran, Used
 from demos.rts_lockstep.clients.suspects import first_difference, first_line, seen_by_page
 from demos.rts_lockstep.clients.traffic import HEADER_BYTES, TrafficMeter
+from demos.rts_lockstep.commands import replaying
 from demos.rts_lockstep.commands.hosting import FILE, opened, parse
 from demos.rts_lockstep.commands.running import workplace
 from demos.rts_lockstep.orders import GATHER, MOVE, RESIGN, TRAIN
@@ -35,6 +36,7 @@ from demos.rts_lockstep.viewing.asks import Unclear, said_by
 from demos.rts_lockstep.viewing.picture import hello_of, lines_of, projectiles_of, status_of, turn_of, units_of
 from demos.rts_lockstep.viewing.view import Order
 from rsm.client.observed import DesyncPath
+from tests.documents import ROOT
 from tests.unit.rts.game_stage import Match
 
 # --- measures ---------------------------------------------------------------------------------------------------------
@@ -55,10 +57,24 @@ def test_who_cannot_keep_up_says_so_whatever_the_work_is() -> None:
     for _ in range(3):
         measures.stepped(0.015, behind_entries=1)
     assert measures.frame_ms(200) == 15
-    measures.page_frame_ms = 40
+    measures.page_drew(40)
     assert measures.frame_ms(200) == 40
     measures.stepped(0.015, behind_entries=BEHIND_ENTRIES_MAX + 1)
     assert measures.frame_ms(200) == 200
+
+
+def test_a_page_that_sleeps_slows_nobody_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two open pages the slow one counts, and none of them when it has said nothing for a while."""
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    measures = Measures()
+    measures.page_drew(300)
+    measures.page_drew(10)
+    assert measures.frame_ms(200) == 300
+    now += PAGE_SECONDS_MAX + 1
+    assert measures.frame_ms(200) == 0
+    measures.page_drew(10)
+    assert measures.frame_ms(200) == 10
 
 
 @pytest.mark.skipif(not TrafficMeter().is_known, reason="this system does not count segments")
@@ -198,6 +214,46 @@ def test_a_directory_with_a_match_goes_on_as_it_was_opened_and_no_other_director
         parse(["--dir", str(tmp_path)])
 
 
+def test_seats_follow_the_bots_and_what_makes_no_match_is_told_in_the_words_of_the_command_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert [parse(words).players for words in ([], ["--bots", "3"], ["--bots", "1"], ["--players", "5"])] == [
+        2,
+        4,
+        2,
+        5,
+    ]
+    for words, said in (
+        (["--bots", "2", "--players", "2"], "--bots must be 0 to 1: one of 2 seats is yours"),
+        (["--bots", "8"], "--bots must be 0 to 7"),
+        (["--units", "5"], "--units must be 64 to 1500"),
+        (["--size", "5"], "--size must be 48 to 126"),
+        (["--soldiers", "-1"], "--soldiers must be 0 to 750"),
+        (["--page-port", "70000"], "70000 is no port: 0 to 65535"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            parse(words)
+        assert ended.value.code == 2
+        assert said in capsys.readouterr().err
+
+
+def test_a_page_port_that_is_taken_is_told_with_its_address(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        golden = str(ROOT / "tests/golden/lockstep/v1.log")
+        assert replaying.main([golden, "--page-port", str(port)]) == 1
+    assert capsys.readouterr().err == f"replay: cannot listen at 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_what_make_game_runs_is_a_command_line_that_the_host_takes() -> None:
+    words = next(
+        line.partition(" -m demos.rts_lockstep host ")[2].split()
+        for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
+        if " -m demos.rts_lockstep host " in line
+    )
+    assert parse(words).bots == parse(words).players - 1 == 3
+
+
 # --- desyncs ----------------------------------------------------------------------------------------------------------
 
 
@@ -233,9 +289,10 @@ class Told:
 
     def __init__(self) -> None:
         self.said: list[tuple[str, object]] = []
+        self.port = 0
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *values, **_: self.said.append((name, values[0]))
+        return lambda *values, **_: self.said.append((name, values[0] if values else None))
 
 
 def test_the_page_hears_of_a_desync_at_once_and_of_the_healing_when_a_root_agrees() -> None:
@@ -272,6 +329,27 @@ def test_the_page_hears_of_a_desync_at_once_and_of_the_healing_when_a_root_agree
     assert told.said[0][1] == 10
     status.roots_checked += 1
     assert show(12) == ["publish_turn"]
+
+
+def test_a_page_shows_a_match_that_waits() -> None:
+    """What the page is told at first, and whenever it begins anew, goes with a turn: there may be no other for long."""
+    match, told = Match(3, joined=1), Told()
+    status = SimpleNamespace(roots_checked=0)
+    player = SimpleNamespace(
+        machine=match.game, number=0, measures=Measures(), observer=SimpleNamespace(status=status, index=4)
+    )
+    desk = Desk(player, title="")  # type: ignore[arg-type]
+    desk.viewer = told  # type: ignore[assignment]
+    with desk:
+        assert [name for name, _ in told.said if name.startswith("publish")] == ["publish_status", "publish_turn"]
+        told.said.clear()
+        match.join("bob")
+        desk.show(Moment(rsm.Update(9, 0, (), b"", False, None), 0, False))
+        names = [name for name, _ in told.said if name != "publish_status"]
+        assert names == ["publish_hello", "publish_turn"]
+        turn = told.said[-1][1]
+        assert isinstance(turn, view.Turn)
+        assert turn.cut
 
 
 def test_the_page_can_resign() -> None:

@@ -73,7 +73,8 @@ def test_a_click_is_marked_at_once_and_known_when_its_turn_is(page: Page, player
         page.mouse(("click", x, y), button=2)
     orders = [ask for ask in player.asked(Order, len(clicks)) if isinstance(ask, Order)]
     assert all(order.order in ("move", "attack", "gather") and set(order.units) <= units for order in orders)
-    assert [order.click for order in orders] == list(range(1, len(clicks) + 1))
+    first = orders[0].click
+    assert [order.click for order in orders] == list(range(first, first + len(clicks)))
     latencies = page.run("window.game.debug.markers")
     assert len(latencies) == len(clicks)
     # Nine clicks, so that those which meet a pause of a busy machine do not decide.
@@ -86,11 +87,23 @@ def test_a_marker_waits_for_its_order(page: Page, player: FakePlayer) -> None:
     player.viewer.acknowledge = lambda click, turn: None  # type: ignore[method-assign]
     select_some(page)
     page.mouse(("click", *FIELD[0]), button=2)
-    player.asked(Order)
+    (order,) = player.asked(Order)
+    assert isinstance(order, Order)
     assert page.run("window.game.effects.markers[0].state") == "asked"
-    player.viewer.refuse(1, "You are out of the game.")
+    player.viewer.refuse(order.click + 1, "of another page of this player, which has to say so")
+    player.viewer.refuse(order.click, "You are out of the game.")
     page.until("document.getElementById('toasts').textContent === 'You are out of the game.'")
     page.until("window.game.effects.markers.length === 0")
+
+
+def test_turns_that_nobody_shows_are_not_kept(page: Page, player: FakePlayer) -> None:
+    """A tab that sleeps gets a turn five times a second and draws none; it wakes with the newest, and walks to none."""
+    assert page.run(
+        "(() => { const { playback } = window.game;"
+        " const last = playback.queue.at(-1) ?? playback.turn;"
+        " for (let i = 1; i <= 300; i += 1) playback.push({ ...last, turn: last.turn + i, cut: false }, 0);"
+        " return [playback.queue.length, playback.queue[0].cut, playback.queue.at(-1).turn - last.turn]; })()"
+    ) == [32, True, 300]
 
 
 def test_no_unit_is_drawn_faster_than_it_walks(page: Page, player: FakePlayer) -> None:
@@ -231,12 +244,14 @@ def test_pause_and_votes(page: Page, player: FakePlayer) -> None:
     page.keys("p")
     page.until("!document.getElementById('banner').hidden")
     assert page.run("document.getElementById('banner').textContent") == "Paused by Ann"
+    page.until("document.getElementById('pause').textContent === 'Go on'")
     page.run("void document.getElementById('pause').click()")
     page.until("document.getElementById('banner').hidden")
     assert len(player.asked(Pause, 2)) == 2
     player.running = False
-    player.viewer.publish_status(Status(waiting=(2,), votes=(Votes(player=2, voters=(1,), needed=2),)))
+    player.viewer.publish_status(Status(paused=True, waiting=(2,), votes=(Votes(player=2, voters=(1,), needed=2),)))
     page.until("document.getElementById('banner').textContent.startsWith('Waiting for Cem')")
+    assert page.run("document.getElementById('pause').textContent") == "Pause"
     assert "(1 of 2)" in page.run("document.querySelector('#banner button').textContent")
     page.run("void document.querySelector('#banner button').click()")
     assert player.asked(Vote) == [Vote(2)]

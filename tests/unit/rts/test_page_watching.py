@@ -39,6 +39,23 @@ def test_a_spectator_sees_all_and_orders_nobody(browser: Page) -> None:
         assert browser.errors() == []
 
 
+def test_who_is_out_is_told_so_and_has_nothing_to_pause(browser: Page) -> None:
+    with FakePlayer(units=100) as player:
+        browser.open(player.viewer.url)
+        browser.until("window.game && window.game.turn")
+        told, pause = browser.run(
+            """(() => {
+              const { turn, hud } = window.game;
+              turn.players[0].alive = false;
+              hud.draw();
+              return [document.getElementById("resources").textContent, document.getElementById("pause").hidden];
+            })()"""
+        )
+        assert told.endswith("Your town has fallen: you look on")
+        assert pause
+        assert browser.errors() == []
+
+
 def test_the_scrubber(browser: Page) -> None:
     """A click on the scrubber asks for that turn, and the page stands there; speeds and Stop are asked for."""
     with FakePlayer(replay=True, units=400) as player:
@@ -71,6 +88,27 @@ def test_the_scrubber(browser: Page) -> None:
         assert browser.errors() == []
 
 
+def test_the_result_leaves_the_scrubber_within_reach_and_goes_when_the_replay_is_turned_back(browser: Page) -> None:
+    with FakePlayer(replay=True, units=100) as player:
+        browser.open(player.viewer.url)
+        browser.until("window.game && window.game.turn")
+        top, hidden = browser.run(
+            """(() => {
+              const { turn, hud } = window.game;
+              turn.result = { winner: 0, root: "ab", turn: 7, index: 9 };
+              hud.draw();
+              const { left, top } = document.getElementById("play").getBoundingClientRect();
+              const found = document.elementFromPoint(left + 5, top + 5).id;
+              turn.result = null;
+              hud.draw();
+              return [found, document.getElementById("result").hidden];
+            })()"""
+        )
+        assert top == "play"
+        assert hidden
+        assert browser.errors() == []
+
+
 def test_a_recorded_match_is_scrubbed_through(browser: Page) -> None:
     """The `replay` command and its page together: it plays, stands at the turn that was clicked, and goes back."""
     command = [sys.executable, "-m", "demos.rts_lockstep", "replay", str(ROOT / "tests/golden/lockstep/v1.log")]
@@ -81,6 +119,8 @@ def test_a_recorded_match_is_scrubbed_through(browser: Page) -> None:
             url = next(line.split()[-1] for line in lines if line.startswith("the page: "))
             browser.open(url)
             browser.errors()  # of the page before
+            # Those who had not joined yet when the log began have their names, too.
+            assert browser.until("window.game?.hello?.players.map((player) => player.name)") == ["Ann", "Bob"]
             last = browser.until("window.game?.turn?.replay?.last")
             browser.until("window.game.turn.turn >= 3")
             browser.run("void document.getElementById('play').click()")

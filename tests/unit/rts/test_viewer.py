@@ -150,6 +150,7 @@ def test_asks_are_decoded(viewer: Viewer, asks: list[Ask]) -> None:
         '{"type": "order", "click": 99999999999, "order": "move", "units": []}',
         json.dumps({"type": "order", "click": 1, "order": "move", "units": list(range(2001))}),
         '{"type": "speed", "x": 1e9}',
+        '{"type": "vote", "player": 8}',
     ],
 )
 def test_what_is_no_ask_ends_the_connection(viewer: Viewer, asks: list[Ask], text: str) -> None:
@@ -217,6 +218,24 @@ def test_a_page_that_stops_reading_loses_the_past(viewer: Viewer) -> None:
     assert seen == sorted(seen)
     assert len(seen) < turns / 2
     assert seen[-OUTBOX_TURNS_MAX:] == list(range(turns - OUTBOX_TURNS_MAX + 1, turns + 1))
+
+
+def test_a_page_that_never_reads_again_is_closed(viewer: Viewer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no turn is never left out, so there is an end to what is kept of it; who reads does not notice."""
+    monkeypatch.setattr("demos.rts_lockstep.viewing.viewer.OUTBOX_MESSAGES_MAX", 100)
+    with page(viewer) as live, page(viewer, max_queue=1) as stopped:
+        message(live)
+        message(stopped)
+        note = "x" * 50_000
+        deadline = time.monotonic() + WAIT_SECONDS
+        while len(viewer._outboxes) > 1:
+            assert time.monotonic() < deadline
+            viewer.publish_status(Status(note=note))
+            assert message(live)["note"] == note
+        viewer.publish_status(Status(note="go on"))
+        assert message(live)["note"] == "go on"
+        with pytest.raises(ConnectionClosed):
+            list(iter(lambda: stopped.recv(WAIT_SECONDS), None))
 
 
 def test_a_taken_port_is_an_error(viewer: Viewer) -> None:

@@ -9,11 +9,11 @@ import sys
 import numpy as np
 import pytest
 
-from demos.rts_lockstep.orders import RESIGN, Order
+from demos.rts_lockstep.orders import RESIGN, TRAIN, Order
 from demos.rts_lockstep.plain import new_world
 from demos.rts_lockstep.simulation import paths
-from demos.rts_lockstep.units import DEER_BASE, DRAW, HP, NOBODY, SUB, TOWN_CENTRE, WATER
-from demos.rts_lockstep.world import World
+from demos.rts_lockstep.units import DEER_BASE, DRAW, HP, NOBODY, SUB, TOWN_CENTRE, TRAITS, VILLAGER, WATER
+from demos.rts_lockstep.world import WALLS_LOSE, WALLS_TURNS, World
 from tests.documents import ROOT
 from tests.unit.rts.skirmish import DECLARED, digest, home, living, play, restored, started, state_bytes
 
@@ -129,6 +129,14 @@ def test_any_number_of_players_can_begin(players: int) -> None:
     assert len(world.deer) == 8 * players
 
 
+@pytest.mark.parametrize("seed", [8, 23])
+def test_herds_of_a_small_map_graze_on_it(seed: int) -> None:
+    """Where a herd's place lies beside the map, the animals stand at the start instead."""
+    world = started(seed, players=8, units_max=400, size=48)
+    for axis in "xy":
+        assert 0 <= int(world.deer.read(axis).min()) <= int(world.deer.read(axis).max()) < 48 * SUB
+
+
 @pytest.mark.parametrize(
     "numbers",
     [
@@ -180,6 +188,40 @@ def test_giving_up_and_a_draw() -> None:
     assert world.winner == NOBODY
     world.step([Order(RESIGN, 0), Order(RESIGN, 2)])
     assert world.winner == DRAW
+
+
+def test_every_match_ends() -> None:
+    """Of players who do nothing, too: walls that have suffered fall first, and those that fall together are a draw."""
+    world = started(5, players=3, units_max=300, size=48)
+    centres = world.players.read("centre").tolist()
+    world.match.set("turn", 0, WALLS_TURNS - 1)
+    for row, hp in zip(centres, (20, 30, 20), strict=True):
+        world.units.set("hp", row, hp)
+    drawn = restored(world)
+    drawn.units.set("hp", centres[1], 20)
+    world.step()
+    assert [world.units.get("hp", row) for row in centres] == [20, 30, 20]
+    for turn in range(1, 11):
+        assert world.winner == NOBODY
+        world.step()
+        assert world.population(1) == 7
+        assert world.units.get("hp", centres[0]) == max(20 - WALLS_LOSE * turn, 0)
+    assert (world.winner, world.turn) == (1, WALLS_TURNS + 10)
+    for _ in range(11):
+        drawn.step()
+    assert drawn.winner == DRAW
+
+
+def test_giving_up_when_somebody_is_trained() -> None:
+    """The row of a town that was given up this turn is not yet free, or its player would live on as a stranger."""
+    world = started(1, players=3, units_max=200, size=48)
+    world.step([Order(TRAIN, player, target=VILLAGER) for player in range(3)])
+    while world.players.get("progress", 1) < TRAITS[VILLAGER].train - 1:
+        world.step()
+    world.step([Order(RESIGN, 0)])
+    assert world.players.read("alive").tolist() == [0, 1, 1]
+    assert [world.population(player) for player in range(3)] == [0, 8, 8]
+    assert world.units.get("hp", world.players.get("centre", 0)) == 0
 
 
 def test_animals_and_units_have_numbers_of_their_own() -> None:

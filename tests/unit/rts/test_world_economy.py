@@ -7,15 +7,18 @@ import numpy as np
 from demos.rts_lockstep.orders import GATHER, STOP, TRAIN, Order
 from demos.rts_lockstep.simulation.economy import CARRY_MAX, QUEUE_MAX
 from demos.rts_lockstep.simulation.terrain import STOCK
+from demos.rts_lockstep.simulation.wildlife import BREED_TURNS, DEER_FOOD
 from demos.rts_lockstep.units import (
     ARCHER,
     BERRIES,
     CARRYING,
     CAVALRY,
+    DEER,
     DEER_BASE,
     FOOD,
     GATHERING,
     GRASS,
+    HP,
     IDLE,
     INFANTRY,
     STUMPS,
@@ -28,7 +31,7 @@ from demos.rts_lockstep.units import (
     WOOD,
 )
 from demos.rts_lockstep.world import World
-from tests.unit.rts.skirmish import home, living, started
+from tests.unit.rts.skirmish import home, living, restored, started
 
 
 def nearest(world: World, player: int, kind: int) -> tuple[int, int]:
@@ -207,3 +210,23 @@ def test_town_centres_are_not_trained() -> None:
     world = started(2, players=2, units_max=200)
     world.step([Order(TRAIN, 0, target=TOWN_CENTRE)])
     assert world.queue(0) == ()
+
+
+def test_food_never_ends() -> None:
+    """Where animals were eaten up others come, each at turns of its own, also for a world made anew meanwhile."""
+    world = started(2, players=2, units_max=200)
+    rows = list(range(len(world.deer)))
+    for row in rows[1:]:
+        world.deer.set("hp", row, 0)
+        world.deer.set("food", row, 0)
+    came: dict[int, int] = {}
+    for turn in range(1, BREED_TURNS + 1):
+        if turn % 400 == 0:
+            world = restored(world)
+        world.step()
+        for row in rows[1:]:
+            if world.deer.get("hp", row) and row not in came:
+                came[row] = turn
+                assert (world.deer.get("hp", row), world.deer.get("food", row)) == (HP[DEER], DEER_FOOD)
+    assert sorted(came) == rows[1:]
+    assert len(set(came.values())) == len(came)

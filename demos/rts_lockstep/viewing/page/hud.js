@@ -81,15 +81,20 @@ export class Hud {
     this.#resources(turn, hello);
     this.#clock(turn);
     this.#players(turn, hello);
-    $("pause").textContent = turn.paused || this.status.paused ? "Go on" : "Pause";
-    if (turn.result || turn.players[hello.you]?.alive === false) $("resign").hidden = true;
+    // The button pauses a match that waits for somebody, too: then it is not "Go on".
+    $("pause").textContent = this.status.paused && this.status.paused_by !== null ? "Go on" : "Pause";
+    if (turn.result || turn.players[hello.you]?.alive === false) $("pause").hidden = $("resign").hidden = true;
     if (turn.result) this.#result(turn, hello);
+    else {
+      $("result").hidden = true; // a replay that was turned back
+      this.resultShown = null;
+    }
   }
 
   #resources(turn, hello) {
     const { you } = hello;
     const mine = you === null ? null : turn.players[you];
-    const key = JSON.stringify([you, hello.replay, mine?.food, mine?.wood, mine?.units, mine?.population_max]);
+    const key = JSON.stringify([you, hello.replay, mine?.alive, mine?.food, mine?.wood, mine?.units, mine?.population_max]);
     show($("resources"), key, () => {
       if (!mine) return [make("span.tag", {}, hello.replay ? "Replay" : "Spectator")];
       const most = mine.population_max ? `${mine.units} / ${mine.population_max}` : mine.units;
@@ -99,7 +104,8 @@ export class Hud {
         amount("food", mine.food),
         amount("wood", mine.wood),
         amount("people", most),
-      ];
+        mine.alive ? null : make("span.tag", {}, "Your town has fallen: you look on"),
+      ].filter(Boolean);
     });
   }
 

@@ -26,6 +26,8 @@ const game = {
   you: null,
   turn: null, // the one that is shown
   selected: new Set(),
+  // Numbers of its own for each page, since all pages of a player hear of all his clicks.
+  firstClick: Math.floor(Math.random() * 2 ** 30),
   clicks: 0,
   connection: null,
 
@@ -36,13 +38,14 @@ const game = {
   // Ask for an order, and show at once that it was heard. `event` is the click or key that gave it.
   order(order, event) {
     game.clicks += 1;
+    const click = game.firstClick + game.clicks;
     if (order.order !== "stop" && order.order !== "train") {
       const now = performance.now();
-      const marker = game.effects.mark(game.clicks, order.order, order.x, order.y, now);
+      const marker = game.effects.mark(click, order.order, order.x, order.y, now);
       game.effects.drawMarkers(game.painter.context, game.camera, now, [marker]);
       game.debug.marker(performance.now() - event.timeStamp);
     }
-    game.send({ type: "order", click: game.clicks, ...order });
+    game.send({ type: "order", click, ...order });
   },
 
   press(key, event) {
@@ -165,7 +168,7 @@ game.connection = new Connection({
   ack: ({ click, turn }) => game.effects.known(click, turn),
   refused({ click, reason }) {
     game.effects.refused(click, performance.now());
-    game.hud.toast(reason, true);
+    if (click > game.firstClick && click <= game.firstClick + game.clicks) game.hud.toast(reason, true);
   },
   desync: (desync) => game.desync.found(desync),
   healed: (healed) => game.desync.heal(healed, performance.now()),

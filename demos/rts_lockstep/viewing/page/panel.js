@@ -4,6 +4,7 @@ import { $, make, show } from "./dom.js";
 import { GAIA } from "./palette.js";
 
 const HOTKEYS = ["q", "w", "e", "r"];
+const HINT = "Drag to select, right click to send: to berries, trees, deer, foes. H shows the keys.";
 const STATES = ["idle", "walking", "fighting", "gathering", "carrying", "training"];
 
 export class Panel {
@@ -53,12 +54,12 @@ export class Panel {
     const doing = single === undefined ? "" : STATES[world.state[single]] ?? "";
     const groups = [...counts.values()];
     const key = JSON.stringify([groups, trainer, doing, trainer === undefined ? 0 : [line?.food, line?.wood, line?.queue]]);
-    $("selection").hidden = slots.length === 0;
-    show($("selection"), key, () => [
+    const mine = hello && this.game.you !== null && line?.alive;
+    $("selection").hidden = slots.length === 0 && !mine;
+    show($("selection"), key, () => slots.length === 0 ? [make("span.hint", {}, HINT)] : [
       make("div.groups", {}, ...groups.map((group) => this.#group(group, doing))),
       ...(trainer === undefined ? [] : this.#training(trainer, line)),
     ]);
-    if (!slots.length && hello) $("selection").hidden = true;
   }
 
   #portrait(kind, owner) {

@@ -6,6 +6,8 @@
 // real backlog is skipped: what is drawn follows at its own speed (world.js), so neither ever makes a unit jump.
 
 const BACKLOG_TURNS_MAX = 2;
+// Nobody shows turns in a tab that sleeps; so many are kept for when it wakes.
+const QUEUE_TURNS_MAX = 32;
 const SLACK_TURNS = 16; // how long slack must have been unused
 const SLACK_MS_MIN = 30;
 const FASTER = 1.05;
@@ -29,6 +31,10 @@ export class Playback {
     if (later >= 0 && later <= FOLLOWS_TURNS_MAX) turn.cut = false;
     if (turn.cut) this.queue.length = 0;
     this.queue.push(turn);
+    while (this.queue.length > QUEUE_TURNS_MAX) {
+      this.queue.shift();
+      this.queue[0].cut = true; // nothing leads to it any more
+    }
   }
 
   get fraction() {
