@@ -18,6 +18,8 @@ Commands:
 
 python -m demos.orderbook COMMAND --help says more.
 """
+# What the extra `demos` brings.
+EXTRA: Final = frozenset({"numpy", "starlette", "uvicorn", "websockets"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or [""]
     if name in ("replay", "show", "exchange", "upgrade"):
         # Imported when called: each has dependencies of its own.
-        module = importlib.import_module(f"demos.orderbook.{name}")
+        try:
+            module = importlib.import_module(f"demos.orderbook.{name}")
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if missing not in EXTRA:
+                raise
+            sys.stderr.write(f"{name}: it needs {missing}: pip install '.[demos]', in the clone\n")
+            return 2
         return int(module.main(rest))
     if name in ("-h", "--help"):
         sys.stdout.write(USAGE)

@@ -35,6 +35,8 @@ STOP_SECONDS_MAX: Final = 30.0
 LOOK_SECONDS_MAX: Final = 120.0
 # What a supervisor that failed said last.
 LINES_SHOWN: Final = 5
+# SIGTERM to the child when the thread that started it is gone: a killed exchange leaves no nodes behind.
+WITH_PARENT: Final = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
 
 
 class NodeLine(msgspec.Struct, frozen=True):
@@ -201,7 +203,7 @@ class Cluster:
 
     def _run(self, arguments: list[str], hear: Callable[[bytes], None]) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "rsm", *arguments],
+            [*WITH_PARENT, sys.executable, "-m", "rsm", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -79,10 +79,6 @@ class ClusterBoard(Board):
             for part in self.markets.ladders_and_depth(width, room - 1):
                 yield Styled(part, style)
 
-    def timeline(self) -> Text:
-        """Everything that happened."""
-        return self._moments(self.moments, self.width)
-
     def columns(self, node: NodeLine) -> Iterator[tuple[str, int, str]]:
         """Heading, cells and value of each column of the nodes' table; wide enough for what may come, so that nothing
         jumps.

@@ -12,12 +12,11 @@ from typing import NamedTuple
 from rich.text import Text
 
 from demos.orderbook.flowgen import Instrument
-from demos.orderbook.records import BUY, SELL, Traded
+from demos.orderbook.records import SELL, Traded
 from demos.orderbook.survey import Level, MarketView
 
 BID_STYLE = "green"
 ASK_STYLE = "red"
-SIDE_STYLES = {BUY: BID_STYLE, SELL: ASK_STYLE}
 PRICE_CELLS = 7
 QUANTITY_CELLS = 5
 

@@ -25,7 +25,7 @@ from typing import Any, Final
 import msgspec
 
 import rsm
-from demos.orderbook.cluster import SOUND_MACHINE, Cluster, Document, NodeLine, Told
+from demos.orderbook.cluster import SOUND_MACHINE, WITH_PARENT, Cluster, Document, NodeLine, Told
 from demos.orderbook.face.exchange_face import ExchangeFace
 from demos.orderbook.face.following import follow
 from demos.orderbook.face.servers import FaceServers, Ports
@@ -122,7 +122,7 @@ class Exchange:
     def _trade(self, addresses: Sequence[str]) -> subprocess.Popen[bytes]:
         arguments = ["-m", "demos.orderbook.face.trading", str(self.options.seed), str(self.options.rate), *addresses]
         return subprocess.Popen(
-            [sys.executable, *arguments],
+            [*WITH_PARENT, sys.executable, *arguments],
             stdin=subprocess.PIPE,
             cwd=ROOT,
             env=environment(),
@@ -196,6 +196,13 @@ async def exchange(options: argparse.Namespace, directory: Path, state: Path) ->
         await asyncio.to_thread(cluster.close)
 
 
+def told(error: Exception) -> str:
+    """An error in one line: a system's without its number, with the file it is about."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
 def main(argv: list[str]) -> int:
     """Run the exchange; returns the exit code."""
     options = parse(argv)
@@ -206,7 +213,7 @@ def main(argv: list[str]) -> int:
         try:
             return asyncio.run(exchange(options, directory, scratch / "state"))
         except (ServiceFailed, rsm.RsmError, OSError) as error:
-            print(f"exchange: {error}", file=sys.stderr)
+            print(f"exchange: {told(error)}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:  # before anything ran
             return 130

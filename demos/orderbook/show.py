@@ -55,7 +55,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         description="Trade a seeded day on a cluster of three nodes, kill its leader, empty a follower, and show that "
         "nothing was lost or doubled. Exit code 0 if every check held, 1 if one did not, 2 for wrong usage.",
     )
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the flow (default 1)")
+    add_options(parser, RATE_DEFAULT)
     parser.add_argument(
         "--commands",
         type=int,
@@ -63,19 +63,30 @@ def parse(argv: list[str]) -> argparse.Namespace:
         metavar="N",
         help=f"commands in all (default {COMMANDS_DEFAULT:,})",
     )
-    parser.add_argument(
-        "--rate",
-        type=int,
-        default=RATE_DEFAULT,
-        metavar="N",
-        help=f"commands a second, of all clients together (default {RATE_DEFAULT:,})",
-    )
     parser.add_argument("--embedded", action="store_true", help="one machine in one process, killed and recovered")
-    parser.add_argument("--dir", type=Path, metavar="DIR", help="keep what is on disk in DIR, a new or empty directory")
-    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     options = parser.parse_args(argv)
     if not COMMANDS_MIN <= options.commands <= COMMANDS_MAX:
         parser.error(f"--commands must be {COMMANDS_MIN:,} to {COMMANDS_MAX:,}")
+    check_options(parser, options)
+    return options
+
+
+def add_options(parser: argparse.ArgumentParser, rate: int) -> None:
+    """What every show takes; `rate` in commands a second."""
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the flow (default 1)")
+    parser.add_argument(
+        "--rate",
+        type=int,
+        default=rate,
+        metavar="N",
+        help=f"commands a second, of all clients together (default {rate:,})",
+    )
+    parser.add_argument("--dir", type=Path, metavar="DIR", help="keep what is on disk in DIR, a new or empty directory")
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+
+
+def check_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse what does not fit, and make the directory."""
     if not 0 < options.rate <= RATE_MAX:
         parser.error(f"--rate must be 1 to {RATE_MAX:,}")
     if not 0 <= options.seed < 2**62:
@@ -87,7 +98,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
                 parser.error(f"--dir: {options.dir} is not empty")
         except OSError as error:
             parser.error(f"--dir: {error}")
-    return options
 
 
 def closing(trial: Trial | ClusterTrial, reason: str, rows: list[tuple[str, str]]) -> None:

@@ -24,13 +24,12 @@ from rich.text import Text
 import rsm
 from demos.orderbook.audit import CheckFailed
 from demos.orderbook.lives import ServiceFailed
-from demos.orderbook.show import filesystem, interruptible
+from demos.orderbook.show import add_options, check_options, filesystem, interruptible
 from demos.orderbook.terminal import figures, verdicts
 from demos.orderbook.upgrade_trial import STAGES, UpgradeBoard, UpgradeTrial
 
 # All clients together, a second: nodes are started and stopped meanwhile, on the same processors.
 RATE_DEFAULT: Final = 500
-RATE_MAX: Final = 100_000
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -40,28 +39,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         description="Take an exchange of three nodes from version 1 to version 3 while old and new clients trade, then "
         "force an unsafe release onto a node. Exit code 0 if every check held, 1 if one did not, 2 for wrong usage.",
     )
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the flows (default 1)")
-    parser.add_argument(
-        "--rate",
-        type=int,
-        default=RATE_DEFAULT,
-        metavar="N",
-        help=f"commands a second, of all clients together (default {RATE_DEFAULT:,})",
-    )
-    parser.add_argument("--dir", type=Path, metavar="DIR", help="keep what is on disk in DIR, a new or empty directory")
-    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    add_options(parser, RATE_DEFAULT)
     options = parser.parse_args(argv)
-    if not 0 < options.rate <= RATE_MAX:
-        parser.error(f"--rate must be 1 to {RATE_MAX:,}")
-    if not 0 <= options.seed < 2**62:
-        parser.error("--seed must be 0 to 2**62 - 1")
-    if options.dir is not None:
-        try:
-            options.dir.mkdir(parents=True, exist_ok=True)
-            if any(options.dir.iterdir()):
-                parser.error(f"--dir: {options.dir} is not empty")
-        except OSError as error:
-            parser.error(f"--dir: {error}")
+    check_options(parser, options)
     return options
 
 

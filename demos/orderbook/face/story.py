@@ -59,7 +59,6 @@ class Entering:
         self.price = report.price
         self.quantity = report.quantity
         self.replaced = replaced
-        self.has_traded = False
 
 
 class Story:

@@ -81,7 +81,7 @@ export class Ladder {
     row.element.classList.toggle("is-bad", bad !== undefined);
     if (bad === undefined) {
       row.quantity.textContent = Number(level.quantity).toLocaleString("en");
-      row.element.title = "";
+      row.element.title = place < CHECKSUM_LEVELS ? "one of the ten best, which the checksum covers" : "";
     } else {
       const wrong = document.createElement("s");
       wrong.textContent = bad.level.mine === null ? "none" : Number(bad.level.mine).toLocaleString("en");

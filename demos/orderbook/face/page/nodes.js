@@ -60,7 +60,7 @@ function card(node, newest) {
   const rows = role === "down"
     ? [["state", [node.error || "no answer"], ""]]
     : [
-      ["applied", [`${number(node.applied_index)}${lag > 0 ? `  −${number(lag)}` : ""}`], lag > 50 ? "lags" : ""],
+      ["applied", [`${number(node.applied_index)}${lag > 0 ? ` · ${number(lag)} behind` : ""}`], lag > 50 ? "lags" : ""],
       ["root", node.root ? [fingerprint(node.root), `${node.root.slice(0, 10)} @ ${number(node.root_index)}`] : ["–"], ""],
       ["term", [`${node.term}`, node.standing === "well" ? "" : ` · ${node.standing}`], ""],
     ];
