@@ -53,6 +53,8 @@ SCRUB_LEAVES_MIN: Final = 256
 UNHASHED_LEAVES_MAX: Final = 8192
 # Roots that a replica keeps on disk, 64 bytes each, for whoever compares logs later: those of a million entries.
 ROOT_BOOK_RECORDS_MAX: Final = 16_384
+# Of these, as many are read at a time while a node serves: some milliseconds of its loop.
+ROOT_BOOK_PART_RECORDS: Final = 1024
 # How long, in log time, voters have to say what their root at a disputed index was.
 ATTEST_SECONDS: Final = 5
 # How long, in log time, they have to run the log again where no majority had one root.
@@ -77,6 +79,9 @@ SUSPECT_SECONDS_MAX: Final = 10.0
 UNCHECKED_SECONDS_MAX: Final = 3.0
 # Log that a node runs again between two looks at its messages: some ten milliseconds.
 REEXECUTION_SLICE_BYTES: Final = 32 * 1024
+# What a node that stands still until somebody mends it leaves free on its disk: several times what it needs to start
+# again, or to install a snapshot of which the log is as long as usual.
+FREE_BYTES_MIN: Final = 256 * 1024 * 1024
 # Directories of evidence that a node keeps; the first ones stay, since they show how it began.
 EVIDENCE_KEPT: Final = 8
 # Snapshots that a playback keeps in memory to go back to; when there are more, every second one goes.
@@ -213,10 +218,13 @@ VIEW_LEAVES_MAX: Final = 1_000_000
 # One column of an Array, which is one leaf: it is hashed, and copied into a snapshot or the undo log, in one piece.
 # 16 MiB (four million int32) take xxh3 and a copy about two milliseconds each.
 ARRAY_COLUMN_BYTES_MAX: Final = 16 * 1024 * 1024
+# So much of a column is as good as one leaf where work is counted in leaves: hashing either takes half a microsecond.
+ARRAY_LEAF_BYTES: Final = 1024
 # Columns of one Array. Each is a leaf with books of its own; a table of PostgreSQL has at most 1,600.
 ARRAY_COLUMNS_MAX: Final = 256
-# What the commands of one batch may make the undo log keep of columns. A batch has thousands of commands, and each
-# copies what it writes to; beyond this, writing is a `ValueError`: a failed command, and not a node without memory.
+# What the undo log may keep of columns: copies for the rollback of the command that runs, and the first old value of
+# each column that the batch has written to. Beyond this, writing is a `ValueError`: a failed command, and not a node
+# without memory.
 ARRAY_UNDO_BYTES_MAX: Final = 256 * 1024 * 1024
 # Items of a streaming query that are produced under the state's lock before commands get their turn.
 QUERY_SLICE_ITEMS: Final = 256
@@ -379,8 +387,11 @@ FEED_SNAPSHOT_SECONDS_MIN: Final = 1.0
 FEED_SNAPSHOT_WAIT_SECONDS: Final = 2.0
 # Snapshots on their way to observers at once: each holds its file open.
 FEED_SNAPSHOTS_MAX: Final = 64
-# With so many on their way, an observer that takes nothing of its own holds up the others for no longer than this.
+# With so many on their way, an observer that takes too little of its own holds up the others for no longer than this.
 FEED_CROWDED_SECONDS_MAX: Final = 5.0
+# What an observer takes of its snapshot within those times at least; with a few bytes now and then it would keep its
+# place for ever. A line of 28,800 bit/s carries 18 kB in five seconds.
+FEED_SNAPSHOT_TAKEN_BYTES_MIN: Final = 16 * 1024
 # Hash points whose moment is remembered, to tell how long applying took since a snapshot.
 FEED_MARKS_MAX: Final = 1024
 # Observers of one node. Each costs a write for each frame.
@@ -646,6 +657,8 @@ USAGE_VERSIONS_MAX: Final = 10_000
 
 # The body of a request: the largest command, its bytes as base64, and room for names (nginx: 1 MiB).
 GATEWAY_BODY_BYTES_MAX: Final = 2 * 1024 * 1024
+# Bodies that are coming in at once, together; more are refused as busy. Thirty-two of the largest.
+GATEWAY_BODIES_BYTES_MAX: Final = 64 * 1024 * 1024
 # How long a body may take to come in, and the head before it: who sends a byte a second holds a connection no longer.
 GATEWAY_BODY_SECONDS_MAX: Final = 10.0
 # The head of a request. The arguments of a query stand in it (nginx and h11 take 32 and 64 KiB).
@@ -657,18 +670,24 @@ GATEWAY_CONNECTIONS_MAX: Final = 768
 GATEWAY_SOCKETS_MAX: Final = 512
 # Different queries that are watched; each is one request of the gateway to a node, whoever watches it.
 GATEWAY_WATCHES_MAX: Final = 256
-# What waits for one browser. One that does not keep up is skipped forward (uvicorn's own buffer: 64 KiB more).
+# What waits for one browser, besides the message that is being sent. One that does not keep up is skipped forward.
 GATEWAY_QUEUE_BYTES_MAX: Final = 1024 * 1024
-# How long one message to a browser may take before its connection is closed: the feed's nodes give an observer as long.
+# How long one message to a browser, or one part of an answer, may take before its connection is closed: as long as the
+# feed's nodes give an observer.
 GATEWAY_SEND_SECONDS_MAX: Final = 60.0
 # A message of a browser: there is nothing for it to say.
 GATEWAY_MESSAGE_BYTES_MAX: Final = 4096
+# Frames in such a message: empty ones have no bytes that would count.
+GATEWAY_FRAMES_PER_MESSAGE_MAX: Final = 64
 # How often a browser hears something though nothing happened.
 GATEWAY_ALIVE_SECONDS: Final = 15.0
-# Events in one message to a browser; what comes in faster than browsers are told collects up to that.
+# Events in one message to a browser, of FEED_PART_BYTES at most unless it is a single one; what comes in faster than
+# browsers are told collects up to that.
 GATEWAY_EVENTS_PER_MESSAGE: Final = 1000
 # Items of a streaming query that are encoded at a time: one hop to a thread each.
 GATEWAY_STREAM_ITEMS: Final = 256
+# Streaming queries that are being answered: a node gives one client no more at once (STREAMS_PER_CONNECTION_MAX).
+GATEWAY_STREAMS_MAX: Final = STREAMS_PER_CONNECTION_MAX
 # How long requests that are being answered may take when the gateway is told to stop.
 GATEWAY_STOP_SECONDS_MAX: Final = 10.0
 # How soon a caller should ask again when the cluster cannot be reached: about an election.

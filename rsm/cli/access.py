@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -14,13 +15,20 @@ from rsm.client.tool import Access
 from rsm.node.addresses import split_address
 from rsm.node.tls import TlsOptions
 
-__all__ = ["access_options", "address_option", "find_access", "is_address"]
+__all__ = ["FindAccess", "access_options", "address_option", "find_access", "is_address"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+FindAccess = Callable[[Sequence[str]], Access]
 
 
 def access_options(function: F) -> F:
-    """--tls-ca, --tls-cert and --tls-key, as `ca`, `certificate` and `key`."""
+    """--tls-ca, --tls-cert and --tls-key, as `find`: from addresses to where the cluster is, and how to get in."""
+
+    @functools.wraps(function)
+    def found(*args: Any, ca: str | None, certificate: str | None, key: str | None, **rest: Any) -> Any:
+        find: FindAccess = functools.partial(find_access, ca=ca, certificate=certificate, key=key)
+        return function(*args, find=find, **rest)
+
     for parameter, option, text in (
         ("key", "--tls-key", "The key of --tls-cert."),
         ("certificate", "--tls-cert", "Our certificate, of role client or admin."),
@@ -30,8 +38,8 @@ def access_options(function: F) -> F:
         add = click.option(
             option, parameter, metavar="FILE", type=click.Path(), envvar=variable, help=f"{text} ${variable}."
         )
-        function = add(function)
-    return function
+        found = add(found)
+    return cast(F, found)
 
 
 def address_option(function: F) -> F:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from rsm.cli.access import address_option, find_access
+from rsm.cli.access import FindAccess, address_option
 from rsm.cli.errors import FINE, FOUND, Unreadable
 from rsm.cli.options import Command, json_option
 from rsm.cli.output import plain, print_json, print_line
@@ -41,9 +41,7 @@ def call(
     idempotency_key: str | None,
     is_confirmed: bool,
     addresses: tuple[str, ...],
-    ca: str | None,
-    certificate: str | None,
-    key: str | None,
+    find: FindAccess,
     as_json: bool,
 ) -> int:
     """Run one command and print its result.
@@ -57,10 +55,14 @@ def call(
     values = parse_arguments(arguments)
     if idempotency_key is not None and not 0 < len(idempotency_key) <= KEY_LENGTH_MAX:
         raise click.UsageError(f"--key takes 1 to {KEY_LENGTH_MAX} characters.")
-    access = find_access(addresses, ca, certificate, key)
+    access = find(addresses)
     version, fields = command_of(status_of(access), command)
     encoded = encode_call(command, version, positional(command, fields, values))
     index, answer = run_command(access, encoded, idempotency_key, is_confirmed=is_confirmed)
+    if answer.status == Status.INVALID:
+        # Which of them it was the log does not say: the answer is part of the root, and a library's wording is not.
+        takes = ", ".join(f"{name}: {declared}" for name, declared, *_ in fields)
+        raise Unreadable(f"{command}: the values do not fit what it takes: {takes or 'nothing'}")
     return report(command, index, answer, as_json=as_json)
 
 
@@ -95,9 +97,7 @@ def query(
     arguments: str,
     stale: bool,
     addresses: tuple[str, ...],
-    ca: str | None,
-    certificate: str | None,
-    key: str | None,
+    find: FindAccess,
     as_json: bool,
 ) -> int:
     """Run one query and print its result.
@@ -109,7 +109,7 @@ def query(
     Example: rsm query balance '["ann"]'
     """
     values = parse_arguments(arguments)
-    access = find_access(addresses, ca, certificate, key)
+    access = find(addresses)
     status = status_of(access)
     fields = status.schema.get("queries", {}).get(name)
     if fields is None:

@@ -7,14 +7,15 @@ from typing import Any
 import click
 import msgspec
 
-from rsm.cli.errors import FOUND
+from rsm.cli.errors import FOUND, message
 from rsm.cli.options import Command, json_option
 from rsm.cli.output import count, plain, print_json, print_line, progress, shown, table
 from rsm.cli.target import DISK, require_log
 from rsm.desync.compare import Comparison
 from rsm.desync.compare import compare as compare_logs
-from rsm.desync.finding import EXIT_CODES
+from rsm.desync.finding import EXIT_CODES, Finding
 from rsm.desync.sources import bytes_at
+from rsm.errors import BadBytes
 from rsm.limits import BUCKETS
 
 __all__ = ["compare"]
@@ -28,9 +29,21 @@ FIELDS = (
 )
 
 
+def head_document(finding: Finding) -> dict[str, Any]:
+    """What every document has."""
+    head = {name: getattr(finding, name) for name in FIELDS}
+    return head | {"paths": [{"path": one.path, "values": one.values} for one in finding.paths]}
+
+
+def failed_document(error: BaseException) -> dict[str, Any]:
+    """A finding that says why there is none."""
+    head = head_document(Finding(verdict="unchecked", unchecked=(message(error),)))
+    return head | {"damaged": isinstance(error, BadBytes)}
+
+
 @click.command(cls=Command)
 @click.argument("paths", nargs=-1, required=True, metavar="LOG LOG [...]", type=click.Path())
-@json_option()
+@json_option(failed=failed_document)
 def compare(paths: tuple[str, ...], as_json: bool) -> int:
     """Compare logs and the roots recorded with them.
 
@@ -64,8 +77,7 @@ def compare(paths: tuple[str, ...], as_json: bool) -> int:
 def document(comparison: Comparison) -> dict[str, Any]:
     """The document of --json: the finding, and what the report says besides."""
     finding = comparison.finding
-    head = {name: getattr(finding, name) for name in FIELDS}
-    head["paths"] = [{"path": one.path, "values": one.values} for one in finding.paths]
+    head = head_document(finding)
     if finding.blame:
         head["blame"] = [msgspec.structs.asdict(one) for one in finding.blame]
     more = {

@@ -6,10 +6,11 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import click
 
-from rsm.cli.errors import FOUND, Unreadable
+from rsm.cli.errors import FOUND, Unreadable, message
 from rsm.cli.options import Command, json_option, path_argument
 from rsm.cli.output import print_json, print_line, progress
 from rsm.cli.target import DISK, file_bytes, load_machine, require_log
@@ -24,7 +25,7 @@ from rsm.desync.recording import Recording
 from rsm.desync.replaying import NEWEST, Unreplayable
 from rsm.desync.single import replay as replay_alone
 from rsm.desync.worker import WorkerDied
-from rsm.errors import MediumError, UnknownFormat, WrongMachine
+from rsm.errors import BadBytes, MediumError, UnknownFormat, WrongMachine
 from rsm.node.bundles import BATCHES
 from rsm.node.scan import scan
 
@@ -41,6 +42,12 @@ def _start(_: click.Context, __: click.Parameter, value: str | None) -> int | st
     if value.isascii() and value.isdigit():
         return int(value)
     raise click.BadParameter(f"{value!r} is neither an index nor {NEWEST!r} nor {BEGINNING!r}.")
+
+
+def failed_document(error: BaseException) -> dict[str, Any]:
+    """A finding that says why there is none."""
+    is_damaged = isinstance(error, BadBytes)
+    return report.document(Finding(verdict="unchecked", unchecked=(message(error),), is_damaged=is_damaged))
 
 
 @click.command(cls=Command)
@@ -68,7 +75,7 @@ def _start(_: click.Context, __: click.Parameter, value: str | None) -> int | st
 @click.option(
     "--bundle", metavar="DIR", type=click.Path(), help="Where to write a difference. Default: desync-INDEX here."
 )
-@json_option()
+@json_option(failed=failed_document)
 def replay(
     path: str,
     machine: str,

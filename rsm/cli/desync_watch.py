@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 
-from rsm.cli.access import access_options, find_access
+from rsm.cli.access import FindAccess, access_options
 from rsm.cli.errors import FINE, FOUND, UNCHECKED, WRONG
 from rsm.cli.options import Command, json_option
-from rsm.cli.output import print_json_line, print_line, table
+from rsm.cli.output import print_line, table
+from rsm.cli.watching import WATCH_SECONDS, Look, watching
 from rsm.client.findings import cases_of, is_settled, listed
-from rsm.client.survey import Survey, survey
-from rsm.client.tool import Access
+from rsm.client.survey import Survey
 from rsm.limits import ROOTS_SHOWN
 from rsm.node.status import NodeStatus, state_of
 
@@ -25,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["document", "notes", "rich_roots", "root_rows", "watch"]
 
-WATCH_SECONDS: Final = 1.0
-WATCH_ANSWER_SECONDS: Final = 1.0
 # What is shown of a root: eight digits tell any two apart that a person will see.
 ROOT_CHARACTERS: Final = 8
 NOT_KNOWN: Final = "-"
@@ -35,7 +30,7 @@ NOT_KNOWN: Final = "-"
 @click.command(cls=Command)
 @click.argument("addresses", metavar="[ADDR]...", nargs=-1)
 @access_options
-@json_option("Print JSON Lines, one for each look.")
+@json_option("Print JSON Lines, one for each look.", failed=None)
 @click.option(
     "--every",
     "seconds",
@@ -44,9 +39,7 @@ NOT_KNOWN: Final = "-"
     default=WATCH_SECONDS,
     help="How often to look; every second if not given.",
 )
-def watch(
-    addresses: tuple[str, ...], ca: str | None, certificate: str | None, key: str | None, as_json: bool, seconds: float
-) -> int:
+def watch(addresses: tuple[str, ...], find: FindAccess, as_json: bool, seconds: float) -> int:
     """Watch the state roots of a running cluster.
 
     The latest hash points, and what root each node has there; who is unchecked and why, who lags, and the verdicts.
@@ -55,36 +48,14 @@ def watch(
     \b
     Example: rsm desync watch
     """
-    return watching(find_access(addresses, ca, certificate, key), as_json=as_json, seconds=seconds)
+    look = Look(code_of, document, rich_roots, write)
+    return watching(find(addresses), look, as_json=as_json, seconds=seconds)
 
 
-def watching(access: Access, *, as_json: bool, seconds: float, sleep: Callable[[float], Any] = time.sleep) -> int:
-    """Look every so many seconds until interrupted; the exit code is that of the last look."""
-    code = UNCHECKED
-    live = None
-    try:
-        if not as_json and sys.stdout.isatty():
-            from rich.live import Live
-
-            live = Live(auto_refresh=False)
-            live.start()
-        while True:
-            found = survey(access, seconds=WATCH_ANSWER_SECONDS)
-            code = code_of(found)
-            if as_json:
-                print_json_line(document(found))
-            elif live is not None:
-                live.update(rich_roots(found), refresh=True)
-            else:
-                table(root_rows(found))
-                print_line("\n".join(notes(found)) + "\n")
-            sys.stdout.flush()
-            sleep(seconds)
-    except KeyboardInterrupt:
-        return code
-    finally:
-        if live is not None:
-            live.stop()
+def write(found: Survey) -> None:
+    """For an output that is no terminal."""
+    table(root_rows(found))
+    print_line("\n".join(notes(found)) + "\n")
 
 
 def code_of(found: Survey) -> int:

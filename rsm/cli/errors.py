@@ -1,7 +1,8 @@
 """Exit codes, and the one line that an error becomes.
 
 An exit code says whose turn it is: 1 means that what was looked at is damaged, 2 that the call (or its input) has to
-change, 3 that nothing can be said. The text of an error is one line on standard error, with what went wrong and where.
+change, 3 that nothing can be said. The text of an error is one line on standard error, with what went wrong and where;
+with --json it is a document on standard output, too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import click
 
 from rsm.errors import BadBytes, Busy, Closed, DivergenceError, NotLeader, RsmError, UnknownFormat, Unreachable
 
-__all__ = ["FINE", "FOUND", "INTERRUPTED", "UNCHECKED", "WRONG", "Unreadable", "exit_code", "line"]
+__all__ = ["FINE", "FOUND", "INTERRUPTED", "UNCHECKED", "WRONG", "Unreadable", "exit_code", "line", "message"]
 
 FINE: Final = 0
 FOUND: Final = 1  # corruption, a torn tail, a desync, a failed check
@@ -42,16 +43,21 @@ def line(error: BaseException, program: str) -> str:
     """What standard error says about an error: one line."""
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx is not None else program
-        text = f"{path}: {error.format_message()} See {path} --help."
-    elif isinstance(error, click.Abort | KeyboardInterrupt):
-        text = f"{program}: interrupted"
+        return f"{path}: {message(error)} See {path} --help."
+    return f"{program}: {message(error)}"
+
+
+def message(error: BaseException) -> str:
+    """What went wrong, and where, without line breaks."""
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        text = "interrupted"
     elif isinstance(error, click.ClickException):
-        text = f"{program}: {error.format_message()}"
+        text = error.format_message()
     elif isinstance(error, OSError):
         where = "" if error.filename is None else f"{error.filename}: "
-        text = f"{program}: {where}{error.strerror or error}"
+        text = f"{where}{error.strerror or error}"
     elif isinstance(error, RsmError | Unreadable):
-        text = f"{program}: {error}"
+        text = str(error)
     else:
-        text = f"{program}: internal error: {type(error).__name__}: {error} (--debug shows where)"
+        text = f"internal error: {type(error).__name__}: {error} (--debug shows where)"
     return " ".join(text.split())

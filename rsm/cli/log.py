@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
 
 import click
 
-from rsm.cli.access import access_options, find_access, is_address
+from rsm.cli.access import FindAccess, access_options, is_address
 from rsm.cli.check import check_log
 from rsm.cli.errors import FINE, FOUND
 from rsm.cli.options import Group, first_and_last, json_option, path_argument
@@ -17,10 +18,10 @@ from rsm.cli.selection import Condition, Selection, parse_conditions
 from rsm.cli.summary import print_summary, summarize
 from rsm.cli.target import DISK, require_log
 from rsm.client.tool import ToolConnection
-from rsm.errors import CallerError
-from rsm.node.exporting import write_parts
-from rsm.node.protocol import Export
-from rsm.node.root_book import ROOTS_SUFFIX, book_path, copy_roots
+from rsm.errors import CallerError, StorageError
+from rsm.node.exporting import read_roots_parts, write_parts
+from rsm.node.protocol import Export, Roots
+from rsm.node.root_book import ROOTS_SUFFIX, book_path, copy_roots, write_roots
 from rsm.node.scan import export as export_entries
 from rsm.node.segment import TornTail
 from rsm.replica.batch import ACTIVATE
@@ -72,7 +73,7 @@ def info(path: str, as_json: bool) -> int:
 )
 @first_and_last
 @click.option("--all", "shows_system", is_flag=True, help="Show the system's own commands and empty entries too.")
-@json_option("Print JSON Lines, one command a line.")
+@json_option("Print JSON Lines, one command a line.", failed=None)
 def cat(
     path: str,
     commands: tuple[str, ...],
@@ -196,9 +197,7 @@ def export(
     out: str,
     first: int | None,
     last: int | None,
-    ca: str | None,
-    certificate: str | None,
-    key: str | None,
+    find: FindAccess,
     as_json: bool,
 ) -> int:
     """Write entries into one segment file.
@@ -211,19 +210,18 @@ def export(
     Example: rsm log export bank-data piece.log --from 3 --to 5
     """
     check_order(first, last)
+    if DISK.exists(out + ROOTS_SUFFIX):
+        raise CallerError(f"{out}{ROOTS_SUFFIX}: it exists already: remove it or choose another path")
     if is_address(path):
-        access = find_access([path], ca, certificate, key)
+        access = find([path])
         with ToolConnection(path, access) as connection:
-            parts = connection.stream(Export(first or 0, last or 0))
-            begin, end = write_parts(DISK, out, parts)
+            begin, end = export_from(connection, out, first or 0, last or 0)
         if as_json:
             print_json({"path": path, "out": out, "entries": end - begin + 1})
         else:
             print_line(f"{out}: {count(end - begin + 1, 'entry')}")
         return FINE
     require_log(path)
-    if DISK.exists(out + ROOTS_SUFFIX):
-        raise CallerError(f"{out}{ROOTS_SUFFIX}: it exists already: remove it or choose another path")
     number = export_entries(DISK, path, out, first, last)
     begin = open_log(out).first_index
     copy_roots(DISK, book_path(DISK, path), out + ROOTS_SUFFIX, begin, begin + number - 1)
@@ -232,6 +230,19 @@ def export(
     else:
         print_line(f"{out}: {count(number, 'entry')}")
     return report_torn(end_of(path)) if last is None else FINE
+
+
+def export_from(connection: ToolConnection, out: str, first: int, last: int) -> tuple[int, int]:
+    """Write what a node sends, entries and roots, or nothing; first and last index."""
+    begin, end = write_parts(DISK, out, connection.stream(Export(first, last)))
+    try:
+        roots = read_roots_parts(connection.stream(Roots(begin, end)), begin, end)
+        write_roots(DISK, out + ROOTS_SUFFIX, roots)
+    except BaseException:
+        with contextlib.suppress(StorageError):
+            DISK.unlink(out)
+        raise
+    return begin, end
 
 
 def end_of(path: str) -> TornTail | None:

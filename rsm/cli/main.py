@@ -11,6 +11,7 @@ import click
 
 from rsm.cli.errors import FINE, exit_code, line
 from rsm.cli.options import LazyGroup, Session
+from rsm.cli.output import print_json_line
 
 __all__ = ["main"]
 
@@ -75,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         click.echo(line(error, PROGRAM), err=True)
         try:
+            if session.failed is not None:
+                print_json_line(session.failed(error))  # a line: --watch may have printed others
             sys.stdout.flush()
         except OSError:
             forget_output()

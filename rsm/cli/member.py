@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from rsm.cli.access import address_option, find_access
+from rsm.cli.access import FindAccess, address_option
 from rsm.cli.errors import FINE
 from rsm.cli.options import Group, json_option
 from rsm.cli.output import print_json, print_line
-from rsm.client.tool import ToolConnection, ask_leader
+from rsm.client.tool import Access, ToolConnection, ask_leader
 from rsm.errors import BadBytes
 from rsm.limits import TOOL_CHANGE_SECONDS_MAX
 from rsm.node import protocol
@@ -46,9 +46,7 @@ def add(
     client: str,
     is_learner: bool,
     addresses: tuple[str, ...],
-    ca: str | None,
-    certificate: str | None,
-    key: str | None,
+    find: FindAccess,
     as_json: bool,
 ) -> int:
     """Add a node, or make a learner a voter.
@@ -62,7 +60,7 @@ def add(
     for address in (peer, client):
         split_address(address)
     request = protocol.Change("add_learner" if is_learner else "add", number, peer, client)
-    index = first_number(find_and_ask(request, addresses, ca, certificate, key))
+    index = first_number(ask_change(find(addresses), request))
     what = "learner" if is_learner else "voter"
     return told({"node_id": number, "action": request.action, "index": index}, f"node {number} is a {what}", as_json)
 
@@ -71,16 +69,14 @@ def add(
 @click.argument("number", metavar="ID", type=NODE_ID)
 @address_option
 @json_option()
-def remove(
-    number: int, addresses: tuple[str, ...], ca: str | None, certificate: str | None, key: str | None, as_json: bool
-) -> int:
+def remove(number: int, addresses: tuple[str, ...], find: FindAccess, as_json: bool) -> int:
     """Remove a node, which may be the leader, or gone for good.
 
     \b
     Example: rsm member remove 4
     """
     request = protocol.Change("remove", number, "", "")
-    index = first_number(find_and_ask(request, addresses, ca, certificate, key))
+    index = first_number(ask_change(find(addresses), request))
     return told({"node_id": number, "action": "remove", "index": index}, f"node {number} is no member", as_json)
 
 
@@ -91,9 +87,7 @@ def remove(
 def transfer(
     number: int | None,
     addresses: tuple[str, ...],
-    ca: str | None,
-    certificate: str | None,
-    key: str | None,
+    find: FindAccess,
     as_json: bool,
 ) -> int:
     """Hand the leadership to node ID, or to whoever is furthest.
@@ -101,7 +95,7 @@ def transfer(
     \b
     Example: rsm member transfer 2
     """
-    access = find_access(addresses, ca, certificate, key)
+    access = find(addresses)
 
     def hand_over(connection: ToolConnection) -> list[Any]:
         # Also when this is the second try, and the answer to the first was lost.
@@ -113,11 +107,8 @@ def transfer(
     return told({"leader_id": leader}, f"node {leader} leads", as_json)
 
 
-def find_and_ask(
-    request: protocol.Request, addresses: tuple[str, ...], ca: str | None, certificate: str | None, key: str | None
-) -> list[Any]:
+def ask_change(access: Access, request: protocol.Request) -> list[Any]:
     """Have the leader do it; a change may take as long as a new node needs to catch up."""
-    access = find_access(addresses, ca, certificate, key)
 
     def ask(connection: ToolConnection) -> list[Any]:
         return connection.request(request, seconds=TOOL_CHANGE_SECONDS_MAX)

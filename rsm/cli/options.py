@@ -8,16 +8,30 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["Command", "Group", "LazyGroup", "Session", "first_and_last", "json_option", "path_argument"]
+from rsm.cli.errors import message
+
+__all__ = [
+    "Command",
+    "Group",
+    "LazyGroup",
+    "Session",
+    "error_document",
+    "first_and_last",
+    "json_option",
+    "path_argument",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
+# Makes the document that standard output gets in place of another one.
+Failed = Callable[[BaseException], dict[str, Any]]
 
 
 class Session:
-    """One run of the program."""
+    """One run of the program. `failed`, while a document is due that an error would be the content of."""
 
     def __init__(self) -> None:
         self.debug = False
+        self.failed: Failed | None = None
 
 
 def _set_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
@@ -72,9 +86,24 @@ class LazyGroup(Group):
         return found
 
 
-def json_option(help_text: str = "Print one JSON document.") -> Callable[[F], F]:
-    """--json, as `as_json`."""
-    return click.option("--json", "as_json", is_flag=True, help=help_text)
+def error_document(error: BaseException) -> dict[str, Any]:
+    """What --json prints of an error, where a command has nothing better to say."""
+    return {"error": message(error)}
+
+
+def json_option(
+    help_text: str = "Print one JSON document.", *, failed: Failed | None = error_document
+) -> Callable[[F], F]:
+    """--json, as `as_json`. `failed`: what standard output gets if there is an error; None where it gets JSON Lines."""
+
+    def note(context: click.Context, _: click.Parameter, value: bool) -> bool:
+        session = context.find_root().obj
+        if value and isinstance(session, Session):
+            session.failed = failed
+        return value
+
+    # Eager, so that it is known when another argument is wrong.
+    return click.option("--json", "as_json", is_flag=True, is_eager=True, callback=note, help=help_text)
 
 
 def path_argument(name: str = "path", metavar: str = "DIR_OR_FILE") -> Callable[[F], F]:

@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import click
+
+from rsm.cli.options import Session
 from rsm.codec.cbor import Reference
 
 __all__ = ["count", "iso_time", "plain", "print_json", "print_json_line", "print_line", "progress", "shown", "table"]
@@ -76,7 +79,10 @@ _encode_line: Final = json.JSONEncoder(allow_nan=False).encode
 
 
 def print_json(document: Any) -> None:
-    """One JSON document."""
+    """One JSON document. An error after it is none of its own."""
+    context = click.get_current_context(silent=True)
+    if context is not None and isinstance(session := context.find_root().obj, Session):
+        session.failed = None
     print_line(json.dumps(document, indent=2, allow_nan=False))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from rsm.cli.access import access_options, find_access, is_address
+from rsm.cli.access import FindAccess, access_options, is_address
 from rsm.cli.errors import FINE, FOUND, UNCHECKED
 from rsm.cli.options import Command, json_option
 from rsm.cli.output import count, iso_time, print_json, print_line, progress, table
@@ -39,9 +39,7 @@ __all__ = ["usage"]
 def usage(
     sources: tuple[str, ...],
     machine: str | None,
-    ca: str | None,
-    certificate: str | None,
-    key: str | None,
+    find: FindAccess,
     as_json: bool,
 ) -> int:
     """Tell which versions of commands and of the machine still occur.
@@ -58,7 +56,7 @@ def usage(
     read = []
     for source in sources:
         if is_address(source):
-            read.append(read_node(source, find_access([source], ca, certificate, key), sources))
+            read.append(read_node(source, find([source]), sources))
         elif is_snapshot(source):
             read.append(read_snapshots(source))
         else:

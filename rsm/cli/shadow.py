@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from rsm.cli.access import access_options, find_access
+from rsm.cli.access import FindAccess, access_options
 from rsm.cli.errors import FINE, FOUND, UNCHECKED, Unreadable
 from rsm.cli.options import Command, json_option
 from rsm.cli.output import print_json, print_line
@@ -75,9 +75,7 @@ def shadow(
     snapshot: str | None,
     first: int | None,
     seconds: float | None,
-    ca: str | None,
-    certificate: str | None,
-    key: str | None,
+    find: FindAccess,
     as_json: bool,
 ) -> int:
     """Run new code beside a live cluster, and tell what would differ.
@@ -94,7 +92,7 @@ def shadow(
     """
     new = load_machine(machine)
     other = None if against is None else load_machine(against)
-    access = find_access(addresses, ca, certificate, key)
+    access = find(addresses)
     observer = _Observer(new, other, access, seconds)
     with _picture(observer, shows=not as_json and sys.stdout.isatty()) as draw:
         with contextlib.suppress(KeyboardInterrupt):

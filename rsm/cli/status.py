@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import sys
+import shutil
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from rsm.cli.access import access_options, find_access
+from rsm.cli.access import FindAccess, access_options
 from rsm.cli.errors import FINE, FOUND, UNCHECKED, WRONG, Unreadable
 from rsm.cli.options import Command, json_option
-from rsm.cli.output import print_json, print_json_line, print_line, table
+from rsm.cli.output import print_json, print_line, table
+from rsm.cli.watching import WATCH_SECONDS, Look, watching
 from rsm.client.survey import Asked, Survey, survey
-from rsm.client.tool import Access
 from rsm.node.status import state_of
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["node_rows", "rich_table", "status", "verdict", "watch"]
-
-# How often a watched cluster is asked unless told otherwise, and how long a node may then take: one that hangs must not
-# hold up the others.
-WATCH_SECONDS: Final = 1.0
-WATCH_ANSWER_SECONDS: Final = 1.0
+__all__ = ["node_rows", "rich_table", "status", "verdict"]
 
 COLUMNS: Final = (
     *("node", "address", "role", "state", "term", "commit", "applied", "lag"),
     *("root", "log", "clients", "version"),
 )
+# What a narrow terminal does without, the first one first.
+DISPENSABLE: Final = ("version", "log", "clients", "commit", "term")
 
 
 @click.command(cls=Command)
@@ -48,9 +44,7 @@ COLUMNS: Final = (
 )
 def status(
     addresses: tuple[str, ...],
-    ca: str | None,
-    certificate: str | None,
-    key: str | None,
+    find: FindAccess,
     as_json: bool,
     is_watching: bool,
     seconds: float,
@@ -63,9 +57,9 @@ def status(
     \b
     Example: rsm status
     """
-    access = find_access(addresses, ca, certificate, key)
+    access = find(addresses)
     if is_watching:
-        return watch(access, as_json=as_json, seconds=seconds)
+        return watching(access, watched(), as_json=as_json, seconds=seconds)
     found = survey(access)
     code = exit_code_of(found)
     if as_json:
@@ -150,22 +144,37 @@ def shown_bytes(number: int) -> str:
     return f"{size:.1f} GiB"
 
 
-def rich_table(found: Survey, *, rates: dict[int, float] | None = None) -> Table:
-    """The table for a terminal that is watched; `rates`: entries applied each second, by node."""
+def rich_table(found: Survey, *, rates: dict[int, float] | None = None, width: int | None = None) -> Table:
+    """The table for a terminal that is watched; `rates`: entries applied each second, by node.
+
+    `width` is that of the terminal unless given; where it is too small for all columns the least important ones go.
+    """
     from rich.markup import escape
     from rich.table import Table
 
-    shown = Table(caption=escape(verdict(found)), caption_justify="left")
-    for name in (*COLUMNS, "entries/s"):
+    rows = []
+    for asked, row in zip(found.asked, node_rows(found)[1:], strict=True):
+        rate = None if asked.status is None else (rates or {}).get(asked.status.node_id)
+        cells = row if asked.status is not None else (*row[:2], "no answer", *row[3:])
+        rows.append((*cells, "" if rate is None else f"{rate:,.0f}"))
+    names = (*COLUMNS, "entries/s")
+    widths = {name: max(len(name), *map(len, cells)) + 2 for name, *cells in zip(names, *rows, strict=True)}
+    for name in DISPENSABLE:
+        if sum(widths.values()) > (width or shutil.get_terminal_size().columns):
+            del widths[name]
+    silent = [f"{one.address}: {one.error}" for one in found.asked if one.status is None]
+    caption = escape("\n".join([*silent, verdict(found)]))
+    shown = Table(caption=caption, caption_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in widths:
         is_text = name in ("address", "role", "state", "root")
         shown.add_column(name, justify="left" if is_text else "right", no_wrap=True)
-    for asked, row in zip(found.asked, node_rows(found)[1:], strict=True):
+    for asked, row in zip(found.asked, rows, strict=True):
         one = asked.status
         style = "dim" if one is None else {"leader": "bold green", "follower": ""}.get(one.role, "yellow")
         if one is not None and (one.standing != "well" or one.desync or one.failure):
             style = "bold red"
-        rate = (rates or {}).get(one.node_id) if one is not None else None
-        shown.add_row(*map(escape, row), "" if rate is None else f"{rate:,.0f}", style=style or None)
+        kept = (cell for name, cell in zip(names, row, strict=True) if name in widths)
+        shown.add_row(*map(escape, kept), style=style or None)
     return shown
 
 
@@ -186,33 +195,20 @@ class Rates:
         return rates
 
 
-def watch(access: Access, *, as_json: bool, seconds: float, sleep: Callable[[float], Any] = time.sleep) -> int:
-    """Ask every so many seconds until interrupted; the exit code is that of the last answers."""
-    code, rates = UNCHECKED, Rates()
-    live = None
-    try:
-        if not as_json and sys.stdout.isatty():
-            from rich.live import Live
+def watched() -> Look:
+    """What is shown of a cluster as long as somebody watches."""
+    rates = Rates()
 
-            live = Live(auto_refresh=False)
-            live.start()
-        while True:
-            found = survey(access, seconds=WATCH_ANSWER_SECONDS)
-            code = _code_while_watching(found)
-            if as_json:
-                print_json_line(found.document())
-            elif live is not None:
-                live.update(rich_table(found, rates=rates.of(found, time.monotonic())), refresh=True)
-            else:
-                table(node_rows(found))
-                print_line(verdict(found) + "\n")
-            sys.stdout.flush()
-            sleep(seconds)
-    except KeyboardInterrupt:
-        return code
-    finally:
-        if live is not None:
-            live.stop()
+    def write(found: Survey) -> None:
+        table(node_rows(found))
+        print_line(verdict(found) + "\n")
+
+    return Look(
+        _code_while_watching,
+        Survey.document,
+        lambda found: rich_table(found, rates=rates.of(found, time.monotonic())),
+        write,
+    )
 
 
 def _code_while_watching(found: Survey) -> int:

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from rsm.cli.access import access_options, address_option, find_access
+from rsm.cli.access import FindAccess, access_options, address_option
 from rsm.cli.errors import FINE, FOUND, UNCHECKED
-from rsm.cli.member import find_and_ask, first_number, told
+from rsm.cli.member import ask_change, first_number, told
 from rsm.cli.options import Group, json_option
 from rsm.cli.output import print_json, print_line, table
 from rsm.client.survey import Survey, survey
@@ -30,7 +30,7 @@ def upgrade() -> None:
 @click.argument("addresses", metavar="[ADDR ...]", nargs=-1)
 @access_options
 @json_option()
-def status(addresses: tuple[str, ...], ca: str | None, certificate: str | None, key: str | None, as_json: bool) -> int:
+def status(addresses: tuple[str, ...], find: FindAccess, as_json: bool) -> int:
     """Show the version in force, and which versions every node ships.
 
     Exits with 0 if every voter ships the newest version that any node ships, with 1 if not, and with 3 if not all
@@ -39,7 +39,7 @@ def status(addresses: tuple[str, ...], ca: str | None, certificate: str | None, 
     \b
     Example: rsm upgrade status
     """
-    found = survey(find_access(addresses, ca, certificate, key))
+    found = survey(find(addresses))
     document = readiness(found)
     if as_json:
         print_json(document)
@@ -60,9 +60,7 @@ def status(addresses: tuple[str, ...], ca: str | None, certificate: str | None, 
 @click.argument("version", metavar="N", type=click.IntRange(1, 2**31 - 1))
 @address_option
 @json_option()
-def commit(
-    version: int, addresses: tuple[str, ...], ca: str | None, certificate: str | None, key: str | None, as_json: bool
-) -> int:
+def commit(version: int, addresses: tuple[str, ...], find: FindAccess, as_json: bool) -> int:
     """Put machine version N in force, at one index on every node.
 
     Refused while a voter does not ship it. There is no way back.
@@ -70,7 +68,7 @@ def commit(
     \b
     Example: rsm upgrade commit 3
     """
-    index = first_number(find_and_ask(protocol.Upgrade(version), addresses, ca, certificate, key))
+    index = first_number(ask_change(find(addresses), protocol.Upgrade(version)))
     return told({"version": version, "index": index}, f"version {version} is in force", as_json)
 
 

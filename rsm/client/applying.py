@@ -77,7 +77,8 @@ class Following:
         self._updates: deque[tuple[Update | None, int, int]] = deque()
         self._event_index = self._event_number = 0
         self._recent = RecentEntries()
-        self._good_index = 0 if replica is None else replica.index
+        # Its state was right where it began, and as far as it is known at the index after that.
+        self._begun_index = self._good_index = 0 if replica is None else replica.index
         self._healing: Healing | None = None
         self._heals = self._heals_in_a_row = 0
         self.roots_checked = self.snapshots = 0
@@ -202,6 +203,8 @@ class Following:
             return None
         if confirmed is not None:
             self.roots_checked += 1
+            if confirmed.index <= self._good_index:  # the node agreed there, and is wrong as well
+                self._good_index = max(self._begun_index, confirmed.good_index)
             reason = "the root that a quorum has confirmed is another one"
             found = self._differs(confirmed.index, confirmed.root, confirmed.confirmed, CONFIRMED, reason)
         elif root is not None and theirs is not None and root != theirs:
@@ -213,16 +216,18 @@ class Following:
             if root is not None and theirs is not None:
                 self.roots_checked += 1
                 self._agrees(replica, index)
+            elif replica.compared_index > self._good_index:  # of old entries a node has no roots, but the log has
+                self._agrees(replica, replica.compared_index)
             return None
         return self._begin_healing(found, is_broken=False)
 
     def _agrees(self, replica: Replica, index: int) -> None:
         self._good_index = index
         self._heals_in_a_row = 0
-        self._recent.clear()
+        self._recent.clear(index)
         if isinstance(replica, LocatingReplica):
-            replica.forget()
-        if self._record is not None:
+            replica.forget(index)
+        if self._record is not None and index == replica.index:
             self._record.at_good_root(replica)
 
     # --- differences --------------------------------------------------------------------------------------------------
@@ -300,8 +305,8 @@ class Following:
     def _replace(self, replica: Replica, path: str, desync: Desync | None) -> Update:
         self.replica = replica
         self.snapshots += 1
-        self._good_index = replica.index
-        self._recent.clear()
+        self._begun_index = self._good_index = replica.index
+        self._recent.clear(replica.index)
         while self._entries and self._entries[0].index <= replica.index:
             self._entries.popleft()
         if self._record is not None:

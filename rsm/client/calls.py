@@ -185,13 +185,6 @@ class Call(Generic[T]):
             self._attempt = None
 
 
-class _Parts(Protocol):
-    """Where a stream's parts go."""
-
-    def finish(self, value: Any) -> None: ...
-    def fail(self, error: BaseException) -> None: ...
-
-
 class StreamCall(Call[None]):
     """A generator query. One part is always on its way while its reader works on the one before."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Sequence
 from typing import Literal, TypeVar, cast
 
 from rsm.client.link import check_addresses
-from rsm.client.open import Opening, check_machine
+from rsm.client.open import check_machine, opened_in_thread
 from rsm.client.proxy import Proxy, level_of, pending_of
 from rsm.client.remote import RemoteRuntime
 from rsm.errors import CallerError
@@ -99,10 +98,9 @@ async def connect_async(
     Use `await client.command.send(...)`, `await client.query.send(...)` and `async with`. A task that is cancelled
     meanwhile leaves nothing open.
     """
-    opening: Opening[M] = Opening()
 
-    def run() -> M:
-        client = connect(
+    def begin() -> M:
+        return connect(
             machine,
             addresses,
             principal=principal,
@@ -112,10 +110,5 @@ async def connect_async(
             timeout_seconds=timeout_seconds,
             session_ttl_seconds=session_ttl_seconds,
         )
-        return opening.finish(client)
 
-    try:
-        return await asyncio.to_thread(run)
-    except asyncio.CancelledError:
-        opening.cancel()
-        raise
+    return await opened_in_thread(begin)

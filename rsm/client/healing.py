@@ -19,7 +19,7 @@ from rsm.client.observed import Desync, DesyncCommand, DesyncLine, DesyncPath
 from rsm.client.tool import Access
 from rsm.client.tracing import LocatingReplica, Ran, lines_of
 from rsm.codec.record import Entry
-from rsm.errors import BadBytes, NotLeader, RsmError, StorageError
+from rsm.errors import BadBytes, Closed, NotLeader, RsmError, StorageError
 from rsm.limits import (
     BUCKETS,
     DIFFERENT_LEAVES_MAX,
@@ -30,7 +30,7 @@ from rsm.limits import (
 )
 from rsm.node.disk import OsDisk
 from rsm.node.feed_frames import FeedEntries, FeedSnapshot, Skip
-from rsm.node.log import logger
+from rsm.node.log import describe, logger
 from rsm.node.protocol import Observe
 from rsm.replica.naming import Item, Names, items_of
 from rsm.replica.replica import Replica
@@ -82,6 +82,10 @@ class Fetch:
                 turn += 1
                 if not self._is_closed.is_set():
                     logger.warning("no snapshot to heal with", error=str(error))
+            except Exception as error:  # ours: the observer must not wait for ever
+                self.failure = Closed(f"the observer has stopped: no snapshot to heal with: {describe(error)}")
+                self.failure.__cause__ = error
+                break
             self._is_closed.wait(pause_seconds)
             pause_seconds = min(2 * pause_seconds, RECONNECT_SECONDS_MAX)
         self._notify()
@@ -92,17 +96,16 @@ class Fetch:
             disk.unlink(self.path)
         with FeedConnection(address, self._access) as connection, IncomingSnapshot(disk, self.path) as incoming:
             self._connection = connection
+            if self._is_closed.is_set():
+                raise Closed("not wanted any more")
             connection.observe(Observe(self._index, b"", 0, [], True), self._machine)
-            while not self._is_closed.is_set():
+            manifest: Manifest | None = None
+            while manifest is None:  # closing ends the connection
                 frame = connection.frame()
                 if isinstance(frame, FeedSnapshot):
                     manifest = incoming.add(frame)
-                    if manifest is not None:
-                        break
                 elif isinstance(frame, (FeedEntries, Skip)):
                     raise BadBytes(f"{address}: sent no snapshot")
-            else:
-                raise BadBytes(f"{address}: not wanted any more")
         if manifest.index < self._index:
             raise BadBytes(f"{address}: sent the snapshot of index {manifest.index}, before index {self._index}")
         return manifest
@@ -131,25 +134,31 @@ class RecentEntries:
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
         self._bytes = 0
-        self._is_whole = True
+        self._gone_to = 0  # for want of room, since that root
 
     def add(self, entry: Entry) -> None:
         """An entry that was, or will be, applied."""
         self._entries.append(entry)
         self._bytes += len(entry.payload)
         while self._bytes > OBSERVER_KEPT_BYTES_MAX:
-            self._bytes -= len(self._entries.popleft().payload)
-            self._is_whole = False
+            self._gone_to = self._drop()
 
-    def clear(self) -> None:
-        """A root agreed here."""
-        self._entries.clear()
-        self._bytes, self._is_whole = 0, True
+    def _drop(self) -> int:
+        entry = self._entries.popleft()
+        self._bytes -= len(entry.payload)
+        return entry.index
+
+    def clear(self, to_index: int) -> None:
+        """A root agreed there."""
+        while self._entries and self._entries[0].index <= to_index:
+            self._drop()
+        if self._gone_to <= to_index:
+            self._gone_to = 0
 
     def only_command(self, replica: Replica, to_index: int) -> DesyncCommand | None:
         """The one command of a client in them, up to an index; None if there are others, or may be."""
         found = [item for entry in self._entries if entry.index <= to_index for item in _items(entry, replica)]
-        return _command(found[0]) if len(found) == 1 and self._is_whole else None
+        return _command(found[0]) if len(found) == 1 and not self._gone_to else None
 
     def command(self, replica: Replica, ran: Ran) -> DesyncCommand:
         """What is known of a command that has run."""
@@ -195,9 +204,11 @@ def completed(desync: Desync, own: Replica, healed: Replica, recent: RecentEntri
     lines: list[DesyncLine] = []
     if isinstance(own, LocatingReplica):
         lines, ran = lines_of(own, healed, desync.index)
-        if ran is None and len(own.ran) == 1:
-            ran = own.ran[0]
-        command = None if ran is None else recent.command(own, ran)
+        before = [one for one in own.ran if one.index <= desync.index]
+        if ran is None and len(before) == 1:
+            ran = before[0]
+        if ran is not None and own.is_whole:
+            command = recent.command(own, ran)
     return msgspec.structs.replace(
         desync,
         verdict="observer",

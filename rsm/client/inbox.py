@@ -7,7 +7,6 @@ between the look and the wait is not missed.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -82,5 +81,4 @@ class Inbox(Generic[T]):
     def close(self) -> None:
         """Take in nothing more; who waits is woken."""
         self.is_closed = True
-        with contextlib.suppress(RuntimeError):  # the event loop that waited has gone
-            self.wake()
+        self.wake()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from typing import TypeVar
 from rsm.client.applying import make_replica
 from rsm.client.link import check_addresses
 from rsm.client.observer import Observer
-from rsm.client.open import Opening, check_machine
+from rsm.client.open import check_machine, opened_in_thread
 from rsm.client.received import Place
 from rsm.client.receiving import Receiver
 from rsm.client.record import Record
@@ -148,10 +147,9 @@ async def observe_async(
     Use `async for update in observer`, `await observer.next_async(...)` and `async with`. A task that is cancelled
     meanwhile leaves nothing open.
     """
-    opening: Opening[Observer[M]] = Opening()
 
-    def run() -> Observer[M]:
-        observer = observe(
+    def begin() -> Observer[M]:
+        return observe(
             machine,
             addresses,
             from_index=from_index,
@@ -163,10 +161,5 @@ async def observe_async(
             timeout_seconds=timeout_seconds,
             trace=trace,
         )
-        return opening.finish(observer)
 
-    try:
-        return await asyncio.to_thread(run)
-    except asyncio.CancelledError:
-        opening.cancel()
-        raise
+    return await opened_in_thread(begin)

@@ -53,8 +53,8 @@ class Desync(msgspec.Struct, frozen=True, kw_only=True):
 
     `paths` are where the observer's state at `healed_index` differs from the snapshot's, the machine's own first, at
     most `DIFFERENT_PATHS_MAX`. `command` is the one that did it, if there was no other between the two roots, or if the
-    observer traces; `lines`, only if it traces, are those of its writes of leaves that differ, in order. `evidence` is
-    a bundle for `rsm desync replay`, if the observer records.
+    observer traces and still has every write since the first of them; `lines`, only if it traces, are those of its
+    writes of leaves that differ, in order. `evidence` is a bundle for `rsm desync replay`, if the observer records.
     """
 
     index: int

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import threading
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar, cast
 
 from rsm.client.proxy import Proxy, open_session
@@ -60,17 +61,11 @@ async def open_async(
 
     Use `await client.command.send(...)` and `async with`. A task that is cancelled meanwhile leaves nothing open.
     """
-    opening: Opening[M] = Opening()
 
-    def run() -> M:
-        client = open(machine, path, principal=principal, durability=durability, snapshot_log_bytes=snapshot_log_bytes)
-        return opening.finish(client)
+    def begin() -> M:
+        return open(machine, path, principal=principal, durability=durability, snapshot_log_bytes=snapshot_log_bytes)
 
-    try:
-        return await asyncio.to_thread(run)
-    except asyncio.CancelledError:
-        opening.cancel()
-        raise
+    return await opened_in_thread(begin)
 
 
 def check_machine(machine: object) -> None:
@@ -89,7 +84,17 @@ class Opened(Protocol):
 C = TypeVar("C", bound=Opened)
 
 
-class Opening(Generic[C]):
+async def opened_in_thread(begin: Callable[[], C]) -> C:
+    """Open something without blocking the event loop. If the task is cancelled meanwhile, it is closed again."""
+    opening: _Opening[C] = _Opening()
+    try:
+        return await asyncio.to_thread(lambda: opening.finish(begin()))
+    except asyncio.CancelledError:
+        opening.cancel()
+        raise
+
+
+class _Opening(Generic[C]):
     """Settles whether the task that opens a machine in a thread still wants it."""
 
     def __init__(self) -> None:

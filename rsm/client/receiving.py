@@ -15,9 +15,8 @@ and the status says what it is; but who is refused everywhere before anything ha
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from collections.abc import Sequence
 from rsm.client.feed_connection import FeedConnection, IncomingSnapshot
 from rsm.client.inbox import Inbox
 from rsm.client.received import Place, Received, ReceivedEntries, ReceivedEvents, ReceivedSnapshot
+from rsm.client.spool import Spool
 from rsm.client.tool import Access
 from rsm.codec.chain import next_chain
 from rsm.codec.record import Entry
@@ -41,6 +41,7 @@ from rsm.errors import (
     WrongMachine,
 )
 from rsm.limits import (
+    CLIENT_ADDRESSES_MAX,
     FEED_SILENCE_SECONDS_MAX,
     OBSERVER_GAPS_MAX,
     OBSERVER_QUEUE_BYTES_MAX,
@@ -50,8 +51,10 @@ from rsm.limits import (
 )
 from rsm.node.disk import OsDisk
 from rsm.node.feed_frames import Alive, FeedEntries, FeedEvents, FeedFrame, FeedHead, FeedSnapshot, Skip
+from rsm.node.handshake import ServerHello
 from rsm.node.log import describe
 from rsm.node.protocol import Observe
+from rsm.replica.snapshot import Manifest
 
 __all__ = ["Receiver"]
 
@@ -86,7 +89,8 @@ class Receiver:
         self.subscriptions = self.connections = self.skipped = 0
         self.cluster_id = cluster_id
         self.addresses = list(access.addresses)
-        self.spool = tempfile.mkdtemp(prefix="rsm-observer-")  # for the files of snapshots
+        self._spool = Spool()
+        self.spool = self._spool.path  # for the files of snapshots
         self._access = access
         self._machine = machine
         self._place = place
@@ -139,7 +143,7 @@ class Receiver:
             connection.abort()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
-        shutil.rmtree(self.spool, ignore_errors=True)
+        self._spool.close()
 
     # --- subscriptions ------------------------------------------------------------------------------------------------
 
@@ -163,7 +167,7 @@ class Receiver:
                     return
                 pause_seconds = min(2 * pause_seconds, RECONNECT_SECONDS_MAX)
         except Exception as error:  # ours, or the disk's: the consumer must not wait for ever
-            self.failure = DivergenceError(f"the observer's receiving side failed: {describe(error)}")
+            self.failure = Closed(f"the observer has stopped: its receiving side failed: {describe(error)}")
             self.failure.__cause__ = error
         finally:
             self.inbox.wake()
@@ -175,8 +179,7 @@ class Receiver:
     def _redirected(self, address: str, error: NotLeader) -> None:
         self.error = self.last_errors[address] = f"{address}: may not show its state now"
         if error.address:
-            self._learn(error.address)
-            self._turn = self.addresses.index(error.address)
+            self._turn_to(error.address)
         else:
             self._turn += 1
 
@@ -189,9 +192,18 @@ class Receiver:
         if is_settled or self._refusals >= OBSERVER_REFUSALS_MAX * len(self.addresses):
             self.failure = error
 
-    def _learn(self, address: str) -> None:
-        if address and address not in self.addresses:
+    def _turn_to(self, address: str) -> None:
+        if address not in self.addresses:
             self.addresses.append(address)
+        self._turn = self.addresses.index(address)
+
+    def _meet(self, address: str, hello: ServerHello) -> None:
+        """The members are these now: others are asked no more, save those that were given."""
+        members = [member for _, member in hello.members if member][:CLIENT_ADDRESSES_MAX]
+        if members:
+            self.addresses = list(dict.fromkeys((*self._access.addresses, *members)))
+            self._turn_to(address)
+            self.last_errors = {at: what for at, what in self.last_errors.items() if at in self.addresses}
 
     def _follow(self, address: str) -> None:
         """One subscription, until it ends with an error."""
@@ -202,8 +214,7 @@ class Receiver:
                 if self._is_closed.is_set():
                     return
                 self.connections += 1
-                for _, member in connection.hello.members:
-                    self._learn(member)
+                self._meet(address, connection.hello)
                 after = place.number if self._mode == EVENTS else place.index
                 request = Observe(after, place.chain, self._mode, self._topics, place.wants_snapshot)
                 head = connection.observe(request, self._machine)
@@ -266,31 +277,36 @@ class Receiver:
         """This part and all that follow; what the node says meanwhile is about what comes behind it."""
         self._snapshots += 1
         path = os.path.join(self.spool, f"{self._snapshots}.snapshot")
+        place, manifest = self._place, None
+        try:
+            manifest = self._take_snapshot(connection, part, path)
+        except StorageError as error:  # our disk's: no other node will do better
+            self.failure = error
+            raise
+        finally:
+            # An older one is of no use: the entries behind it tell whether they follow.
+            is_news = manifest is not None and (manifest.index > place.index or place.wants_snapshot)
+            if not is_news:
+                with contextlib.suppress(StorageError):  # there is none, or nobody can help it
+                    self._disk.unlink(path)
+        if manifest is not None and is_news:
+            place.index, place.chain, place.wants_snapshot = manifest.index, manifest.chain, False
+            self._gaps = 0
+            self.inbox.put(ReceivedSnapshot(path, manifest), min(part.total_bytes, OBSERVER_QUEUE_BYTES_MAX))
+
+    def _take_snapshot(self, connection: FeedConnection, part: FeedSnapshot, path: str) -> Manifest | None:
+        """The manifest; None if the rest will not come, but another one."""
         with IncomingSnapshot(self._disk, path) as incoming:
             frame: FeedFrame = part
-            while True:
-                manifest = None
+            while not isinstance(frame, Skip):
                 if isinstance(frame, FeedSnapshot):
-                    try:
-                        manifest = incoming.add(frame)
-                    except StorageError as error:  # our disk's: no other node will do better
-                        self.failure = error
-                        raise
-                elif isinstance(frame, Skip):  # the rest will not come, but another one
-                    self._disk.unlink(path)
-                    return
+                    manifest = incoming.add(frame)
+                    if manifest is not None:
+                        return manifest
                 elif not isinstance(frame, Alive):
                     raise BadBytes("a snapshot in a feed must come in one piece")
-                if manifest is not None:
-                    break
                 frame = connection.frame()
-        if manifest.index <= self._place.index and not self._place.wants_snapshot:
-            self._disk.unlink(path)  # older than what is here: the entries behind it tell whether they follow
-            return
-        size_bytes = min(part.total_bytes, OBSERVER_QUEUE_BYTES_MAX)
-        self._place.index, self._place.chain, self._place.wants_snapshot = manifest.index, manifest.chain, False
-        self._gaps = 0
-        self.inbox.put(ReceivedSnapshot(path, manifest), size_bytes)
+        return None
 
     def _entries(self, address: str, frame: FeedEntries) -> None:
         place = self._place

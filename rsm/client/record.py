@@ -17,12 +17,12 @@ import msgspec
 
 from rsm.client.observed import Desync, DesyncCommand
 from rsm.codec.record import Entry
-from rsm.errors import BadBytes, CallerError, RsmError, StorageError
+from rsm.errors import BadBytes, CallerError, StorageError
 from rsm.limits import EVIDENCE_KEPT, RECORD_SYNC_SECONDS, SNAPSHOT_LOG_BYTES
 from rsm.node.bundles import HEAD, BundleHead, created_by, environment, write_bundle
 from rsm.node.directory import MachineDirectory
 from rsm.node.disk import OsDisk
-from rsm.node.log import logger
+from rsm.node.log import describe, logger
 from rsm.node.snapshots import copy_snapshot
 from rsm.replica.replica import Replica
 from rsm.replica.snapshot import parts, read_manifest, restore
@@ -41,10 +41,10 @@ class Record:
         try:
             self.snapshots = directory.open_snapshots()
             self.journal = directory.open_journal()
+            self._book = directory.open_roots()
         except BaseException:
             directory.close()
             raise
-        self._book = directory.open_roots()
         self._synced_at = time.monotonic()
         for torn in self.journal.recovery.torn:
             logger.warning("cut a torn tail", path=torn.path, offset=torn.offset, bytes=torn.bytes)
@@ -152,6 +152,8 @@ class Record:
         above = os.path.join(self.directory.path, EVIDENCE)
         path = os.path.join(above, f"{desync.index}-{desync.root.hex()[:8]}")
         kept = self._disk.listdir(above) if self._disk.exists(above) else []
+        # Not those that a crash left unfinished.
+        kept = [name for name in kept if self._disk.exists(os.path.join(above, name, HEAD))]
         if self._disk.exists(os.path.join(path, HEAD)):
             return path
         good = [index for index in self.snapshots.indexes() if index <= desync.good_index]
@@ -162,8 +164,8 @@ class Record:
         try:
             for _ in self._write(path, desync, replica, first):
                 pass
-        except RsmError as error:
-            logger.error("no evidence is written", error=str(error))
+        except Exception as error:  # what differs may be of any kind; without evidence it is still better healed
+            logger.error("no evidence is written", error=describe(error))
             return ""
         return path
 

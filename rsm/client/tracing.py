@@ -74,10 +74,17 @@ class LocatingReplica(TracingReplica):
                 found.append(_Written(ran, *leaf, undo.places[at // 3], _mark(value)))
         self.written.extend(reversed(found))
 
-    def forget(self) -> None:
-        """What has run so far did as it should."""
-        self.ran.clear()
-        self.written.clear()
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that has run since is here: else the first to blame may be among what is not."""
+        return len(self.ran) < OBSERVER_PLACES_MAX and len(self.written) < OBSERVER_PLACES_MAX
+
+    def forget(self, to_index: int) -> None:
+        """What has run up to there did as it should."""
+        while self.ran and self.ran[0].index <= to_index:
+            self.ran.popleft()
+        while self.written and self.written[0].ran.index <= to_index:
+            self.written.popleft()
 
 
 def lines_of(own: LocatingReplica, other: Replica, to_index: int) -> tuple[list[DesyncLine], Ran | None]:

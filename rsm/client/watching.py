@@ -3,6 +3,9 @@
 The node looks at the result after what it applies and answers when its digest is another than the one that the client
 has seen, so a watch costs nothing while nothing changes. It does not know who watches: a client asks again whenever it
 has an answer, at the node that leads then. An answer from a state before the one that was seen is passed over.
+
+Where the machine is in this process, asking is reading, and no command is applied meanwhile: then the watch rests for
+longer than that took, as a node does, however often there is news.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Any, Generic, Self, TypeVar
 from rsm.client.pending import PendingValue
 from rsm.client.runtime import Runtime
 from rsm.errors import CallerError
-from rsm.limits import FEED_INTERVAL_SECONDS
+from rsm.limits import FEED_INTERVAL_SECONDS, WATCH_REST_FACTOR, WATCH_REST_SECONDS_MAX
 from rsm.machine.definition import Definition, QuerySpec
 from rsm.state.leaf import digest128
 
@@ -75,13 +78,17 @@ class Watch(Generic[R]):
 
     def _ask(self) -> PendingValue[tuple[int, bytes | None]]:
         pending: PendingValue[tuple[int, bytes | None]] = PendingValue(self._name)
+        began = time.monotonic()
         self._runtime.watch_later(self._name, self._values, self._seen, pending, wait=True)
+        ended = time.monotonic()
+        took = ended - began  # the reading, if the machine is in this process; else next to nothing
+        self._not_before = ended + max(took, min(took * WATCH_REST_FACTOR, WATCH_REST_SECONDS_MAX))
         return pending
 
     def _take(self, index: int, packed: bytes | None) -> bytes | None:
         """The result, if it is news; else it is too early to ask again."""
         if packed is None or index < self._index:
-            self._not_before = time.monotonic() + FEED_INTERVAL_SECONDS
+            self._not_before = max(self._not_before, time.monotonic() + FEED_INTERVAL_SECONDS)
             return None
         self._index, self._seen = index, digest128(packed)
         return packed

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
 from rsm.codec.record import RecordKind
-from rsm.errors import BadBytes, CorruptFile, StorageError, UnknownFormat
-from rsm.limits import BUNDLE_HEAD_BYTES_MAX
-from rsm.node.bundles import BUNDLE_FORMAT, HEAD, STATE, TRACE, BundleHead
+from rsm.errors import BadBytes, CorruptFile, StorageError
+from rsm.node.bundles import HEAD, STATE, TRACE, BundleHead, read_head
 from rsm.node.disk import Disk
 from rsm.node.files import located
-from rsm.node.snapshots import read_snapshot
+from rsm.node.snapshots import read_snapshot, snapshot_position
 from rsm.replica.trace import PackedTrace
 
 __all__ = ["Bundle", "is_bundle"]
@@ -50,25 +49,16 @@ class Bundle:
         name = os.path.join(path, HEAD)
         if not is_bundle(disk, path):
             raise StorageError(f"{path}: there is no bundle here: a bundle is a directory with {HEAD} in it")
-        file = disk.open(name, writable=False)
-        try:
-            data = file.pread(BUNDLE_HEAD_BYTES_MAX + 1, 0)
-        finally:
-            file.close()
-        if len(data) > BUNDLE_HEAD_BYTES_MAX:
-            raise CorruptFile(name, 0, f"it is larger than {BUNDLE_HEAD_BYTES_MAX} bytes")
-        try:
-            fields = msgspec.json.decode(data, type=dict[str, Any])
-            if type(fields.get("format")) is int and fields["format"] > BUNDLE_FORMAT:
-                raise UnknownFormat(f"{name}: a newer release wrote this (bundle format {fields['format']})")
-            head = msgspec.json.decode(data, type=BundleHead)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise CorruptFile(name, 0, f"not the head of a bundle: {error}") from error
-        if head.format != BUNDLE_FORMAT or not 0 <= head.from_index <= head.to_index:
-            raise CorruptFile(name, 0, "not the head of a bundle: format or indexes are not possible")
+        head = read_head(disk, path)
         if not all(head.from_index <= index <= head.to_index for index in head.expected):
             raise CorruptFile(name, 0, "not the head of a bundle: it expects roots that lie outside of it")
         return cls(disk, path, head)
+
+    @property
+    def traced_to(self) -> int:
+        """Up to which index all that its source did is among the traces; 0 if there are none. `CorruptFile`."""
+        path = os.path.join(self.path, TRACE)
+        return snapshot_position(self._disk, path)[0] if self._disk.exists(path) else 0
 
     def traces(self) -> Iterator[PackedTrace]:
         """What each command did on the source of the bundle, if it holds that. `CorruptFile`."""

@@ -82,15 +82,19 @@ class _Evidence:
             mine = ours.get((other.index, other.position))
             if mine is not None and encode(pack(mine)) != encode(other):
                 return self._remarks(other.index), self._parted(replica, mine, other)
-        remarks = (f"every command did what it did at {self.source}",) if ours else ()
+        # Where it was disputed: the roots that it had may all be a majority's, as when a scrub has found it.
+        good, traced_to = self.bundle.head.good_index, self.bundle.traced_to
+        disputed = min((index for index in self.bundle.expected if index > good), default=state_index)
+        remarks: tuple[str, ...] = ()
+        if ours and traced_to < disputed:
+            remarks = (f"every command up to index {traced_to} did what it did at {self.source}; its trace ends there",)
+        elif ours:
+            remarks = (f"every command did what it did at {self.source}",)
         paths = self._state_paths(replica) if replica.index == state_index else ()
         if not paths:
             return remarks, None
-        if ours:
+        if ours and traced_to >= disputed:
             remarks = (*remarks, "and its state is another: something else than a command changed it")
-        # Where it was disputed: the roots that it had may all be a majority's, as when a scrub has found it.
-        good = self.bundle.head.good_index
-        disputed = min((index for index in self.bundle.expected if index > good), default=state_index)
         found = Finding(
             verdict="desync",
             kind="apply",

@@ -10,7 +10,7 @@ import contextlib
 import os
 from typing import Any, NamedTuple
 
-from rsm.desync.bundle import Bundle
+from rsm.desync.bundle import Bundle, is_bundle
 from rsm.desync.finding import Blame
 from rsm.desync.sources import Snapshot, Source
 from rsm.errors import BadBytes, StorageError, UnknownFormat
@@ -38,9 +38,10 @@ def kept_evidence(disk: Disk, source: Source, index: int) -> KeptEvidence | None
     above = os.path.join(source.path, EVIDENCE)
     if not disk.is_directory(above):
         return None
-    for name in disk.listdir(above)[:EVIDENCE_KEPT]:
+    paths = [os.path.join(above, name) for name in disk.listdir(above)]
+    for path in [path for path in paths if is_bundle(disk, path)][:EVIDENCE_KEPT]:  # not what crashes have left
         with contextlib.suppress(BadBytes, StorageError, UnknownFormat):
-            bundle = Bundle.read(disk, os.path.join(above, name))
+            bundle = Bundle.read(disk, path)
             if index not in bundle.found or not bundle.has_state:
                 continue
             manifest = read_manifest(next(bundle.state(), None))

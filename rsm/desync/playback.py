@@ -81,6 +81,15 @@ class Playback(Generic[M]):
         """Where it can begin: 0, or the index of the snapshot that the log continues."""
         return self._start
 
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """Why not all that was recorded has been compared: roots that cannot be read and, once the end of the log has
+        been reached, a torn tail.
+        """
+        torn = self._recording.log.torn
+        tail = () if torn is None else (f"{torn.path}: offset {torn.offset}: torn tail of {torn.bytes} bytes",)
+        return (*self._recording.unchecked, *tail)
+
     def next(self) -> Played | None:
         """Apply the next entry; None at the end of the log.
 

@@ -65,8 +65,6 @@ SORTS: Final = ("numpy.sort", "numpy.argsort")
 PATTERNS: Final = frozenset(
     f"re.{name}" for name in ("compile", "match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer")
 )
-# Classes that say in their text what they hold.
-SPEAKING: Final = ("Struct", "NamedTuple", "Enum", "IntEnum", "StrEnum", "Flag", "IntFlag", "Exception", "Error", "?")
 
 
 class Calls(Writes):

@@ -93,11 +93,6 @@ class Class:
         """Whether it is a machine, or a mixin of machines."""
         return "rsm.StateMachine" in self.foreign_bases()
 
-    @property
-    def has_machine_name(self) -> bool:
-        """Whether it is a machine: a mixin has no `name=`."""
-        return any(keyword.arg == "name" for keyword in self.node.keywords)
-
     def declared(self) -> set[str]:
         """The names that the class and its bases annotate."""
         return {name for one in self.mro() for name, field in one.fields.items() if isinstance(field, ast.AnnAssign)}

@@ -11,6 +11,7 @@
 | healing     | it has the root that the majority had          | well, when it has caught up                         |
 | healing     | it comes to another root again                 | out: it stays as it is and says why, until restarted |
 | any         | the log goes on under a release it has not     | outdated: it logs and votes on, until it is upgraded |
+| any         | the leader has sent it a confirmed snapshot    | well                                                |
 
 A verdict that does not come (a learner is not asked, a leader may be gone) is not waited for: what a quorum confirmed
 is a majority's word too. Only states that were compared are believed: snapshots from the index of the difference on are
@@ -21,7 +22,7 @@ beginning, for nobody knows since when the state differed.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Final, Literal
 
 from rsm.codec import cbor
@@ -44,7 +45,7 @@ from rsm.limits import (
     UNCHECKED_SECONDS_MAX,
 )
 from rsm.machine.machine import StateMachine
-from rsm.node.bundles import HEAD, BundleHead, add_trace, created_by, environment, write_bundle
+from rsm.node.bundles import HEAD, TRACE, BundleHead, add_trace, created_by, environment, read_head, write_bundle
 from rsm.node.code_identity import code_digest
 from rsm.node.directory import MachineDirectory
 from rsm.node.disk import Disk
@@ -324,7 +325,8 @@ class Agreeing:
 
     @property
     def _is_voter(self) -> bool:
-        return self._engine.node_id in self._engine.configuration.voters
+        """Whether it is asked about the index where it was found to differ: it had a vote there."""
+        return self._engine.node_id in self._engine.voters_at(self._suspect_index)
 
     def _attest(self, now: float) -> None:
         replica = self._replica()
@@ -432,13 +434,14 @@ class Agreeing:
         """Evidence, then healing, in slices."""
         replica = self._replica()
         points = starting_points(self._files, self._journal, index)
-        good = replica.compared_index if replica.compared_index < index else 0
+        traced_from: int | None = None
         try:
-            yield from self._write_evidence(index, root, good, points, case)
+            traced_from = yield from self._write_evidence(index, root, _good_index(replica, index), points, case)
         except Exception as error:  # what differs may be of any kind; without evidence it is still better healed
             logger.error("the evidence could not be written", error=describe(error))
         self._become("healing", self.reason)
-        parted: list[tuple[int, int, int]] = []
+        parted: dict[int, tuple[int, int]] = {}
+        why = "it has no snapshot to begin from; started again, it fetches one"
         for point in points:
             run = Reexecution(self._machine, self._files, self._journal, point)
             try:
@@ -446,19 +449,21 @@ class Agreeing:
                     yield
             except (BadBytes, WrongMachine, StorageError, DivergenceError) as error:
                 logger.error("cannot be healed from here", index=point, error=describe(error))
+                if isinstance(error, DivergenceError):
+                    why = f"it cannot run the log from a confirmed snapshot: it is its code: {describe(error)}"
                 continue
             yield
             if run.replica.difference is None and run.replica.roots.get(index) == root:
                 yield from self._catch_up(run, index)
                 return
-            parted.append((point, *_between(run, index)))
+            parted[point] = _between(run, index)
             logger.error("running the log again gives another root too", from_index=point, index=index)
         if not parted:
-            self._stay_out("it has no snapshot to begin from; started again, it fetches one")
+            self._stay_out(why)
             return
-        if self.evidence:
+        if traced_from in parted:
             try:
-                yield from self._trace(*parted[0])
+                yield from self._trace(traced_from, *parted[traced_from])
             except (RsmError, OSError) as error:
                 logger.error("the evidence has no trace", error=describe(error))
         self._stay_out("it comes to another root again when it runs the log from a confirmed snapshot: it is its code")
@@ -469,7 +474,7 @@ class Agreeing:
         run = Reexecution(self._machine, self._files, self._journal, point, traces.replica)
         while run.advance(bad):
             yield
-        yield from add_trace(self._disk, self.evidence, bad, traces.found)
+        yield from add_trace(self._disk, self.evidence, traces.whole_to, traces.found)
 
     def _catch_up(self, run: Reexecution, index: int) -> Iterator[None]:
         replica = run.replica
@@ -489,7 +494,10 @@ class Agreeing:
 
     def _write_evidence(
         self, index: int, root: bytes, good: int, points: list[int], case: Case | None
-    ) -> Iterator[None]:
+    ) -> Generator[None, None, int | None]:
+        """Returns where the run begins whose trace is still missing in it; None if there is no evidence, or no trace is
+        missing.
+        """
         replica = self._replica()
         own = replica.roots.get(index, b"")
         above = os.path.join(self._directory.path, EVIDENCE)
@@ -499,12 +507,13 @@ class Agreeing:
         kept = [name for name in kept if self._disk.exists(os.path.join(above, name, HEAD))]
         if self._disk.exists(os.path.join(path, HEAD)):
             self.evidence = path  # of an earlier time; the first evidence is the best
-            return
+            return None if self._disk.exists(os.path.join(path, TRACE)) else read_head(self._disk, path).from_index
         if not points or len(kept) >= EVIDENCE_KEPT:
             reason = "there is no snapshot to begin from" if not points else f"{above} holds {EVIDENCE_KEPT} already"
             logger.error("no evidence is written", reason=reason)
-            return
-        first = points[0]
+            return None
+        # Of a later snapshot nobody knows whether it is the majority's. The oldest is kept for having been so.
+        first = next((point for point in points if point <= good), points[-1])
         definition = self._machine.definition
         head = BundleHead(
             machine=definition.name,
@@ -536,6 +545,7 @@ class Agreeing:
         )
         self.evidence = path
         logger.warning("evidence", path=path, look=f"rsm desync replay {path} --machine {head.reference}")
+        return first
 
 
 def _state(replica: Replica, chain: bytes) -> Iterable[tuple[RecordKind, bytes]]:
@@ -546,6 +556,17 @@ def _state(replica: Replica, chain: bytes) -> Iterable[tuple[RecordKind, bytes]]
         return parts(replica, chain)
     finally:
         replica.roots = roots
+
+
+def _good_index(replica: Replica, index: int) -> int:
+    """The last index before this one at which its roots were the majority's, as far as they were compared; else 0.
+
+    They may have been so again further on: whatever lies behind the first difference says nothing.
+    """
+    found = replica.difference
+    if found is not None and found.index <= index:
+        return found.good_index
+    return replica.compared_index if replica.compared_index < index else 0
 
 
 def _between(run: Reexecution, index: int) -> tuple[int, int]:
@@ -563,6 +584,7 @@ class _Traces:
 
     def __init__(self, good_index: int, bad_index: int) -> None:
         self.found: list[CommandTrace] = []
+        self.whole_to = bad_index  # up to which index all of them are there
         self._range = range(good_index + 1, bad_index + 1)
         self._bytes_left = TRACE_BYTES_MAX
 
@@ -571,6 +593,10 @@ class _Traces:
         return TracingReplica(machine, self._take)
 
     def _take(self, trace: CommandTrace) -> None:
-        if trace.index in self._range and self._bytes_left > 0:
-            self._bytes_left -= len(encode(pack(trace)))
+        if trace.index not in self._range or self._bytes_left < 0:
+            return
+        self._bytes_left -= len(encode(pack(trace)))
+        if self._bytes_left < 0:
+            self.whole_to = trace.index - 1
+        else:
             self.found.append(trace)

@@ -6,7 +6,7 @@
     snapshot      the state at `from_index`; there is none if that is 0
     batches       the entries from_index + 1 to to_index, one segment file as `rsm log export` writes it
     state         the state that its writer had at `state_index`, like a snapshot; optional
-    trace         what each of its commands did, from good_index + 1 on; optional
+    trace         what each of its commands did, from good_index + 1 up to the index in its records; optional
 
 A node writes one while it goes on voting, so the writing comes in small steps: between two of them heartbeats go out.
 What a crash leaves has no `bundle.json`, and is written anew.
@@ -28,8 +28,8 @@ import msgspec
 from rsm.codec.chain import ZERO_CHAIN, next_chain
 from rsm.codec.record import Entry, RecordKind
 from rsm.codec.shapes import make_known
-from rsm.errors import BadBytes, CallerError
-from rsm.limits import BUNDLE_STEP_BYTES, TRACE_RECORD_BYTES
+from rsm.errors import BadBytes, CallerError, CorruptFile, UnknownFormat
+from rsm.limits import BUNDLE_HEAD_BYTES_MAX, BUNDLE_STEP_BYTES, TRACE_RECORD_BYTES
 from rsm.node.disk import Disk
 from rsm.node.files import new_file
 from rsm.node.segment import SegmentHead, encode_entry, encode_head
@@ -49,6 +49,7 @@ __all__ = [
     "add_trace",
     "created_by",
     "environment",
+    "read_head",
     "write_bundle",
 ]
 
@@ -58,7 +59,7 @@ SNAPSHOT: Final = "snapshot"
 BATCHES: Final = "batches"
 STATE: Final = "state"
 TRACE: Final = "trace"
-LIBRARIES: Final = ("rsm-toolkit", "msgspec", "xxhash", "cbor2", "lz4", "pysyncobj")
+LIBRARIES: Final = ("rsm-toolkit", "msgspec", "xxhash", "cbor2", "lz4", "pysyncobj", "numpy")
 NO_CLUSTER: Final = bytes(16)
 
 
@@ -149,9 +150,35 @@ def write_bundle(
     yield
 
 
-def add_trace(disk: Disk, path: str, to_index: int, trace: Iterable[CommandTrace]) -> Iterator[None]:
-    """Write the `trace` of a bundle that is there already, in steps like `write_bundle`."""
-    yield from _write_trace(disk, os.path.join(path, TRACE), to_index, trace)
+def read_head(disk: Disk, path: str) -> BundleHead:
+    """What the bundle in the directory `path` says of itself. `CorruptFile`, `StorageError`, `UnknownFormat` for that
+    of a newer release.
+    """
+    name = os.path.join(path, HEAD)
+    file = disk.open(name, writable=False)
+    try:
+        data = file.pread(BUNDLE_HEAD_BYTES_MAX + 1, 0)
+    finally:
+        file.close()
+    if len(data) > BUNDLE_HEAD_BYTES_MAX:
+        raise CorruptFile(name, 0, f"it is larger than {BUNDLE_HEAD_BYTES_MAX} bytes")
+    try:
+        fields = msgspec.json.decode(data, type=dict[str, Any])
+        if type(fields.get("format")) is int and fields["format"] > BUNDLE_FORMAT:
+            raise UnknownFormat(f"{name}: a newer release wrote this (bundle format {fields['format']})")
+        head = msgspec.json.decode(data, type=BundleHead)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise CorruptFile(name, 0, f"not the head of a bundle: {error}") from error
+    if head.format != BUNDLE_FORMAT or not 0 <= head.from_index <= head.to_index:
+        raise CorruptFile(name, 0, "not the head of a bundle: format or indexes are not possible")
+    return head
+
+
+def add_trace(disk: Disk, path: str, whole_to: int, trace: Iterable[CommandTrace]) -> Iterator[None]:
+    """Write the `trace` of a bundle that is there already, in steps like `write_bundle`. It holds all that there is
+    up to the index `whole_to`.
+    """
+    yield from _write_trace(disk, os.path.join(path, TRACE), whole_to, trace)
 
 
 def _make_room(disk: Disk, path: str) -> None:

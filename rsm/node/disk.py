@@ -76,6 +76,9 @@ class Disk(Protocol):
     def lock(self, path: str) -> Lock:
         """Take an exclusive lock on the file at `path`, made if needed; `DirectoryInUse` names the holder's process."""
 
+    def free_bytes(self, path: str) -> int:
+        """How much can still be written where `path` lies."""
+
     def is_locked(self, path: str) -> bool:
         """Whether somebody seems to hold the lock; not by trying, which could be in the way. A hint for readers."""
 
@@ -240,6 +243,11 @@ class OsDisk:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+    def free_bytes(self, path: str) -> int:
+        with naming(path, "look at the disk"):
+            found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize
 
     def lock(self, path: str) -> Lock:
         with naming(path, "lock"):

@@ -1,4 +1,4 @@
-"""What a running node exports of its log, written into one segment file.
+"""What a running node exports of its log, written into one segment file, and the roots that it noted, beside it.
 
 It comes in parts, each what an EXPORT answer carries: `[head or None, [[index, term, kind, payload, chain], ...]]`, the
 head with the first part only. The hash chain is computed anew on the way, so a file that was written is whole.
@@ -6,20 +6,22 @@ head with the first part only. The hash chain is computed anew on the way, so a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from rsm.codec.chain import next_chain
 from rsm.codec.record import Entry, RecordKind
 from rsm.errors import BadBytes
+from rsm.limits import ROOT_BOOK_RECORDS_MAX
 from rsm.node.disk import Disk, File
 from rsm.node.files import new_file
 from rsm.node.segment import SegmentHead, encode_entry, encode_head
 
-__all__ = ["ExportHead", "ExportRow", "read_part", "write_parts"]
+__all__ = ["ExportHead", "ExportRow", "read_part", "read_roots_parts", "write_parts"]
 
+Root = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 ENTRY_KINDS: Final = frozenset({RecordKind.BATCH, RecordKind.NOOP, RecordKind.CONFIGURATION})
 
 
@@ -77,6 +79,22 @@ def write_parts(disk: Disk, target: str, parts: Iterable[Any]) -> tuple[int, int
         if writer is None:
             raise BadBytes("the node sent no part of its log")
         return writer.head.first_index, writer.index
+
+
+def read_roots_parts(parts: Iterable[Any], first: int, last: int) -> Iterator[tuple[int, bytes]]:
+    """Index and root of what ROOTS answers carry, of these indexes. `BadBytes` if they carry something else, or more
+    than a node can have noted.
+    """
+    count = 0
+    for part in parts:
+        try:
+            (found,) = msgspec.convert(part, tuple[list[tuple[int, Root]]], strict=True)
+        except msgspec.ValidationError as error:
+            raise BadBytes(f"a part of a node's roots cannot be read: {error}") from error
+        count += len(found)
+        if count > ROOT_BOOK_RECORDS_MAX:
+            raise BadBytes(f"the node sent more than {ROOT_BOOK_RECORDS_MAX} roots")
+        yield from (one for one in found if first <= one[0] <= last)
 
 
 class _Writer:

@@ -8,7 +8,7 @@ encoded and compressed once, and the same bytes are handed to every observer.
 | an observer is | and gets                                                        | until                             |
 |----------------|-----------------------------------------------------------------|-----------------------------------|
 | live           | each frame as it is made                                        | its buffer is full, or time is up |
-| behind, full   | nothing; if it takes nothing for long, its connection is closed | its buffer has room               |
+| behind, full   | nothing; if it takes too little, its connection is closed       | its buffer has room               |
 | behind         | kept frames, else parts of the log made for it, or events       | it has caught up: it is live      |
 | behind, lost   | SKIP, then a snapshot in parts; of events, SKIP                 | it is where the log goes on       |
 
@@ -39,6 +39,7 @@ from rsm.limits import (
     FEED_REST_FACTOR,
     FEED_REST_SECONDS_MAX,
     FEED_SLICE_SECONDS,
+    FEED_SNAPSHOT_TAKEN_BYTES_MIN,
     FEED_STALL_SECONDS_MAX,
     OBSERVERS_MAX,
 )
@@ -254,12 +255,14 @@ class FeedSource:
     def _help(self, observer: Observer) -> Work:
         now, connection = self._loop.time(), observer.connection
         if observer.is_full:
-            # While it holds what others wait for, it has less time.
-            is_wanted = observer.transfer is not None and self._log.is_crowded
-            if observer.stalled_seconds(now) > (FEED_CROWDED_SECONDS_MAX if is_wanted else FEED_STALL_SECONDS_MAX):
-                logger.warning("an observer takes nothing; it is cut off", remote=connection.remote)
+            # While it holds a snapshot, some bytes now and then are not enough; where others wait for that, it has less
+            # time as well.
+            holds = observer.transfer is not None
+            seconds_max = FEED_CROWDED_SECONDS_MAX if holds and self._log.is_crowded else FEED_STALL_SECONDS_MAX
+            if observer.stalled_seconds(now, FEED_SNAPSHOT_TAKEN_BYTES_MIN if holds else 1) > seconds_max:
+                logger.warning("an observer takes too little; it is cut off", remote=connection.remote)
                 self.end(observer)
-                connection.close("it takes nothing of the feed", at_once=True)
+                connection.close("it takes too little of the feed", at_once=True)
             return Work.NOTHING
         observer.drained()
         try:

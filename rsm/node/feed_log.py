@@ -107,15 +107,12 @@ class LogFeed:
         if self.index is None or (gathered and gathered[0].index != self.index + 1):
             self.forget()
             self.begin()
-            late = [observer for observer in self.live if observer.position != self.index]
-        elif not gathered:
-            return []
-        else:
-            late = []
+            gathered = []
+        # Where it began anew meanwhile, those who were live are not where it stands.
+        late = self._not_live([observer for observer in self.live if observer.position != self.index])
+        if gathered:
             for entries in _parts(gathered):
                 late += self._publish(entries, [root for root in roots if entries[0].index <= root[0]], until)
-        for observer in late:
-            del self.live[observer]
         return late
 
     def _publish(self, entries: list[Entry], roots: Sequence[tuple[int, bytes]], until: float) -> list[Observer]:
@@ -126,14 +123,17 @@ class LogFeed:
         self._ring.add(entries[0].index, last, frame)
         late = []
         for observer in self.live:
-            if observer.position != self.index:
-                continue  # it is late already
             if observer.is_full or time.perf_counter() > until:
                 late.append(observer)
             else:
                 observer.send(frame)
                 observer.position = last
         self.index = last
+        return self._not_live(late)
+
+    def _not_live(self, late: list[Observer]) -> list[Observer]:
+        for observer in late:
+            del self.live[observer]
         return late
 
     # --- those who are behind ----------------------------------------------------------------------------------------

@@ -67,10 +67,12 @@ class Observer:
         """Whether so much waits for it that it gets nothing more."""
         return self.connection.send_buffer_bytes > FEED_BUFFER_BYTES_MAX
 
-    def stalled_seconds(self, now: float) -> float:
-        """How long nothing of what waits has gone out. To be asked while it is full, and gets nothing."""
+    def stalled_seconds(self, now: float, bytes_min: int) -> float:
+        """How long less than so many bytes of what waits have gone out. To be asked while it is full, and gets
+        nothing.
+        """
         waiting = self.connection.send_buffer_bytes
-        if waiting != self._full_bytes:
+        if not self._full_bytes or self._full_bytes - waiting >= bytes_min:
             self._full_bytes, self._full_since = waiting, now
         return now - self._full_since
 

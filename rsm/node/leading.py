@@ -399,7 +399,7 @@ class Leading:
         if found.confirmed is not None:
             self._state(CONFIRMED, *found.confirmed)
         if found.disputed is not None:
-            self._state(DISPUTE, found.disputed, list(self._engine.configuration.voters))
+            self._dispute(found.disputed)
         for node, index in found.returned:
             self._state(RETURNED, node, index)
 
@@ -411,7 +411,7 @@ class Leading:
         attest: list[Any] = [index, node, word.root, word.rerun, word.version, word.schema, word.code, word.fault]
         if case is None:
             if word.fault or (word.root and word.root != self.replica.roots.get(index, word.root)):
-                self._state(DISPUTE, index, list(self._engine.configuration.voters))
+                self._dispute(index)
                 self._state(ATTEST, *attest)
         elif node in case.voters and ((known := case.words.get(node)) is None or (word.rerun and not known.rerun)):
             self._state(ATTEST, *attest)
@@ -419,6 +419,10 @@ class Leading:
             self._statements.append((ATTEST, attest))  # once more, though it was said before
         elif node in case.out and word.root in (b"", case.root) and not word.fault:
             self._hash_by = 0.0  # it is well again, as it says: the next hash point proves it
+
+    def _dispute(self, index: int) -> None:
+        # Those who had a vote there: members that came later know of it what they were told.
+        self._state(DISPUTE, index, list(self._engine.voters_at(index)))
 
     def _state(self, name: str, *values: Any) -> None:
         key = (name, *(tuple(value) if type(value) is list else value for value in values))

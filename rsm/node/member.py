@@ -26,6 +26,7 @@ from rsm.limits import (
     APPEND_BYTES_MAX,
     ELECTION_SECONDS_MAX,
     ELECTION_SECONDS_MIN,
+    FREE_BYTES_MIN,
     FULL_DISK_RETRY_SECONDS,
     HEARTBEAT_SECONDS,
     IDLE_HASH_SECONDS,
@@ -123,6 +124,7 @@ class Member:
         self.stopwatch: Callable[[], float] = lambda: 0.0
         self._machine = machine
         self._options = options
+        self._disk = disk
         self._terms = opened.terms
         self._wall_clock = wall_clock
         self._now = now
@@ -509,6 +511,7 @@ class Member:
         """Write entries behind the log; False if the disk is full, and then they never were in it."""
         start, size = 0, 0
         try:
+            self._check_room()
             for position, entry in enumerate(entries):
                 size += len(entry.payload) + 128
                 if size > APPEND_BYTES_MAX // 2:
@@ -529,6 +532,20 @@ class Member:
         if self._options.durability == "os":
             self.engine.durable(self.journal.last_index)
         return True
+
+    def _check_room(self) -> None:
+        """A node that stands still takes no snapshots, and so it keeps its whole log: not up to the last byte, which it
+        needs to start again, or for the snapshot that the others send when their logs are beyond it.
+        """
+        if (
+            self.agreeing.standing not in ("out", "outdated")
+            or self._disk.free_bytes(self._options.path) >= FREE_BYTES_MIN
+        ):
+            return
+        raise StorageError(
+            f"{self._options.path}: a node that is {self.agreeing.standing} keeps its whole log, and less than "
+            f"{FREE_BYTES_MIN >> 20} MiB are left on the disk: mend the node and start it again, or free some space"
+        )
 
     def _apply(self, entry: Entry) -> None:
         proposed = self.leading.take(entry)

@@ -59,6 +59,7 @@ __all__ = [
     "Query",
     "Request",
     "RequestKind",
+    "Roots",
     "Snapshot",
     "Status",
     "Stream",
@@ -98,6 +99,7 @@ class RequestKind(IntEnum):
     UPGRADE = 16
     OBSERVE = 17
     WATCH = 18
+    ROOTS = 19
 
 
 class AnswerStatus(IntEnum):
@@ -217,6 +219,13 @@ class Export(Request, frozen=True, array_like=True):
     last: Number
 
 
+class Roots(Request, frozen=True, array_like=True):
+    """The roots that this node noted for these indexes -> MORE [[[index, root], ...]], in the order of the notes."""
+
+    first: Number
+    last: Number
+
+
 class Observe(Request, frozen=True, array_like=True):
     """A subscription -> frames of kind FEED (see `rsm.node.feed_frames`), without end; an answer tells its end.
 
@@ -273,6 +282,7 @@ _KINDS: Final[dict[int, type[Request]]] = {
     RequestKind.EXPORT: Export,
     RequestKind.OBSERVE: Observe,
     RequestKind.WATCH: Watch,
+    RequestKind.ROOTS: Roots,
 }
 make_known(*_KINDS.values())
 _NUMBER_OF: Final = {kind: number for number, kind in _KINDS.items()}

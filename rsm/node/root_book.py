@@ -12,16 +12,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from rsm.codec.record import HEADER_BYTES, RecordKind, decode_header, encode_record
 from rsm.errors import BadBytes, RsmError, StorageError
-from rsm.limits import READ_BYTES, ROOT_BOOK_RECORDS_MAX
+from rsm.limits import READ_BYTES, ROOT_BOOK_PART_RECORDS, ROOT_BOOK_RECORDS_MAX
 from rsm.node.disk import Disk, File
 from rsm.node.files import located, new_file
 from rsm.node.log import logger
 
-__all__ = ["BOOK_NAME", "ROOTS_SUFFIX", "RootBook", "RootRecord", "book_path", "copy_roots", "read_roots"]
+__all__ = [
+    *("BOOK_NAME", "ROOTS_SUFFIX", "RootBook", "RootRecord"),
+    *("book_path", "copy_roots", "read_roots", "write_roots"),
+]
 
 BOOK_NAME: Final = "roots"
 # The roots that belong to an exported piece of a log lie in a file beside it, named like it.
@@ -36,8 +40,11 @@ class RootRecord(NamedTuple):
     root: bytes
 
 
-def read_roots(disk: Disk, path: str) -> tuple[list[RootRecord], list[int]]:
-    """The records of a book, oldest first, and the offsets of those that are damaged.
+def read_roots(
+    disk: Disk, path: str, start: int = 0, stop: int = ROOT_BOOK_RECORDS_MAX
+) -> tuple[list[RootRecord], list[int]]:
+    """The records of a book, oldest first, and the offsets of those that are damaged; of the places from `start` to
+    before `stop`.
 
     Only zeros is a place that was never written. `UnknownFormat` for the book of a newer release, `StorageError`.
     """
@@ -45,15 +52,16 @@ def read_roots(disk: Disk, path: str) -> tuple[list[RootRecord], list[int]]:
     damaged: list[int] = []
     file = disk.open(path, writable=False)
     try:
-        for start in range(0, min(file.size(), ROOT_BOOK_RECORDS_MAX * HEADER_BYTES), READ_BYTES):
-            data = file.pread(READ_BYTES, start)
+        end = min(file.size(), stop * HEADER_BYTES)
+        for begin in range(start * HEADER_BYTES, end, READ_BYTES):
+            data = file.pread(min(READ_BYTES, end - begin), begin)
             for offset in range(0, len(data), HEADER_BYTES):
                 try:
-                    with located(path, start + offset):
+                    with located(path, begin + offset):
                         found.append(_decode(data, offset))
                 except BadBytes:
                     if any(data[offset : offset + HEADER_BYTES]):
-                        damaged.append(start + offset)
+                        damaged.append(begin + offset)
     finally:
         file.close()
     return sorted(found), damaged
@@ -92,12 +100,20 @@ def copy_roots(disk: Disk, source: str, target: str, first: int, last: int) -> i
     """
     if not disk.exists(source):
         return 0
-    kept = [record for record in read_roots(disk, source)[0] if first <= record.index <= last]
-    if kept:
+    records = read_roots(disk, source)[0]
+    return write_roots(disk, target, ((one.index, one.root) for one in records if first <= one.index <= last))
+
+
+def write_roots(disk: Disk, target: str, roots: Iterable[tuple[int, bytes]]) -> int:
+    """Write indexes and roots into a book of its own, numbered from 1, durable; return how many.
+
+    Without any there is no file. `CallerError` if the target exists.
+    """
+    records = [_encode(RootRecord(number, *one), 0) for number, one in enumerate(roots, 1)]
+    if records:
         with new_file(disk, target) as file:
-            records = (_encode(record._replace(number=number), 0) for number, record in enumerate(kept, 1))
             file.pwrite(b"".join(records), 0)
-    return len(kept)
+    return len(records)
 
 
 class RootBook:
@@ -145,6 +161,21 @@ class RootBook:
             if not self._has_failed:
                 self._has_failed = True
                 logger.warning("a root was not noted", index=index, error=str(error))
+
+    def read(self, first: int, last: int) -> Iterator[list[tuple[int, bytes]]]:
+        """Its roots of the indexes from `first` to `last`, oldest note first, in parts, of which some may be empty; it
+        may be written between them. Nothing more once it cannot be read.
+        """
+        count = min(self._count, ROOT_BOOK_RECORDS_MAX)
+        oldest = self._count % count if count else 0
+        for begin, end in ((oldest, count), (0, oldest)):
+            for start in range(begin, end, ROOT_BOOK_PART_RECORDS):
+                try:
+                    found, _ = read_roots(self._disk, self.path, start, min(start + ROOT_BOOK_PART_RECORDS, end))
+                except RsmError as error:
+                    logger.warning("the noted roots cannot be read", error=str(error))
+                    return
+                yield [(record.index, record.root) for record in found if first <= record.index <= last]
 
     def amend(self, roots: dict[int, bytes], from_index: int) -> None:
         """The replica was made anew: from this index on its roots are these, where they are known. What it had before

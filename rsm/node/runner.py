@@ -513,6 +513,10 @@ class Runner:
             yield head, part
             first, head = first + len(part), None
 
+    def roots(self, first: int, last: int) -> Iterator[list[tuple[int, bytes]]]:
+        """What its book of roots has of these indexes."""
+        return self.member.roots.read(first, last)
+
     # --- where it stands ---------------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:

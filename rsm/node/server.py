@@ -86,7 +86,10 @@ _WRITES: Final = frozenset(
     }
 )
 _ADMINISTERS: Final = frozenset(
-    {RequestKind.SNAPSHOT, RequestKind.CHANGE, RequestKind.TRANSFER, RequestKind.EXPORT, RequestKind.UPGRADE}
+    {
+        *(RequestKind.SNAPSHOT, RequestKind.CHANGE, RequestKind.TRANSFER, RequestKind.UPGRADE),
+        *(RequestKind.EXPORT, RequestKind.ROOTS),
+    }
 )
 EXPIRED: Final = Answer(Status.SESSION_EXPIRED, b"")
 
@@ -446,6 +449,14 @@ class _Connection(FrameProtocol):
         # The log is the same everywhere, whatever applying it has led to.
         Streaming(self, reply.request_id, entries, "export", shows_state=False).produce()
 
+    def _roots(self, request: protocol.Roots, reply: Replying) -> None:
+        self._check_room(reply.request_id)
+        check_node_streams(self)
+        parts = (([part], False) for part in self.service.roots(request.first, request.last))
+        reply.done()
+        # They are for whoever compares nodes: those of a state that is in doubt most of all.
+        Streaming(self, reply.request_id, parts, "roots", shows_state=False).produce()
+
     def _next(self, _: protocol.Next, reply: Replying) -> None:
         reply.done()
         stream = self.streams.get(reply.request_id)
@@ -526,6 +537,7 @@ _HANDLERS: Final[dict[type[protocol.Request], Callable[[_Connection, Any, Replyi
     protocol.Transfer: _Connection._transfer,
     protocol.Upgrade: _Connection._upgrade,
     protocol.Export: _Connection._export,
+    protocol.Roots: _Connection._roots,
     protocol.Observe: _Connection._observe,
     protocol.Watch: _Connection._watch,
 }

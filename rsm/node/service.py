@@ -118,6 +118,9 @@ class Service(Protocol):
         the first part, [[index, term, kind, payload, chain], ...]). `CallerError` if they are no longer kept.
         """
 
+    def roots(self, first: int, last: int) -> Iterator[list[tuple[int, bytes]]]:
+        """The roots that it noted for the indexes from `first` to `last`, in the order of the notes and in parts."""
+
 
 def elsewhere(service: Service, reason: str) -> RsmError:
     """What to tell a client that cannot be served here: where the leader is, or when to come again."""

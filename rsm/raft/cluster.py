@@ -152,6 +152,10 @@ class ClusterEngine:
         """The latest in the log, committed or not."""
         return self.replication.configuration
 
+    def voters_at(self, index: int) -> tuple[int, ...]:
+        """Who had a vote at an index of the log, as far as it still tells."""
+        return self.replication.configuration_at(index).voters
+
     @property
     def commit_index(self) -> int:
         """Known to be committed up to here."""

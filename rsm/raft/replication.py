@@ -84,6 +84,11 @@ class Replication:
         """The one before the latest."""
         return self._configurations[-2][1] if len(self._configurations) > 1 else Configuration()
 
+    def configuration_at(self, index: int) -> Configuration:
+        """The one in force at an index of the log; for what lies before all that are known, the first of them."""
+        known = (one for at, one in reversed(self._configurations) if at <= index)
+        return next(known, self._configurations[0][1] if self._configurations else Configuration())
+
     @property
     def configuration_index(self) -> int:
         """Where it lies."""

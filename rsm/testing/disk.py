@@ -207,6 +207,11 @@ class FaultDisk:
         """Bytes of all files."""
         return sum(len(inode.current) for inode in self._names.values() if inode is not None)
 
+    def free_bytes(self, _: str) -> int:
+        """Of `space_bytes`; where that is not bounded, more than anybody needs."""
+        self.check_power()
+        return 2**62 if self.space_bytes is None else max(0, self.space_bytes - self.used_bytes())
+
     def check_power(self) -> None:
         if self.is_cut:
             raise PowerCut("the power is off")

@@ -20,10 +20,8 @@ from rsm.testing.network import Network
 __all__ = [
     "ALL_FAULTS",
     "DIVERGENCE_FAULTS",
-    "MEMBERSHIP_FAULTS",
     "NETWORK_FAULTS",
     "PROCESS_FAULTS",
-    "STORAGE_FAULTS",
     "VERSION_FAULTS",
     "Aim",
     "Fault",
@@ -83,8 +81,6 @@ NETWORK_FAULTS = (
     FaultKind.SLOW,
 )
 PROCESS_FAULTS = (FaultKind.PAUSE, FaultKind.KILL, FaultKind.POWER, FaultKind.BLACKOUT)
-STORAGE_FAULTS = (FaultKind.BIT_FLIP, FaultKind.DISK_FULL, FaultKind.SYNC_FAILS)
-MEMBERSHIP_FAULTS = (FaultKind.ADD, FaultKind.REMOVE, FaultKind.TRANSFER, FaultKind.SNAPSHOT)
 DIVERGENCE_FAULTS = (FaultKind.ALTER, FaultKind.ALTER_UNTRACKED, FaultKind.ALTER_DIGEST, FaultKind.BUG)
 VERSION_FAULTS = (FaultKind.RELEASE, FaultKind.ROLL, FaultKind.UPGRADE)
 ALL_FAULTS = tuple(kind for kind in FaultKind if kind not in (*DIVERGENCE_FAULTS, *VERSION_FAULTS))
