@@ -9,6 +9,8 @@ INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --retries 1
 METADATA := pyproject.toml setup.cfg
 # The tests start hundreds of processes: where PYTHONDONTWRITEBYTECODE is set, each would compile rsm for itself.
 COMPILE = $(RUN) -m compileall -q -o 0 -o 1 rsm demos
+# Two workers; the tests of a group share one, and groups come in the order of tests/conftest.py.
+TESTS = $(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help demo upgrade-demo game exchange test soak bench clean
 .NOTPARALLEL:
@@ -34,11 +36,11 @@ test: $(VENV)/installed-dev ## Lint, check types, run the tests
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy --strict rsm demos
 	$(COMPILE)
-	$(RUN) -m pytest -n 2 --dist loadgroup
+	$(TESTS)
 
 soak: $(VENV)/installed-dev ## Run the tests with many more, and fresh, random examples
 	$(COMPILE)
-	$(RUN) -m pytest -n 2 --dist loadgroup --hypothesis-profile=soak
+	$(TESTS) --hypothesis-profile=soak
 
 bench: $(VENV)/installed ## Run every benchmark in full; each prints one JSON document
 	@set -e; for program in benchmarks/[a-z]*.py; do echo "$$program" >&2; $(RUN) "$$program" --json; done

@@ -29,7 +29,7 @@ from demos.rts_lockstep.clients.reports import Ran, Used
 from demos.rts_lockstep.machine import Game
 from demos.rts_lockstep.staging.match import NAMES, Match, bits_per_second, worst_bits_per_second
 from demos.rts_lockstep.staging.nodes import HOST, free_ports
-from demos.rts_lockstep.units import UNITS_MAX
+from demos.rts_lockstep.units import MAP_SIZE_DEFAULT, UNITS_MAX
 
 BOTS = 8
 NODES = 3
@@ -44,10 +44,19 @@ LINE = {"round_trip": 0.250, "jitter": 0.030, "stalls": 0.02, "stall": 0.4}
 
 
 class Scale:
-    """How much is measured, in seconds of play."""
+    """How much is measured. `worlds`: units, soldiers of each player, seconds of play; the last one has the mishaps."""
 
     def __init__(self, quick: bool, minutes: float = 10.0) -> None:
-        self.seconds = {500: 8.0 if quick else 120.0, UNITS_MAX: 10.0 if quick else 60 * minutes}
+        self.bots = BOTS
+        self.map_size = MAP_SIZE_DEFAULT
+        self.turn_ms = TURN_MS
+        self.worlds = [
+            (500, SOLDIERS[500], 8.0 if quick else 120.0),
+            (UNITS_MAX, SOLDIERS[UNITS_MAX], 10.0 if quick else 60 * minutes),
+        ]
+        self.rejoins = REJOINS
+        self.turns_after = 30
+        self.line_bots, self.line_nodes = 4, NODES
         self.line_seconds = 8.0 if quick else 120.0
         self.settle_seconds = 2.0 if quick else 6.0
 
@@ -57,41 +66,51 @@ def measure(options: Any) -> dict[str, Any]:
     scale = Scale(options.quick, options.minutes)
     with scratch(options) as directory, ending_by_signal():
         found = document("lockstep", options, directory, "fsync")
-        found |= {"clients": BOTS, "nodes": NODES, "turn_ms_wanted": TURN_MS, "header_bytes_per_packet": 40}
-        found["play"] = [play(directory, units, seconds, scale, found) for units, seconds in scale.seconds.items()]
+        found |= {"clients": scale.bots, "nodes": NODES, "turn_ms_wanted": scale.turn_ms, "header_bytes_per_packet": 40}
+        found["play"] = [play(directory, world, scale, found) for world in scale.worlds]
         found["bad_line"] = bad_line(directory, scale)
         bits = [row["bits_per_second_mean"] for row in found["play"]]
         found["bits_per_second_ratio_1500_to_500_units"] = round(bits[-1] / bits[0], 3)
     return found
 
 
-def play(directory: Path, units: int, seconds: float, scale: Scale, found: dict[str, Any]) -> dict[str, Any]:
-    """Play for so long and measure; in the largest world somebody then rejoins, the leader dies, and it is replayed."""
+def play(directory: Path, world: tuple[int, int, float], scale: Scale, found: dict[str, Any]) -> dict[str, Any]:
+    """Play for so long and measure; in the last world somebody then rejoins, the leader dies, and it is replayed."""
+    units, soldiers, seconds = world
     place = directory / f"units-{units}"
     progress(f"{units} units for {seconds:.0f} s")
-    is_largest = units == UNITS_MAX
+    is_last = world == scale.worlds[-1]
     with Match(
-        place, BOTS, nodes=NODES, style=DRILL, soldiers=SOLDIERS[units], turn_ms=TURN_MS, record=is_largest
+        place,
+        scale.bots,
+        nodes=NODES,
+        style=DRILL,
+        soldiers=soldiers,
+        turn_ms=scale.turn_ms,
+        size=scale.map_size,
+        record=is_last,
     ) as match:
         match.until(lambda: match.tally.turn > 3, "the first turns", WAIT_SECONDS_MAX)
         time.sleep(scale.settle_seconds)
         began = time.monotonic()
-        wait(match, seconds)
+        wait(match, began, seconds)
         ended = time.monotonic()
-        row = {"units": units} | window(match, began, ended)
-        if is_largest:
-            found["rejoin"] = rejoin(match)
-            found["leader_killed"] = kill_leader(match)
+        row = {"units": units} | window(match, scale.turn_ms, began, ended)
+        if is_last:
+            found["rejoin"] = rejoin(match, scale)
+            found["leader_killed"] = kill_leader(match, scale)
         row |= equality(match)
-    if is_largest:
+    if is_last:
         found["replay"] = replay(place / f"client-{NAMES[0].lower()}")
     return row
 
 
-def wait(match: Match, seconds: float) -> None:
-    """Let them play for so long."""
+def wait(match: Match, began: float, seconds: float) -> None:
+    """Let them play for so long, and until everybody has told twice what it sent."""
     for passed in match.while_waiting(seconds + WAIT_SECONDS_MAX, "the time to pass"):
-        if passed >= seconds:
+        with match.tally.lock:
+            told = [len(between(list(one), began, time.monotonic())) for one in match.tally.used.values()]
+        if passed >= seconds and len(told) == match.tally.players and min(told) >= 2:
             return
 
 
@@ -100,7 +119,7 @@ def between(said: list[Any], began: float, ended: float) -> list[Any]:
     return [one for one in said if began <= one.at <= ended]
 
 
-def window(match: Match, began: float, ended: float) -> dict[str, Any]:
+def window(match: Match, turn_ms: int, began: float, ended: float) -> dict[str, Any]:
     """What a stretch of play came to."""
     tally = match.tally
     with tally.lock:
@@ -133,7 +152,7 @@ def window(match: Match, began: float, ended: float) -> dict[str, Any]:
         "bits_per_second_worst_10_s": round(max(worst)),
         "is_within_28800": max(worst) <= BUDGET_BITS_PER_SECOND,
         # What the same turns would cost if they took their 200 ms: packets and entries come by the turn.
-        "bits_per_second_at_200_ms": round(max(means) * (1000 / TURN_MS) / (turns / (first[-1].at - first[0].at))),
+        "bits_per_second_at_200_ms": round(max(means) * (1000 / turn_ms) / (turns / (first[-1].at - first[0].at))),
         "packets_per_second": round(statistics.mean(packets_per_second(one) for one in used.values()), 1),
     }
 
@@ -174,10 +193,10 @@ def equality(match: Match) -> dict[str, Any]:
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 
-def rejoin(match: Match) -> list[dict[str, Any]]:
+def rejoin(match: Match, scale: Scale) -> list[dict[str, Any]]:
     """Clients are killed and come back; from the client's start to a world that follows, and bytes until then."""
     found = []
-    for number in REJOINS:
+    for number in scale.rejoins:
         name = NAMES[number]
         progress(f"{name} is killed and comes back")
         match.bots[name].kill()
@@ -197,13 +216,13 @@ def rejoin(match: Match) -> list[dict[str, Any]]:
     return found
 
 
-def kill_leader(match: Match) -> dict[str, Any]:
+def kill_leader(match: Match, scale: Scale) -> dict[str, Any]:
     """SIGKILL to the leader: the longest time between two turns, on any client, and whether all go on."""
     leader = leader_of(match.nodes.addresses)
     progress(f"node {leader}, the leader, is killed")
     turn, killed = match.tally.turn, time.monotonic()
     match.nodes.kill(leader)
-    match.until(lambda: match.tally.turn > turn + 30, "play to go on", WAIT_SECONDS_MAX)
+    match.until(lambda: match.tally.turn > turn + scale.turns_after, "play to go on", WAIT_SECONDS_MAX)
     with match.tally.lock:
         gaps = [max(b.at - a.at for a, b in pairwise(ran) if b.at > killed) for ran in match.tally.ran.values()]
     return {"longest_stall_seconds": round(max(gaps), 3), "desyncs": len(match.tally.differs)}
@@ -221,29 +240,30 @@ def leader_of(addresses: list[str]) -> int:
 def bad_line(directory: Path, scale: Scale) -> dict[str, Any]:
     """All clients over a line with latency, jitter and stalls."""
     progress(f"a bad line for {scale.line_seconds:.0f} s")
-    ports = free_ports(2 * NODES)
-    listening, told = ports[:NODES], ports[NODES:]
+    ports = free_ports(2 * scale.line_nodes)
+    listening, told = ports[: scale.line_nodes], ports[scale.line_nodes :]
     line = BadLine([f"{HOST}:{port}" for port in listening], **LINE)
     line.start(told)
     try:
         with Match(
             directory / "line",
-            4,
-            nodes=NODES,
+            scale.line_bots,
+            nodes=scale.line_nodes,
             style=DRILL,
             soldiers=20,
-            turn_ms=TURN_MS,
+            turn_ms=scale.turn_ms,
+            size=scale.map_size,
             told_addresses=tuple(f"{HOST}:{port}" for port in told),
             listen_ports=tuple(listening),
         ) as match:
             match.until(lambda: match.tally.turn > 3, "the first turns", WAIT_SECONDS_MAX)
             time.sleep(2 * scale.settle_seconds)
             began = time.monotonic()
-            wait(match, scale.line_seconds)
-            found = window(match, began, time.monotonic()) | equality(match)
+            wait(match, began, scale.line_seconds)
+            found = window(match, scale.turn_ms, began, time.monotonic()) | equality(match)
     finally:
         line.close()
-    return {"line": LINE, "clients": 4, "chunks_stalled": line.stalled} | found
+    return {"line": LINE, "clients": scale.line_bots, "chunks_stalled": line.stalled} | found
 
 
 def replay(path: Path) -> dict[str, Any]:
@@ -271,7 +291,7 @@ def show(found: dict[str, Any]) -> None:
     """Print the document as tables."""
     show_head(found)
     for row in found["play"]:
-        table(f"{row['units']} units, {BOTS} clients, {NODES} nodes", list(row.items()))
+        table(f"{row['units']} units, {found['clients']} clients, {found['nodes']} nodes", list(row.items()))
     table(
         "rejoin in the middle",
         [(f"turn {one['turn']}", f"{one['seconds']} s, {one['bytes']:,} bytes") for one in found["rejoin"]],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
 import rsm
@@ -182,6 +182,9 @@ class FakeService:
             yield head, [[entry.index, entry.term, int(entry.kind), entry.payload, b"x" * 16]]
             head = None
 
+    def roots(self, first: int, last: int) -> Iterator[list[tuple[int, bytes]]]:
+        yield [one for one in sorted(self.log.replica.roots.items()) if first <= one[0] <= last]
+
 
 def _item(item: list[Any]) -> bytes:
     session, sequence, lowest, name, version, values = item[:6]
@@ -225,6 +228,24 @@ class Nodes:
             return work()
 
         return self.run(call())
+
+    @property
+    def server(self) -> Any:
+        """The first one's, which runs. Tests look into it."""
+        server = self.services[0].server
+        assert server is not None
+        return server
+
+    def commands(self, name: str, rows: Iterable[tuple[Any, ...]]) -> int:
+        """One entry a row, in a session of their own; the last index."""
+
+        def work() -> int:
+            session = self.log.open("", 60)
+            for row in rows:
+                self.log.run(session, name, *row)
+            return self.log.replica.index
+
+        return self.do(work)
 
     def lead(self, leader: int | None) -> None:
         """Make one of them the leader, or none."""

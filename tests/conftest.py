@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.profiles import is_soak
+
 ROOT = Path(__file__).resolve().parent.parent
 
-settings.register_profile("bounded", max_examples=50, derandomize=True, deadline=None, print_blob=True)
+settings.register_profile("bounded", max_examples=30, derandomize=True, deadline=None, print_blob=True)
 settings.register_profile(
     "soak",
     max_examples=2_000,
@@ -24,13 +26,26 @@ settings.register_profile(
 settings.load_profile("bounded")
 
 
+def turn_of(item: pytest.Item) -> int:
+    """Clusters come one after the other, on one worker: they begin, so that the others end no later than they do."""
+    groups = [mark.args[0] for mark in item.iter_markers("xdist_group")]
+    return 0 if "cluster" in groups else 1 if groups else 2
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is marked as long runs under `make soak`, and says so otherwise."""
-    if settings.default is not None and settings.default.max_examples > 1_000:
+    """The order of the groups; and what is marked as long runs under `make soak`, and says so otherwise."""
+    items.sort(key=turn_of)
+    if is_soak():
         return
     for item in items:
         if item.get_closest_marker("soak") is not None:
             item.add_marker(pytest.mark.skip(reason="takes long: for make soak"))
+
+
+@pytest.fixture(scope="session")
+def soak() -> bool:
+    """Whether there is time for many seeds, and for harming clusters for a minute."""
+    return is_soak()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import rsm
+from rsm.replica.batch import FLAG_HASH_POINT
+from tests.client_service import Nodes
 
 # The thread whose handlers go wrong, and how: tests plant a bug in one observer of several, and in no node.
 PLANTED: dict[int, Callable[[Any, str, int], None]] = {}
@@ -93,3 +95,15 @@ def until(observer: rsm.Observer[Any], condition: Callable[[rsm.Update], Any], s
         assert update is not None, f"it did not come: {observer.status}"
         found.append(update)
     return found
+
+
+def hash_point(nodes: Nodes) -> int:
+    """Have one now; its index."""
+
+    def make() -> int:
+        index = nodes.log.entry([], FLAG_HASH_POINT).index
+        for service in nodes.services:
+            service.notify()
+        return index
+
+    return nodes.do(make)

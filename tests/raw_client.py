@@ -76,6 +76,9 @@ class Raw:
         return self.answer()
 
 
+Connect = Callable[[], Raw]
+
+
 def greeted(nodes: Nodes, **hello: Any) -> Raw:
     """A connection whose hello was accepted."""
     connection = Raw(nodes.addresses[0], **hello)

@@ -9,8 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rsm.codec.chain import ZERO_CHAIN, next_chain
 from rsm.codec.record import Entry
+from rsm.desync.environments import Setting, hostile
 from rsm.node.disk import OsDisk
 from rsm.node.segment import SegmentHead, encode_entry, encode_head, segment_name
 from rsm.node.snapshots import SnapshotFiles
@@ -119,6 +122,19 @@ class ShopLog(Log):
             else:
                 self.send(self.session, "add", item, number % 5 + 1)
         return self
+
+
+def few_settings(patch: pytest.MonkeyPatch) -> None:
+    """Hostile replays try another run, other hash seeds and two restarts only: each setting is a process."""
+
+    def few(reference: str) -> tuple[Setting, list[Setting]]:
+        base, variants = hostile(reference)
+        names = [one.name.partition("=")[0] for one in variants[:3]]
+        assert names == ["another run", "PYTHONHASHSEED", "PYTHONHASHSEED"]
+        return base, variants[:3]
+
+    patch.setattr("rsm.desync.hostile.hostile", few)
+    patch.setattr("rsm.desync.hostile.HOSTILE_RESTARTS", 2)
 
 
 def write_segment(

@@ -52,6 +52,16 @@ class Subscription:
                 pass
 
 
+def all_of_it(subscription: Subscription) -> None:
+    """The script of a node: everything behind what was asked for, and then silence."""
+    feed = subscription.feed
+    last = len(feed.log.entries)
+    subscription.send(feed.head())
+    if subscription.asked.after < last:
+        subscription.send(feed.entries(subscription.asked.after + 1, last))
+    subscription.wait()
+
+
 class ScriptedFeed:
     """A port. `script` may be changed at any time; what was asked is in `asked`."""
 

@@ -7,8 +7,10 @@ each line that begins with ``$ `` is a command. Words in capitals stand for a re
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import importlib.util
+import io
 import os
 import re
 import shlex
@@ -18,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+import rsm.cli.main
 import rsm.errors
 from tests.document_reader import Reader
 from tests.document_reader import commands as console_commands
@@ -107,7 +110,12 @@ def commands(block: Block) -> list[list[str]]:
 
 @functools.cache
 def help_text(base: tuple[str, ...], path: tuple[str, ...]) -> str:
-    """What `base path... --help` prints, or an empty text when it fails."""
+    """What `base path... --help` prints, or an empty text when it fails; the subcommands of `rsm` in this process."""
+    if base == RSM and path:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            code = rsm.cli.main.main([*path, "--help"])
+        return printed.getvalue() if code == 0 else ""
     shown = python(ROOT, *base, *path, "--help")
     return shown.stdout if shown.returncode == 0 else ""
 

@@ -49,14 +49,21 @@ def sizes_of_book(orders: Path) -> list[int]:
     return sizes
 
 
-@pytest.mark.parametrize("is_whole", [True, False])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "is_whole"),
+    [
+        pytest.param(name, is_whole, marks=[] if is_whole == (name == NAMES[0]) else pytest.mark.soak)
+        for name in NAMES
+        for is_whole in (True, False)
+    ],
+)
 def test_a_flow_written_as_itch_gives_the_book_of_its_machine(
     shared: Path, tmp_path: Path, name: str, is_whole: bool
 ) -> None:
     """The reports of the flow's machine as ITCH, read into a feed's machine: the same orders in the same queues.
 
-    For the whole flow, at whose end few orders rest, and for its beginning, cut where most do.
+    For the whole flow, at whose end few orders rest, and for its beginning, cut where most do: one of the two each, and
+    both under `make soak`.
     """
     content = gzip.decompress((shared / f"data/matching_flows/{name}.orders.csv.gz").read_bytes()).splitlines(True)
     orders, path = tmp_path / "orders.csv", tmp_path / "day.itch50"

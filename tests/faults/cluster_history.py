@@ -25,10 +25,14 @@ from rsm.node.tls import TlsOptions
 from rsm.testing.linearizability import Operation, check
 from tests.faults.cluster_machine import Board, BoardModel
 from tests.faults.cluster_processes import ClusterProcesses
+from tests.profiles import is_soak
 
 # Keys change with time, so that the part of the history that belongs to one stays small enough to be searched.
 KEYS: Final = 3
 GENERATION_SECONDS: Final = 1.5
+# Between two calls of a client, on average: calls are in flight whenever something is harmed, and there is still some
+# of the machine left for the other tests.
+PAUSE_SECONDS: Final = 0.004 if is_soak() else 0.01
 TIMEOUT_SECONDS: Final = 20.0
 JOIN_SECONDS: Final = 60.0
 CHECKER_SECONDS: Final = 60.0
@@ -60,7 +64,7 @@ class Load:
         *,
         clients: int = 6,
         tls: TlsOptions | None = None,
-        pause_seconds: float = 0.004,
+        pause_seconds: float = PAUSE_SECONDS,
         seed: int = 1,
     ) -> None:
         self._addresses = addresses

@@ -21,7 +21,7 @@ from tests.faults.cluster_processes import ClusterProcesses
 pytestmark = pytest.mark.xdist_group("cluster")
 
 RESUME_SECONDS_MAX: Final = 1.5
-ROTATION_SECONDS, ROTATION_SECONDS_SOAK = 12.0, 60.0
+ROTATION_SECONDS, ROTATION_SECONDS_SOAK = 8.0, 60.0
 KILLED_LEADERS_MIN: Final = 3
 
 

@@ -19,7 +19,7 @@ from demos.orderbook.machine import OrderBook
 from demos.orderbook.show import COMMANDS_MIN, main
 
 # Processes enough for the whole machine: not beside another cluster.
-pytestmark = pytest.mark.xdist_group("cluster")
+on_a_cluster = pytest.mark.xdist_group("cluster")
 
 # The shortest shows there are.
 CLUSTER = ["--commands", str(COMMANDS_MIN), "--seed", "3"]
@@ -61,6 +61,7 @@ def held(document: dict[str, object]) -> dict[str, bool]:
     return {check["name"]: check["held"] for check in checks}
 
 
+@on_a_cluster
 def test_a_cluster_passes(capsys: pytest.CaptureFixture[str]) -> None:
     """Leader killed, a follower emptied, a bug in one node: a run ends with 0, with all checks held and equal roots."""
     code = main([*CLUSTER, "--json"])
@@ -84,6 +85,7 @@ def test_a_cluster_passes(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(document["root"]) == 32
 
 
+@on_a_cluster
 @pytest.mark.soak
 def test_an_undone_command_is_found_on_a_cluster(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path

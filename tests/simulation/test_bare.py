@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,8 +16,9 @@ from tests.documents import ROOT
 KINDS = {"cut_applied", "diverged", "livelock", "lost", "two_leaders"}
 
 
-def runs(seeds: range, **options: Any) -> list[BareResult]:
-    return [BareSimulation(seed, seconds=10.0, **options).run() for seed in seeds]
+def runs(seeds: range, **options: Any) -> Iterator[BareResult]:
+    for seed in seeds:
+        yield BareSimulation(seed, seconds=10.0, **options).run()
 
 
 def test_without_faults_it_is_sound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,15 +32,18 @@ def test_without_faults_it_is_sound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_small_messages_overlap_and_its_log_is_cut_or_stuck() -> None:
     """E1 and E3: within a few seeds a node removes what it had applied, or the cluster never becomes one log again."""
-    found = {kind for result in runs(range(6), small_messages=True) for kind in result.violations}
+    found: set[str] = set()
+    for result in runs(range(6), small_messages=True):
+        found |= result.violations.keys()
+        if found & {"cut_applied", "livelock"}:
+            break
     assert found & {"cut_applied", "livelock"}
     assert found <= KINDS
 
 
 def test_power_cuts_lose_what_was_acknowledged() -> None:
     """E4: nothing is ever synced."""
-    found = {kind for result in runs(range(6), power_cuts=True) for kind in result.violations}
-    assert found & {"lost", "diverged"}
+    assert any(result.violations.keys() & {"lost", "diverged"} for result in runs(range(6), power_cuts=True))
 
 
 def test_a_seed_is_a_run_whatever_the_hash_seed() -> None:
@@ -62,5 +67,5 @@ def test_nothing_of_the_library_stays_replaced() -> None:
     import pysyncobj.syncobj as module
 
     before = module.monotonicTime, module.random, module.createJournal
-    runs(range(1))
+    BareSimulation(0, seconds=1.0).run()
     assert (module.monotonicTime, module.random, module.createJournal) == before

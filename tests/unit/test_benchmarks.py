@@ -76,6 +76,18 @@ TINY = {
         "rounds": 1,
     },
     "world": {"units": [128, 144], "rounds": 1, "turns": 3, "seed": 7},
+    "lockstep": {
+        "bots": 2,
+        "map_size": 48,
+        "turn_ms": 100,
+        "worlds": [(30, 8, 1.0)],
+        "rejoins": [1],
+        "turns_after": 10,
+        "line_bots": 2,
+        "line_nodes": 1,
+        "line_seconds": 1.0,
+        "settle_seconds": 0.2,
+    },
 }
 # Measures once, and prints what it measured twice: the document, then the lines for people.
 DRIVER = """
@@ -97,6 +109,9 @@ LINE = "for people:"
 UNITS = (
     *("_seconds", "_milliseconds", "_microseconds", "_per_second", "_per_command", "_bytes_per_order", "_ratio"),
     *("_ratio_min", "_ratio_max", "_average", "_max", "_per_second_min", "_bytes"),
+    *("_ms_wanted", "_ms_deviation", "_per_packet", "_decided_median", "_per_second_mean"),
+    *("_per_second_of_worst_client", "_worst_10_s"),
+    *("_at_200_ms", "_of_200_ms", "_500_units"),
     *("_percent", "_percent_min", "_percent_max", "_per_order", "_per_observer", "_ms_median", "_ms_p99"),
 )
 COUNTS = {
@@ -107,6 +122,10 @@ COUNTS = {
     *("exponent", "commands_per_doubling", "orders", "orders_per_entry"),
     *("observers", "observers_stopped", "observers_live", "observers_gapless", "observers_skipped"),
     *("units_alive", "units_with_target_at_end", "turns"),
+    *("nodes", "units", "units_alive_min", "turn", "entries", "roots_checked", "roots_compared", "desyncs"),
+    *("turns_equal_on_all_clients", "turns_unequal", "orders_and_reports", "orders_late", "orders_refused"),
+    *("chunks_stalled", "stalls", "seconds", "bytes"),
+    *("round_trip", "jitter", "stall"),  # of a line, in seconds
 }
 # Benchmarks that write no log.
 IN_MEMORY = ("upcasting", "world")
@@ -124,7 +143,7 @@ def run_tiny(name: str, directory: Path) -> Ran:
     """Run a benchmark at tiny sizes as a program; whatever it made in its directory is gone afterwards."""
     driver = DRIVER.format(path=str(BENCHMARKS), name=name, scale=TINY[name], line=LINE)
     ran = subprocess.run(
-        [sys.executable, "-c", driver, "--dir", str(directory), "--json"], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", driver, "--dir", str(directory), "--json"], capture_output=True, text=True, timeout=240
     )
     assert ran.returncode == 0, ran.stderr
     assert list(directory.iterdir()) == []
@@ -310,6 +329,21 @@ def test_a_turn_is_measured_in_every_situation(ran: Callable[[str], Ran]) -> Non
             assert found["turns"] == 3
             assert 0 < found["units_alive"] <= units
             assert 0 < found["with_root_ms_median"] <= found["with_root_ms_max"]
+
+
+@one("lockstep")
+def test_a_game_is_measured_and_its_hardships(ran: Callable[[str], Ran]) -> None:
+    """All clients have one root after every turn, with one that rejoins, a leader that dies, and over a bad line."""
+    document = ran("lockstep").document
+    (row,), line = document["play"], document["bad_line"]
+    for found in (row, line):
+        assert found["turns_equal_on_all_clients"] > 5
+        assert found["turns_unequal"] == found["desyncs"] == 0
+        assert found["bits_per_second_of_worst_client"] > 0
+    (rejoin,) = document["rejoin"]
+    assert rejoin["bytes"] > 0
+    assert document["leader_killed"]["desyncs"] == 0
+    assert document["replay"]["roots_checked"] > 0
 
 
 @one("join")

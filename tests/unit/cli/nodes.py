@@ -154,6 +154,10 @@ class Node:
         self.exported.append((first, last))
         yield from self.cluster.exports
 
+    def roots(self, first: int, last: int) -> Iterator[Any]:
+        """Whatever the range."""
+        yield from self.cluster.roots
+
     def status(self) -> dict[str, Any]:
         cluster = self.cluster
         leads = cluster.leader_number == self.node_id
@@ -194,6 +198,7 @@ class Nodes:
         self.version = 2  # what an upgrade asked for last
         self.replica = Replica(Stall)
         self.exports: list[Any] = []
+        self.roots: list[Any] = []
         self.addresses: list[str] = []
         self.applied = 0
         definition = Stall.definition

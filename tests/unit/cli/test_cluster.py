@@ -98,9 +98,15 @@ def test_the_bank_moves_into_a_cluster(directory: Path) -> None:
         assert run("query", "balance", '["ann"]').out == "700\n"
         assert run("call", "deposit", '{"to": "ann", "amount": 5}').out == "705\n"
         deadline = time.monotonic() + 20
-        while len({(node.get("root_index"), node.get("root")) for node in status()["nodes"]}) != 1:
+        while len(roots := {(node.get("root_index"), node.get("root")) for node in status()["nodes"]}) != 1:
             assert time.monotonic() < deadline, status()
         assert len(status()["nodes"]) == 3
+        clients = [node.client for node in load_local("c1/cluster.toml").nodes]
+        assert [run("log", "export", client, f"piece-{at}").code for at, client in enumerate(clients)] == [0] * 3
+        ran = run("desync", "compare", "piece-0", "piece-1", "piece-2", "--json")
+        document = json.loads(ran.out)
+        assert (ran.code, document["verdict"]) == (0, "agree")
+        assert document["roots_compared_to_index"] >= roots.pop()[0]  # they were sent along
         assert running.stop() == 0
         assert running.lines[-2:] == ["stopping", "3 nodes stopped"]
     before = load_local("c1/cluster.toml")

@@ -14,7 +14,7 @@ from rsm.cli.main import main
 from rsm.node.disk import OsDisk
 from rsm.node.root_book import RootBook
 from tests.machines import Bank, Log
-from tests.replay_stage import ShopLog, checkout, shop_of, write_machine, write_segment
+from tests.replay_stage import ShopLog, checkout, few_settings, shop_of, write_machine, write_segment
 
 ROOT = Path(__file__).resolve().parents[3]
 WRONG_TOTAL = ("self.total -= count", "self.total -= count + (left == 73)")
@@ -169,8 +169,11 @@ def test_what_cannot_be_checked(line: Line, machine: Path, tmp_path: Path) -> No
     assert "cannot begin at 77" in text
 
 
-def test_what_differs_lies_beside_the_log(line: Line, machine: Path, tmp_path: Path) -> None:
+def test_what_differs_lies_beside_the_log(
+    line: Line, machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A book that contradicts what a quorum had is the odd one, whatever the log is run under."""
+    few_settings(monkeypatch)
     spoiled = tmp_path / "spoiled"
     shutil.copytree(machine, spoiled)
     book = RootBook(OsDisk(), str(spoiled))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
-from rsm.cli import desync_watch
 from rsm.cli.desync_watch import code_of, document, notes, rich_roots, root_rows
 from rsm.client.survey import Asked, Survey
 from rsm.node.standing import status_of
@@ -46,7 +46,7 @@ def looks(monkeypatch: pytest.MonkeyPatch, rounds: int) -> list[float]:
         if len(waits) == rounds:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(desync_watch.watching, "__kwdefaults__", {"sleep": sleep})
+    monkeypatch.setattr("rsm.cli.watching.time", SimpleNamespace(sleep=sleep))
     return waits
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from rsm.codec.chain import ZERO_CHAIN, next_chain
+from rsm.node.root_book import ROOTS_SUFFIX, read_roots
 from tests.unit.cli.nodes import Nodes
-from tests.unit.cli.samples import run, sample_entries, write_log
+from tests.unit.cli.samples import DISK, run, sample_entries, write_log
 
 HEAD = {
     "cluster_id": bytes(range(16)),
@@ -52,6 +53,37 @@ def test_the_file_is_the_nodes_log(node: Nodes, tmp_path: Path) -> None:
     ran = run("log", "export", address, tmp_path / "other.log", "--from", 1, "--to", 8, "--json")
     assert json.loads(ran.out)["entries"] == 8
     assert node.nodes[0].exported == [(0, 0), (1, 8)]
+
+
+def test_roots_come_along(node: Nodes, tmp_path: Path) -> None:
+    """Those of the entries, in a book beside the file: a comparison of two exports compares them, too."""
+    roots = {5: b"\x11" * 16, 7: b"\x22" * 16}
+    node.roots = [[], [[4, bytes(16)]], [[at, root] for at, root in roots.items()], [[9, bytes(16)]]]
+    for name in ("one", "same"):
+        assert run("log", "export", node.addresses[0], tmp_path / name, "--from", 1, "--to", 8).code == 0
+    records, damaged = read_roots(DISK, str(tmp_path / f"one{ROOTS_SUFFIX}"))
+    assert ([(record.index, record.root) for record in records], damaged) == ([(4, bytes(16)), *roots.items()], [])
+    document = json.loads(run("desync", "compare", tmp_path / "one", tmp_path / "same", "--json").out)
+    assert (document["verdict"], document["roots_compared_to_index"]) == ("agree", 7)
+    node.roots = [[[4, bytes(16)], [5, roots[5]], [7, b"\x33" * 16]]]
+    assert run("log", "export", node.addresses[0], tmp_path / "other").code == 0
+    ran = run("desync", "compare", tmp_path / "one", tmp_path / "other", "--json")
+    document = json.loads(ran.out)
+    assert (ran.code, document["kind"], document["first_bad_index"]) == (1, "apply", 7)
+    assert run("log", "export", node.addresses[0], tmp_path / "other").code == 2
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [[[[5, b"short"]]], [[[5, b"\x11" * 16, 1]]], [[["5", b"\x11" * 16]]], [7], [[[5, b"\x11" * 16]] * 9000] * 2],
+)
+def test_without_its_roots_there_is_no_file(node: Nodes, parts: list[Any], tmp_path: Path) -> None:
+    """What are no roots, or more than a node can have: exit code 1, and nothing is left behind."""
+    node.roots = parts
+    ran = run("log", "export", node.addresses[0], tmp_path / "piece.log")
+    assert (ran.code, ran.out) == (1, "")
+    assert "roots" in ran.err
+    assert not list(tmp_path.glob("piece*"))
 
 
 def test_an_export_never_overwrites(node: Nodes, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -273,8 +274,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, rounds: int) -> list[float]:
         if not left[0]:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(status_command.time, "sleep", sleep)
-    monkeypatch.setattr(status_command.watch, "__kwdefaults__", {"sleep": sleep})
+    monkeypatch.setattr("rsm.cli.watching.time", SimpleNamespace(sleep=sleep))
     return waits
 
 
@@ -306,8 +306,24 @@ def test_the_live_table_has_the_rates() -> None:
     with console.capture() as capture:
         console.print(rich_table(found, rates={2: 50.0}))
     text = capture.get()
-    for word in ("leader", "entries/s", " 50 ", "does not answer", "[bold]x, version 3"):
+    for word in ("leader", "entries/s", " 50\n", "does not answer", "[bold]x, version 3"):
         assert word in text
+
+
+def test_a_narrow_terminal_shows_whole_cells_of_fewer_columns() -> None:
+    """In 80 columns each node keeps its number, its address with the port, its role and its root; none is cut short."""
+    from rich.console import Console
+
+    found = Survey((Asked("127.0.0.1:7101", STATUS), Asked("127.0.0.1:7104", None, "cannot be reached")))
+    for width, names in ((80, {"node", "address", "lag", "root", "entries/s"}), (160, {"term", "commit", "version"})):
+        console = Console(width=width, force_terminal=False)
+        with console.capture() as capture:
+            console.print(rich_table(found, rates={STATUS.node_id: 1_000_000.0}, width=width))
+        text = capture.get()
+        assert "…" not in text
+        assert {"node", "address", "lag", "root", "entries/s"} | names <= set(text.split())
+        assert "127.0.0.1:7104: cannot be reached" in text
+    assert "version" in text
 
 
 def test_a_status_of_a_newer_release_is_read(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -19,7 +21,18 @@ from rsm.codec import cbor
 from rsm.codec.record import RecordKind
 from rsm.node.snapshots import SnapshotFiles
 from tests.documents import ROOT
-from tests.unit.cli.samples import DISK, Ran, call, entry, offsets, run, sample_entries, segments, write_log
+from tests.unit.cli.samples import (
+    DISK,
+    Ran,
+    call,
+    entry,
+    offsets,
+    run,
+    sample_entries,
+    save_machine,
+    segments,
+    write_log,
+)
 
 READERS = [("log", "info"), ("log", "cat"), ("log", "verify"), ("snapshot", "info"), ("snapshot", "verify")]
 EVERY = [*READERS, ("schema", "show")]
@@ -171,6 +184,68 @@ def test_json_is_alone_on_standard_output(tmp_path: Path) -> None:
         ran = run("log", command, piece, "--json")
         assert ran.code == 1
         assert isinstance(json.loads(ran.out), dict)
+
+
+def unreadable(tmp_path: Path) -> dict[str, Path]:
+    """What is no log and no snapshot, is not there, or is damaged: the head, a record, the identity, the snapshot."""
+    whole = write_log(tmp_path / "whole", sample_entries())
+    with SnapshotFiles(DISK, str(whole / "snapshots")).begin(8, 2) as writer:
+        writer.add(RecordKind.MANIFEST, b"not one")
+        writer.commit()
+    segment = segments(whole)[0]
+    snapshot = next((whole / "snapshots").iterdir())
+    found = {"nothing": tmp_path / "nothing", "empty": tmp_path / "empty", "text": tmp_path / "text"}
+    found["empty"].write_bytes(b"")
+    found["text"].write_text("monday", encoding="utf-8")
+    places = {
+        "head": (segment, 10),
+        "within": (segment, offsets(segment)[5] + 70),
+        "identity": (whole / "identity", 70),
+        "snapshot": (snapshot, 70),
+    }
+    for name, (file, offset) in places.items():
+        found[name] = tmp_path / name
+        shutil.copytree(whole, found[name])
+        data = bytearray(file.read_bytes())
+        data[offset] ^= 1
+        (found[name] / file.relative_to(whole)).write_bytes(bytes(data))
+    found["file of a snapshot"] = found["snapshot"] / snapshot.relative_to(whole)
+    return found
+
+
+def test_an_error_is_a_document_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --json there is one, whatever the input is; exit code and standard error are as without it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    save_machine(tmp_path, "shop_of_errors")
+    codes = set()
+    for number, (name, path) in enumerate(unreadable(tmp_path).items()):
+        calls: list[list[Any]] = [
+            *(["log", command, path] for command in ("info", "verify")),
+            ["log", "export", path, f"piece-{number}"],
+            *(["snapshot", command, path] for command in ("info", "verify")),
+            ["snapshot", "save", path, "--machine", "shop_of_errors:Shop"],
+            ["snapshot", "restore", path, f"restored-{number}"],
+            ["desync", "compare", tmp_path / "whole", path],
+            ["desync", "replay", path, "--machine", "shop_of_errors:Shop"],
+        ]
+        for arguments in calls:
+            ran = run(*arguments, "--json")
+            document = json.loads(ran.out)
+            assert "error" in document or ran.code != 2 or arguments[0] == "desync", (name, arguments, document)
+            if arguments[0] == "desync" and ran.code:
+                assert document["verdict"] == "unchecked", (name, arguments, document)
+                assert document["unchecked"], (name, arguments, document)
+                assert {"kind", "first_bad_index", "paths", "minority", "checked_to_index"} <= set(document)
+            if "error" in document:
+                assert ran.err.splitlines()[-1] == f"rsm: {document['error']}"  # the module prints before it
+            if ran.code:
+                assert run(*arguments).code == ran.code, (name, arguments)
+            codes.add(ran.code)
+    assert {0, 1, 2} <= codes
+    assert json.loads(run("desync", "replay", "--json").out)["unchecked"] == ["Missing argument 'LOG'."]
+    assert json.loads(run("log", "verify", "--json").out) == {"error": "Missing argument 'DIR_OR_FILE'."}
+    assert run("log", "cat", tmp_path / "nothing", "--json").out == ""
 
 
 def newer(path: Path, offset: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,19 +13,7 @@ import rsm
 from rsm.limits import HASH_INTERVAL_ENTRIES
 from tests.client_service import Nodes
 from tests.observed_bank import Bank, Other, Paid, Warned, until, until_index
-
-
-@pytest.fixture
-def nodes() -> Iterator[Nodes]:
-    made = Nodes(2, Bank)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def bank(nodes: Nodes) -> Iterator[Bank]:
-    with rsm.connect(Bank, nodes.addresses) as client:
-        yield client
+from tests.raw_client import until as wait_until
 
 
 def test_every_entry_comes_once_in_order_and_the_machine_follows(nodes: Nodes, bank: Bank) -> None:
@@ -237,6 +224,21 @@ def test_a_node_goes_away_and_another_one_takes_over(nodes: Nodes, bank: Bank) -
         assert observer.status.address != address
         assert observer.status.reconnects >= 1
         nodes.start(nodes.addresses.index(address))
+
+
+def test_members_that_are_gone_are_not_asked_for_ever(nodes: Nodes, bank: Bank) -> None:
+    """A cluster whose members move leaves an observer with those of today, and the address that it was given."""
+    given = nodes.addresses[0]
+    with rsm.observe(Bank, given, from_index=0) as observer:
+        for number in range(1, 5):
+            moved = f"127.0.0.1:{number}"
+            for service in nodes.services:
+                service.members = [(1, given), (2, moved)]
+                nodes.do(service.cut)
+            wait_until(lambda moved=moved: moved in observer._receiver.addresses)  # type: ignore[misc]
+            assert len(observer._receiver.addresses) <= 3
+        bank.deposit("ann", 2)
+        until_index(observer, nodes.log.replica.index)
 
 
 def test_an_observer_of_a_record_goes_on_at_its_index(nodes: Nodes, bank: Bank, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import msgspec
@@ -14,42 +14,18 @@ import pytest
 import rsm
 import rsm.testing
 from rsm.cli.main import main
-from rsm.limits import OBSERVER_HEALS_MAX
-from rsm.replica.batch import FLAG_HASH_POINT
+from rsm.desync.kept_evidence import kept_evidence
+from rsm.limits import EVIDENCE_KEPT, OBSERVER_HEALS_MAX
+from rsm.node.disk import OsDisk
 from tests import observed_bank
 from tests.client_service import Nodes
-from tests.observed_bank import Bank, planted, until, until_index
+from tests.observed_bank import Bank, hash_point, planted, until, until_index
 
 BUG_LINE = next(
     number
     for number, line in enumerate(Path(observed_bank.__file__).read_text().splitlines(), 1)
     if "# the bug" in line
 )
-
-
-@pytest.fixture
-def nodes() -> Iterator[Nodes]:
-    made = Nodes(2, Bank)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def bank(nodes: Nodes) -> Iterator[Bank]:
-    with rsm.connect(Bank, nodes.addresses) as client:
-        yield client
-
-
-def hash_point(nodes: Nodes) -> int:
-    """Have one now; its index."""
-
-    def make() -> int:
-        index = nodes.log.entry([], FLAG_HASH_POINT).index
-        for service in nodes.services:
-            service.notify()
-        return index
-
-    return nodes.do(make)
 
 
 def test_a_planted_bug_is_named_and_healed(nodes: Nodes, bank: Bank, tmp_path: Path) -> None:
@@ -126,6 +102,96 @@ def test_the_root_that_a_quorum_confirmed_counts(nodes: Nodes, bank: Bank) -> No
         assert update.desync.source == "rsm.confirmed"
         assert (update.desync.index, update.desync.expected) == (index, wrong)
         assert update.index == index + 1
+        assert update.desync.good_index == 0  # what the node said counts no longer
+
+
+def test_old_entries_are_known_as_closely_as_they_were_confirmed(
+    nodes: Nodes, bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node has no roots of them any more, but the log has: the difference lies behind the last that agreed."""
+
+    def confirmed_hash_point() -> int:
+        index = hash_point(nodes)
+        nodes.do(lambda: nodes.log.lead("rsm.confirmed", index, nodes.log.replica.roots[index]))
+        return index
+
+    with rsm.observe(Bank, nodes.addresses, from_index=0) as observer:
+        inbox = observer._receiver.inbox
+        taken = inbox.take
+        monkeypatch.setattr(inbox, "take", lambda: _without_roots(taken()))
+        bank.deposit("ann", 2)
+        good = confirmed_hash_point()
+        until_index(observer, good + 1)
+        bank.deposit("bob", 6)
+        bad = confirmed_hash_point()
+        with planted():
+            desync = until(observer, lambda update: update.desync)[-1].desync
+        assert desync is not None
+        assert (desync.source, desync.index, desync.good_index) == ("rsm.confirmed", bad, good)
+        assert desync.command is not None
+        assert desync.command.values == {"to": "bob", "amount": 6}
+
+
+def _without_roots(received: Any) -> Any:
+    return msgspec.structs.replace(received, roots={}) if getattr(received, "roots", None) else received
+
+
+def test_where_the_first_writes_are_forgotten_no_later_one_is_to_blame(
+    nodes: Nodes, bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The places of writes are bounded: with the command that did it among those that are gone, none is named."""
+    monkeypatch.setattr("rsm.client.tracing.OBSERVER_PLACES_MAX", 3)
+    with rsm.observe(Bank, nodes.addresses, from_index=0, trace=True) as observer:
+        good = hash_point(nodes)
+        until_index(observer, good)
+        bank.deposit("bob", 6)
+        with planted():
+            until_index(observer, good + 1)
+        for _ in range(5):
+            bank.deposit("bob", 2)
+        hash_point(nodes)
+        desync = until(observer, lambda update: update.snapshot)[-1].desync
+    assert desync is not None
+    assert (desync.paths[0].path, desync.paths[0].mine, desync.paths[0].theirs) == ("balances/'bob'", 17, 16)
+    assert desync.command is None
+
+
+def test_evidence_that_cannot_be_written_is_no_reason_to_stop(
+    nodes: Nodes, bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state that differs may be of any kind: the observer is healed without."""
+
+    def odd(*_: object) -> None:
+        raise TypeError("of no kind that is known")
+
+    monkeypatch.setattr("rsm.client.record.Record._write", odd)
+    with rsm.observe(Bank, nodes.addresses, from_index=0, record=tmp_path / "record") as observer:
+        until_index(observer, hash_point(nodes))
+        bank.deposit("bob", 6)
+        with planted():
+            until_index(observer, hash_point(nodes) - 1)
+            desync = until(observer, lambda update: update.snapshot)[-1].desync
+        assert desync is not None
+        assert (desync.verdict, desync.evidence) == ("observer", "")
+        assert observer.machine.balance("bob") == 6
+
+
+def test_unfinished_evidence_counts_for_nothing(nodes: Nodes, bank: Bank, tmp_path: Path) -> None:
+    """What crashes have left takes no place of what is kept."""
+    with rsm.observe(Bank, nodes.addresses, from_index=0, record=tmp_path / "record") as observer:
+        for number in range(EVIDENCE_KEPT):
+            (tmp_path / "record" / "evidence" / f"00{number}").mkdir(parents=True)
+        until_index(observer, hash_point(nodes))
+        bank.deposit("bob", 6)
+        with planted():
+            until_index(observer, hash_point(nodes) - 1)
+            desync = until(observer, lambda update: update.snapshot)[-1].desync
+    assert desync is not None
+    assert rsm.testing.load_bundle(desync.evidence).replay(Bank).verdict == "agree"
+    source: Any = SimpleNamespace(path=str(tmp_path / "record"), name="record")
+    kept = kept_evidence(OsDisk(), source, desync.index)
+    assert kept is not None
+    assert kept.command == {"name": "deposit", "version": 1, "values": {"to": "bob", "amount": 6}}
 
 
 def test_a_node_that_differs_is_left(nodes: Nodes, bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +249,7 @@ def test_a_change_behind_the_containers_back(nodes: Nodes, bank: Bank) -> None:
     """The scrub finds it though no command did it, and the paths tell what it was."""
     for number in range(200):
         bank.deposit(f"who{number}", 2)
-    with rsm.observe(Bank, nodes.addresses, from_index=0) as observer:
+    with rsm.observe(Bank, nodes.addresses, from_index=0, trace=True) as observer:
         until_index(observer, hash_point(nodes))
         for number in range(200):
             dict.__setitem__(observer.machine.balances, f"who{number}", 7)
@@ -193,11 +259,13 @@ def test_a_change_behind_the_containers_back(nodes: Nodes, bank: Bank) -> None:
         assert found.desync is not None
         assert found.desync.root == found.desync.expected == b""
         assert "balances" in found.desync.reason
+        bank.deposit("late", 2)
         hash_point(nodes)
         healed = until(observer, lambda update: update.snapshot)[-1].desync
         assert healed is not None
         assert healed.paths[0].path.startswith("balances/'who")
         assert (healed.paths[0].mine, healed.paths[0].theirs) == (7, 2)
+        assert healed.command is None  # what ran behind it has not done it
         assert observer.machine.balance("who0") == 2
 
 

@@ -17,7 +17,7 @@ from rsm.node.feed_frames import Alive, FeedSnapshot, Skip, encode_events, encod
 from rsm.node.snapshots import SnapshotFiles
 from rsm.replica.snapshot import parts
 from tests.observed_bank import Bank, Paid, until_index
-from tests.scripted_feed import ScriptedFeed, Subscription, parts_of
+from tests.scripted_feed import ScriptedFeed, Subscription, all_of_it, parts_of
 
 MakeFeed = Callable[[Callable[[Subscription], None]], ScriptedFeed]
 
@@ -37,16 +37,6 @@ def make() -> Iterator[MakeFeed]:
     yield make_feed
     for feed in made:
         feed.close()
-
-
-def all_of_it(subscription: Subscription) -> None:
-    """Everything behind what was asked for, as a node sends it."""
-    feed = subscription.feed
-    last = len(feed.log.entries)
-    subscription.send(feed.head())
-    if subscription.asked.after < last:
-        subscription.send(feed.entries(subscription.asked.after + 1, last))
-    subscription.wait()
 
 
 def test_a_lost_frame_is_asked_for_again(make: MakeFeed) -> None:
@@ -224,6 +214,7 @@ def test_a_snapshot_that_is_damaged_is_asked_for_again(make: MakeFeed, tmp_path:
     with rsm.observe(Bank, feed.address) as observer:
         assert [(update.index, update.snapshot) for update in until_index(observer, index)] == [(index, True)]
         assert [asked.snapshot for asked in feed.asked] == [True, True]
+        assert os.listdir(observer._receiver.spool) == []
 
 
 def test_another_cluster_at_a_known_address(make: MakeFeed) -> None:

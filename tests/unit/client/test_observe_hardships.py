@@ -21,23 +21,9 @@ from rsm.client.record import Record
 from rsm.client.tool import Access
 from rsm.limits import OBSERVER_HEALS_MAX, OBSERVER_REFUSALS_MAX
 from rsm.node.feed_frames import FeedSnapshot, encode_feed
-from rsm.replica.batch import FLAG_HASH_POINT
 from tests.client_service import Nodes
-from tests.observed_bank import Bank, planted, until, until_index
-from tests.scripted_feed import ScriptedFeed, Subscription
-
-
-@pytest.fixture
-def nodes() -> Iterator[Nodes]:
-    made = Nodes(2, Bank)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def bank(nodes: Nodes) -> Iterator[Bank]:
-    with rsm.connect(Bank, nodes.addresses) as client:
-        yield client
+from tests.observed_bank import Bank, hash_point, planted, until, until_index
+from tests.scripted_feed import ScriptedFeed, Subscription, all_of_it
 
 
 @pytest.fixture
@@ -50,16 +36,6 @@ def feed() -> Iterator[ScriptedFeed]:
     made.close()
 
 
-def all_of_it(subscription: Subscription) -> None:
-    """Everything behind what was asked for, and then silence."""
-    feed = subscription.feed
-    last = len(feed.log.entries)
-    subscription.send(feed.head())
-    if subscription.asked.after < last:
-        subscription.send(feed.entries(subscription.asked.after + 1, last))
-    subscription.wait()
-
-
 def then(first: Callable[[Subscription], None], times: int) -> Callable[[Subscription], None]:
     """Something so many times, and from then on all of it."""
 
@@ -67,18 +43,6 @@ def then(first: Callable[[Subscription], None], times: int) -> Callable[[Subscri
         (first if len(subscription.feed.asked) <= times else all_of_it)(subscription)
 
     return script
-
-
-def hash_point(nodes: Nodes) -> int:
-    """Have one now; its index."""
-
-    def make() -> int:
-        index = nodes.log.entry([], FLAG_HASH_POINT).index
-        for service in nodes.services:
-            service.notify()
-        return index
-
-    return nodes.do(make)
 
 
 # --- nodes ------------------------------------------------------------------------------------------------------------
@@ -331,17 +295,18 @@ def test_closing_waits_for_the_step_of_another_thread(
 # --- disks and records ------------------------------------------------------------------------------------------------
 
 
-def test_a_full_disk_where_a_snapshot_is_to_go(feed: ScriptedFeed, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at", ["__init__", "add"])
+def test_a_full_disk_where_a_snapshot_is_to_go(feed: ScriptedFeed, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
     """No other node does better: whoever waits is told."""
 
-    def full(incoming: IncomingSnapshot, part: FeedSnapshot) -> None:
+    def full(*_: object) -> None:
         raise rsm.StorageError("/tmp/x: cannot write: the disk is full")
 
     def script(subscription: Subscription) -> None:
         subscription.send(subscription.feed.head(), encode_feed(FeedSnapshot(4, 100, 0, b"x" * 50)))
         subscription.wait()
 
-    monkeypatch.setattr(IncomingSnapshot, "add", full)
+    monkeypatch.setattr(IncomingSnapshot, at, full)
     feed.script = script
     with rsm.observe(Bank, feed.address) as observer, pytest.raises(rsm.StorageError, match="the disk is full"):
         observer.next(10)
@@ -366,6 +331,32 @@ def test_a_full_disk_where_a_healing_is_to_go(feed: ScriptedFeed, monkeypatch: p
     with planted(), rsm.observe(Bank, feed.address, from_index=0) as observer:
         assert until_index(observer, index)[-1].desync
         with pytest.raises(rsm.StorageError, match="the disk is full"):
+            observer.next(10)
+
+
+@pytest.mark.parametrize("is_healing", [False, True])
+def test_a_fault_of_our_own_where_a_snapshot_comes_in(
+    feed: ScriptedFeed, monkeypatch: pytest.MonkeyPatch, is_healing: bool
+) -> None:
+    """Whatever it is, whoever waits is told: no thread ends in silence."""
+
+    def slip(*_: object) -> None:
+        raise ZeroDivisionError("a slip")
+
+    def script(subscription: Subscription) -> None:
+        if subscription.asked.snapshot:
+            subscription.send(subscription.feed.head(), encode_feed(FeedSnapshot(index, 100, 0, b"x" * 50)))
+            subscription.wait()
+        else:
+            all_of_it(subscription)
+
+    monkeypatch.setattr(IncomingSnapshot, "add", slip)
+    index = feed.do("deposit", "bob", 2, is_hash_point=True)
+    feed.script = script
+    with planted(), rsm.observe(Bank, feed.address, from_index=0 if is_healing else None) as observer:
+        if is_healing:
+            assert until_index(observer, index)[-1].desync
+        with pytest.raises(rsm.Closed, match=r"the observer has stopped: .*a slip"):
             observer.next(10)
 
 

@@ -16,6 +16,18 @@ from tests.client_service import Nodes
 from tests.machines import Bank
 
 
+class Busy(Bank, name="busy", version=1):
+    """A query that takes long, and always brings news."""
+
+    looks = 0
+
+    @rsm.query
+    def slow(self) -> int:
+        time.sleep(0.03)
+        Busy.looks += 1
+        return Busy.looks
+
+
 @pytest.fixture
 def nodes() -> Iterator[Nodes]:
     made = Nodes(2, Bank)
@@ -94,6 +106,22 @@ def test_from_asyncio(bank: Bank) -> None:
         return seen
 
     assert asyncio.run(asyncio.wait_for(follow(), 20)) == [0, 1, 2, 3]
+
+
+def test_a_slow_query_of_a_machine_in_this_process_leaves_commands_their_time(tmp_path: Path) -> None:
+    """While it is read no command is applied: however often it brings news, it is not read most of the time."""
+
+    async def follow(watch: Any) -> None:
+        for _ in range(8):
+            await anext(watch)
+
+    with rsm.open(Busy, tmp_path / "busy") as bank:
+        began = time.monotonic()
+        watch = bank.watch(Busy.slow)
+        assert [next(watch) for _ in range(8)] == list(range(1, 9))
+        asyncio.run(follow(bank.watch(Busy.slow)))
+        # Sixteen looks, and a rest after each but the last of either.
+        assert time.monotonic() - began > 16 * 0.03 + 14 * 0.06
 
 
 def test_what_cannot_be_watched(bank: Bank) -> None:

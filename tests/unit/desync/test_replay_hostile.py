@@ -12,7 +12,7 @@ from rsm.desync.hostile import RELOADED, replay_hostile
 from rsm.desync.recording import Recording
 from rsm.desync.replaying import Unreplayable
 from rsm.node.disk import OsDisk
-from tests.replay_stage import ShopLog, checkout, shop_of, write_machine
+from tests.replay_stage import ShopLog, checkout, few_settings, shop_of, write_machine
 
 ROOT = Path(__file__).resolve().parents[3]
 FIRST = "self.last = sorted(set(words.split()))[0]"
@@ -74,8 +74,14 @@ def test_a_cause_is_named(
     machine: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    soak: bool,
 ) -> None:
-    """The cause, the path that it shows at, and the line; nothing that does not matter is blamed."""
+    """The cause, the path that it shows at, and the line; nothing that does not matter is blamed.
+
+    Among fewer settings, and restarts, unless there is time: each is a process.
+    """
+    if not soak:
+        few_settings(monkeypatch)
     code = checkout(tmp_path / "code", *changes)
     finding = run(machine, code, monkeypatch)
     assert (finding.verdict, finding.kind) == ("desync", "apply")

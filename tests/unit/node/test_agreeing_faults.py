@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import rsm
+from rsm.desync.finding import Finding
 from rsm.desync.recording import Recording
 from rsm.desync.single import replay
 from rsm.errors import Closed, NotLeader
@@ -16,8 +17,9 @@ from rsm.node import agreeing
 from rsm.node.member import Member
 from rsm.node.snapshotter import Snapshotter, drop_older
 from rsm.raft.messages import Attest, TimeoutNow
+from rsm.replica.replica import Difference, Replica
 from rsm.replica.snapshot import parts
-from rsm.testing.disk import Survival
+from rsm.testing.disk import FaultDisk, Survival
 from tests.cluster_stage import PATH, Call, Look, Stage, member
 from tests.divergence import Buggy, alter, cases, evidence, filled, heal, is_healed, standing
 from tests.machines import Everything
@@ -100,6 +102,42 @@ def test_a_bug_that_strikes_again_further_on_is_found_on_the_way_back() -> None:
     assert standing(stage, 3) == "out"
 
 
+def test_a_node_that_is_out_does_not_fill_its_disk(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It logs while there is room, since others may need that, and votes for ever; then it waits for a snapshot, which
+    it gets as soon as the others have cut their logs behind its own. Nobody else is held up.
+    """
+    spare = 40_000
+    monkeypatch.setattr("rsm.node.member.FREE_BYTES_MIN", spare)
+    stage = Stage(snapshot_log_bytes=60_000, segment_bytes_min=16_384)
+    stage.machine_of = {2: Buggy}
+    stage.start()
+    ann = stage.session("ann")
+    run_into_it(stage, ann, 2)
+    disk, out = stage.disks[2], stage.members[2]
+    disk.space_bytes = disk.used_bytes() + 2 * spare
+    last = out.journal.last_index
+    free = []
+    for number in range(200):
+        if standing(stage, 2) != "out":
+            break
+        stage.do(ann, "put", "long" * 1000, number)
+        free.append(disk.free_bytes(PATH))
+    assert out.journal.first_index > last + 5  # it went on for a while, and then a snapshot came
+    assert spare > min(free) > spare / 4  # of the rest the snapshot took its part
+    assert any("keeps its whole log" in text for text in caplog.messages)
+    stage.settle()
+    assert standing(stage, 2) == "well"
+    assert disk.free_bytes(PATH) > spare
+
+
+def retold(stage: Stage, number: int) -> Finding:
+    """What the evidence of a node says under the right code."""
+    (head,) = evidence(stage, number)
+    return replay(Recording(stage.disks[number], os.path.join(PATH, os.path.dirname(head))), Everything)
+
+
 def test_a_bug_that_came_later_is_traced_from_where_the_second_run_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """The log run again by today's code parts before the node did: the evidence has that command, with its path."""
 
@@ -127,9 +165,7 @@ def test_a_bug_that_came_later_is_traced_from_where_the_second_run_left(monkeypa
     stage.do(ann, "put", "bad", 2)
     stage.until(lambda: standing(stage, 2) == "out", 30)
 
-    (head,) = evidence(stage, 2)
-    recording = Recording(stage.disks[2], os.path.join(PATH, os.path.dirname(head)))
-    finding = replay(recording, Everything)
+    finding = retold(stage, 2)
     assert finding.verdict == "agree"
     theirs = finding.evidence
     assert theirs is not None
@@ -137,6 +173,96 @@ def test_a_bug_that_came_later_is_traced_from_where_the_second_run_left(monkeypa
     assert [path.path for path in theirs.paths] == ["words/'bad'"]
     assert theirs.paths[0].values == {"node 2": 2, "replay": 1}
     assert any("its code is not what it was" in note for note in finding.notes)
+
+
+def test_a_log_that_cannot_be_run_again_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code of today breaks where that of then did not: a new start would not help, and nobody says so."""
+
+    class Broken(Everything, name="everything", version=1):
+        is_patched = False
+
+        @rsm.command()
+        def put(self, ctx: rsm.Context, key: str, value: int) -> int | None:
+            if key == "bad" and type(self).is_patched:
+                raise MemoryError("only here")
+            old = self.words.get(key)
+            self.words[key] = value
+            self.count += 1
+            return old
+
+    stage = Stage()
+    stage.machine_of = {2: Broken}
+    stage.start()
+    ann = stage.session("ann")
+    stage.do(ann, "put", "bad", 1)
+    stage.settle()
+    monkeypatch.setattr(Broken, "is_patched", True)
+    alter(stage.members[2], "bad")
+    stage.do(ann, "put", "more", 1)
+    stage.until(lambda: standing(stage, 2) == "out", 30)
+    reason = stage.members[2].agreeing.reason
+    assert "it cannot run the log from a confirmed snapshot: it is its code: entry" in reason
+    assert "MemoryError: only here" in reason
+    assert "fetches one" not in reason
+
+
+def test_what_agreed_behind_the_first_difference_says_nothing() -> None:
+    """A state may have the majority's root again further on: evidence begins before the first that it had not."""
+    replica = Replica(Everything)
+    replica.compared_index = 192
+    assert agreeing._good_index(replica, 256) == 192
+    assert agreeing._good_index(replica, 128) == 0
+    replica.difference = Difference(128, b"", b"", 64)
+    assert agreeing._good_index(replica, 256) == agreeing._good_index(replica, 128) == 64
+
+
+def test_evidence_does_not_begin_with_a_snapshot_of_the_state_in_doubt() -> None:
+    """Of one that was taken behind the last confirmed root nobody knows whether it is right: this one is not."""
+    stage, ann = buggy(2)
+    good = stage.members[2].replica.compared_index
+    stage.do(ann, "put", "bad", 5)
+    stage.until(lambda: stage.members[2].replica.index >= stage.leader().replica.index)
+    assert stage.members[2].replica.compared_index == good
+    assert standing(stage, 2) == "well"
+    write_snapshot(stage.members[2])
+    stage.do(ann, "put", "more", 1)
+    stage.until(lambda: standing(stage, 2) == "out", 30)
+    finding = retold(stage, 2)
+    assert finding.verdict == "agree"
+    assert finding.evidence is not None
+    assert finding.evidence.command == {"name": "put", "version": 1, "values": {"key": "bad", "value": 5}}
+    assert [path.path for path in finding.evidence.paths] == ["words/'bad'"]
+
+
+def test_a_trace_that_was_cut_off_accuses_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there was no room for the command that did it, nothing else is said to have done it."""
+    monkeypatch.setattr(agreeing, "TRACE_BYTES_MAX", 400)
+    stage, ann = buggy(2)
+    for number in range(20):
+        stage.submit(Call(ann.item("put", f"{number}", number)))
+    run_into_it(stage, ann, 2)
+    finding = retold(stage, 2)
+    assert finding.evidence is not None
+    assert finding.evidence.command is None
+    assert "words/'bad'" in [path.path for path in finding.evidence.paths]
+    assert any("did what it did at node 2; its trace ends there" in note for note in finding.notes)
+    assert not any("something else than a command" in note for note in finding.notes)
+
+
+def test_the_trace_of_an_earlier_time_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started again, a node finds its evidence, whole: nothing of it is written anew by other code of today."""
+    stage, ann = buggy(2)
+    run_into_it(stage, ann, 2)
+    before = [stage.disks[2].contents(os.path.join(PATH, path)) for path in stage.files(2, "evidence/")]
+
+    def traced(*_: object) -> None:
+        raise AssertionError("it is there")
+
+    monkeypatch.setattr(agreeing, "add_trace", traced)
+    stage.kill(2)
+    stage.start(2)
+    stage.until(lambda: standing(stage, 2) == "out", 30)
+    assert [stage.disks[2].contents(os.path.join(PATH, path)) for path in stage.files(2, "evidence/")] == before
 
 
 # --- no majority ------------------------------------------------------------------------------------------------------
@@ -481,6 +607,40 @@ def test_a_node_joins_while_a_case_is_open() -> None:
     heal(stage, bad)
     (case,) = cases(stage, 4).values()
     assert case.voters == (1, 2, 3)
+
+
+@pytest.mark.parametrize("action", ["add", "remove"])
+def test_those_are_asked_who_had_a_vote_there(action: str) -> None:
+    """One that differs is cut off before it has reported that, and the members change: what the others had at that
+    index is for its voters to say. Where one of them is gone, running the log again makes the majority.
+    """
+    stage, ann = filled(3 if action == "add" else 4)
+    leader, bad = stage.leader().node_id, stage.follower()
+    others = [number for number in stage.members if number != bad]
+    alter(stage.members[bad])
+    stage.lose = lambda sender, _receiver, _message: sender == bad
+    before = max(stage.members[bad].replica.roots)
+    stage.do(ann, "put", "more", 1)
+    stage.until(lambda: max(stage.members[bad].replica.roots) > before)
+    index, voters = max(stage.members[bad].replica.roots), stage.leader().configuration.voters
+    stage.partition((bad,), tuple(others))
+    subject = 5 if action == "add" else next(number for number in others if number != leader)
+    if action == "add":
+        stage.disks[5] = FaultDisk()
+        stage.start(5)
+        stage.partition((bad,), (*others, 5))
+    done: list[int] = []
+    stage.leader().change(action, member(subject), done.append, lambda _: None)  # type: ignore[arg-type]  # one of them
+    stage.until(lambda: done)
+    if action == "remove":
+        stage.kill(subject)
+    stage.lose = lambda _sender, _receiver, _message: False
+    stage.partition()
+    stage.until(lambda: is_healed(stage, bad), 120)
+    assert stage.leader().configuration.voters != voters
+    case = cases(stage, stage.leader().node_id)[index]
+    assert (case.voters, case.state, case.minority) == (voters, "decided", (bad,))
+    assert sorted(case.words) == [number for number in voters if action == "add" or number != subject]
 
 
 @pytest.mark.parametrize("delay_seconds", [0.0, 0.02, 0.3])

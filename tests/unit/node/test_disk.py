@@ -75,6 +75,17 @@ def test_the_real_and_the_simulated_disk_agree(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_how_much_is_free(tmp_path: Path) -> None:
+    """Of the real disk something, of the simulated one what its bound leaves; a path that is not there is named."""
+    assert OsDisk().free_bytes(str(tmp_path)) > 0
+    with pytest.raises(StorageError, match="nothing: cannot look at the disk: no such file"):
+        OsDisk().free_bytes(str(tmp_path / "nothing"))
+    disk = FaultDisk()
+    disk.space_bytes = 100
+    disk.open("/file", create=True).pwrite(b"x" * 30, 0)
+    assert disk.free_bytes("/") == 70
+
+
 def test_a_full_disk_is_named() -> None:
     """Path, operation and remedy, on one line."""
     file = OsDisk().open("/dev/full")

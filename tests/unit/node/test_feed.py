@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,51 +14,18 @@ from rsm.node.tls import TlsOptions
 from tests.client_service import Nodes
 from tests.feed_client import Observing, next_frame
 from tests.machines import Everything
-from tests.raw_client import Raw, greeted, until
-
-Connect = Callable[[], Raw]
+from tests.raw_client import Connect, Raw, until
 
 
-@pytest.fixture
-def nodes() -> Iterator[Nodes]:
-    """One node with a few entries."""
-    running = Nodes(1)
-    put(running, 10)
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def connect(nodes: Nodes) -> Iterator[Connect]:
-    """Connections that are closed in the end."""
-    made: list[Raw] = []
-
-    def one() -> Raw:
-        made.append(greeted(nodes))
-        return made[-1]
-
-    yield one
-    for raw in made:
-        raw.socket.close()
+@pytest.fixture(autouse=True)
+def some_entries(nodes: Nodes) -> None:
+    """There is something in the log."""
+    put(nodes, 10)
 
 
 def put(nodes: Nodes, count: int, text: str = "") -> int:
     """Entries; the last index."""
-
-    def work() -> int:
-        log = nodes.log
-        session = log.open("", 60)
-        for number in range(count):
-            log.run(session, "put", f"{text}{number}", number)
-        return log.replica.index
-
-    return nodes.do(work)
-
-
-def feed_of(nodes: Nodes) -> Any:
-    server = nodes.services[0].server
-    assert server is not None
-    return server.feed
+    return nodes.commands("put", ((f"{text}{number}", number) for number in range(count)))
 
 
 def test_the_log_from_its_beginning_and_on(nodes: Nodes, connect: Connect) -> None:
@@ -113,7 +79,7 @@ def test_one_subscription_a_connection_until_it_is_cancelled(nodes: Nodes, conne
     assert raw.ask(protocol.Status())
     put(nodes, 1)
     assert Observing(raw, 12, first.chain).until(14).entries == nodes.log.entries[12:]
-    until(lambda: nodes.do(lambda: len(feed_of(nodes).observers)) == 1)
+    until(lambda: nodes.do(lambda: len(nodes.server.feed.observers)) == 1)
 
 
 def test_an_observer_that_is_ahead_gets_what_follows_when_it_is_there(nodes: Nodes, connect: Connect) -> None:
@@ -132,12 +98,32 @@ def test_an_observer_that_is_ahead_gets_what_follows_when_it_is_there(nodes: Nod
         ahead.close()
 
 
+def test_one_that_is_behind_does_not_make_the_feed_forget_the_others(nodes: Nodes, connect: Connect) -> None:
+    """The feed begins anew, and somebody new asks before the others are told: they get what lies between."""
+    one = Observing(connect()).until(12)
+    until(lambda: nodes.do(lambda: len(nodes.server.feed._log.live)) == 1)
+
+    def forget() -> None:
+        feed = nodes.server.feed
+        feed._flush_from = nodes.loop.time() + 0.3
+        feed.swapped()
+
+    nodes.do(forget)
+    last = put(nodes, 5)
+    assert Observing(connect()).until(last).entries == nodes.log.entries
+    assert nodes.do(lambda: nodes.server.feed._flush_timer) is not None, "it was to be told later"
+    until(lambda: nodes.do(lambda: {seen.position for seen in nodes.server.feed.observers}) == {last})
+    assert one.until(last).entries == nodes.log.entries
+    last = put(nodes, 5)
+    assert one.until(last).entries == nodes.log.entries
+
+
 def test_a_frame_is_encoded_once_for_all(nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fifty observers who are live get the same bytes."""
     observers = [Observing(connect()) for _ in range(50)]
     for one in observers:
         one.until(12)
-    until(lambda: nodes.do(lambda: len(feed_of(nodes)._log.live)) == 50)
+    until(lambda: nodes.do(lambda: len(nodes.server.feed._log.live)) == 50)
     made: list[int] = []
     encode = feed_frames.encode_entries
 
@@ -151,16 +137,16 @@ def test_a_frame_is_encoded_once_for_all(nodes: Nodes, connect: Connect, monkeyp
         one.until(last)
     assert sum(made) == last - 12
     assert len(made) < 30
-    assert nodes.do(lambda: feed_of(nodes).bytes_total) > 50 * 200
+    assert nodes.do(lambda: nodes.server.feed.bytes_total) > 50 * 200
 
 
 def test_who_is_gone_costs_nothing(nodes: Nodes, connect: Connect) -> None:
     """A connection that ends takes its subscription with it, and nothing is gathered for nobody."""
     one = Observing(connect()).until(12)
     one.raw.socket.close()
-    until(lambda: nodes.do(lambda: not feed_of(nodes).observers))
+    until(lambda: nodes.do(lambda: not nodes.server.feed.observers))
     put(nodes, 5)
-    feed = feed_of(nodes)
+    feed = nodes.server.feed
     assert nodes.do(lambda: (feed._log.index, feed._log._gathered, len(feed._log._ring.frames))) == (None, [], 0)
 
 
@@ -184,7 +170,7 @@ def test_a_node_in_doubt_feeds_nobody(nodes: Nodes, connect: Connect) -> None:
 def test_another_state_disturbs_nobody(nodes: Nodes, connect: Connect) -> None:
     """When another replica takes over, what it has applied meanwhile is read from the log."""
     one = Observing(connect()).until(12)
-    until(lambda: nodes.do(lambda: len(feed_of(nodes)._log.live)) == 1)
+    until(lambda: nodes.do(lambda: len(nodes.server.feed._log.live)) == 1)
 
     def swap() -> None:
         log = nodes.log

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import socket
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from rsm.node import protocol
 from rsm.node.disk import File
 from rsm.node.feed_frames import FeedHead
 from rsm.node.feed_observer import Observer
+from rsm.node.framing import FrameProtocol
 from rsm.node.protocol import AnswerStatus
 from rsm.node.wire import FrameKind, encode_frame
 from rsm.replica.answer import decode
@@ -23,9 +24,8 @@ from rsm.state.leaf import digest128
 from tests.client_service import Nodes
 from tests.feed_client import Following, Observing, next_frame
 from tests.machines import Everything
-from tests.raw_client import Raw, greeted, until
+from tests.raw_client import Connect, Raw, until
 
-Connect = Callable[[], Raw]
 CHANCE = random.Random(7)
 OK, ERROR, BUSY = AnswerStatus.OK, AnswerStatus.ERROR, AnswerStatus.BUSY
 
@@ -53,58 +53,25 @@ class Heavy(Everything, name="heavy", version=1):
         return str(event[0])
 
 
-@pytest.fixture
-def nodes() -> Iterator[Nodes]:
-    """One node with a few entries."""
-    running = Nodes(1, Heavy)
-    put(running, 10)
-    yield running
-    running.close()
+MACHINE = Heavy
 
 
-@pytest.fixture
-def connect(nodes: Nodes) -> Iterator[Connect]:
-    """Connections that are closed in the end."""
-    made: list[Raw] = []
-
-    def one() -> Raw:
-        made.append(greeted(nodes))
-        return made[-1]
-
-    yield one
-    for raw in made:
-        raw.socket.close()
+@pytest.fixture(autouse=True)
+def some_entries(nodes: Nodes) -> None:
+    """There is something in the log."""
+    put(nodes, 10)
 
 
 def put(nodes: Nodes, count: int, size: int = 10) -> int:
     """Entries with keys of so many characters (0: 60,000, of which lz4 makes nothing); the last index."""
-
-    def work() -> int:
-        session = nodes.log.open("", 60)
-        for number in range(count):
-            key = f"{number:0{size}}" if size else CHANCE.randbytes(30_000).hex()
-            nodes.log.run(session, "put", key, number)
-        return nodes.log.replica.index
-
-    return nodes.do(work)
+    keys = (f"{number:0{size}}" if size else CHANCE.randbytes(30_000).hex() for number in range(count))
+    return nodes.commands("put", ((key, number) for number, key in enumerate(keys)))
 
 
 def tell(nodes: Nodes, *texts: str) -> int:
     """Events; the number of the last one."""
-
-    def work() -> int:
-        session = nodes.log.open("", 60)
-        for text in texts:
-            nodes.log.run(session, "tell", text, 1)
-        return nodes.log.replica.ring.newest
-
-    return nodes.do(work)
-
-
-def server_of(nodes: Nodes) -> Any:
-    server = nodes.services[0].server
-    assert server is not None
-    return server
+    nodes.commands("tell", ((text, 1) for text in texts))
+    return nodes.log.replica.ring.newest
 
 
 def watch(raw: Raw, name: str, seen: bytes, *values: Any, milliseconds: int = 3000) -> int:
@@ -119,7 +86,7 @@ def test_subscribing_for_ever_without_reading(nodes: Nodes, connect: Connect, mo
     monkeypatch.setattr("rsm.node.feed.FEED_BUFFER_BYTES_MAX", 20_000)
     monkeypatch.setattr("rsm.node.server.SEND_BUFFER_BYTES_MAX", 100_000)
     raw, most = connect(), 0
-    connection = next(iter(server_of(nodes).limiter._established))
+    connection = next(iter(nodes.server.limiter._established))
     requests = (protocol.Observe(2**60, bytes(16), 0, [], False), protocol.Cancel())
     pairs = b"".join(encode_frame(FrameKind.REQUEST, protocol.encode_request(1, one)) for one in requests) * 500
     for _ in range(200):
@@ -129,7 +96,7 @@ def test_subscribing_for_ever_without_reading(nodes: Nodes, connect: Connect, mo
             break
         most = max(most, nodes.do(lambda: connection.send_buffer_bytes))
     assert most < 300_000
-    until(lambda: nodes.do(lambda: not server_of(nodes).feed.observers))
+    until(lambda: nodes.do(lambda: not nodes.server.feed.observers))
     assert not nodes.do(lambda: connection.is_open)
 
 
@@ -189,12 +156,12 @@ def test_one_that_was_skipped_is_not_skipped_for_the_same_again(
     """Behind its snapshot there may be more log than anybody may lag behind: it gets it in its own time."""
     monkeypatch.setattr("rsm.node.feed_log.FEED_RING_BYTES_MAX", 20_000)
     monkeypatch.setattr("rsm.node.feed_log.FEED_LAG_BYTES_MAX", 100_000)
-    feed = server_of(nodes).feed
+    feed = nodes.server.feed
     one = Observing(connect()).until(1)
     until(lambda: nodes.do(lambda: len(feed._log.live)) == 1)
     with monkeypatch.context() as full:
         full.setattr(Observer, "is_full", True)
-        full.setattr(Observer, "stalled_seconds", lambda _self, _now: 0.0)
+        full.setattr(Observer, "stalled_seconds", lambda _self, _now, _bytes_min: 0.0)
         put(nodes, 200, 1000)
         nodes.do(nodes.services[0].feed_node.take)
         last = put(nodes, 200, 1000)
@@ -212,7 +179,7 @@ def test_those_who_stop_in_their_snapshot_keep_it_from_nobody(
     monkeypatch.setattr("rsm.node.feed_observer.FEED_BUFFER_BYTES_MAX", 100_000)
     last = put(nodes, 250, 0)
     nodes.do(nodes.services[0].feed_node.take)
-    feed = server_of(nodes).feed
+    feed = nodes.server.feed
     for _ in range(2):
         stopped = connect()
         stopped.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
@@ -225,11 +192,56 @@ def test_those_who_stop_in_their_snapshot_keep_it_from_nobody(
     assert time.monotonic() - began < 20
 
 
+def test_those_who_take_a_few_bytes_of_their_snapshot_keep_it_from_nobody(
+    nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some progress is not enough to keep the place that others wait for."""
+    monkeypatch.setattr("rsm.node.feed_log.FEED_SNAPSHOTS_MAX", 2)
+    monkeypatch.setattr("rsm.node.feed.FEED_CROWDED_SECONDS_MAX", 0.3)
+    monkeypatch.setattr("rsm.node.feed_observer.FEED_BUFFER_BYTES_MAX", 100_000)
+    waiting, taken = FrameProtocol.send_buffer_bytes.fget, itertools.count()  # type: ignore[attr-defined]
+
+    def trickle(connection: FrameProtocol) -> int:
+        """At every look a byte less waits."""
+        found: int = waiting(connection)
+        return found - next(taken) if found > 100_000 else found
+
+    last = put(nodes, 250, 0)
+    nodes.do(nodes.services[0].feed_node.take)
+    feed = nodes.server.feed
+    for _ in range(2):
+        trickling = connect()
+        trickling.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        Observing(trickling, snapshot=True).step()
+    until(lambda: nodes.do(lambda: feed._log.is_crowded and all(one.is_full for one in feed.observers)))
+    monkeypatch.setattr(FrameProtocol, "send_buffer_bytes", property(trickle))
+    began = time.monotonic()
+    assert Observing(connect(), snapshot=True).until(last).snapshots
+    assert time.monotonic() - began < 20
+
+
+def test_how_long_an_observer_has_taken_too_little() -> None:
+    """What counts is what has gone out since it last was enough, and not what has come to it meanwhile."""
+
+    class Connection:
+        send_buffer_bytes = 1_000_000
+
+    connection: Any = Connection()
+    observer = Observer(connection, 1, 0, 0.0)
+    seconds = []
+    for now, change in enumerate((0, -4, -4, +4, -6, -1, -9, 0)):
+        connection.send_buffer_bytes += change
+        seconds.append(observer.stalled_seconds(now, 10))
+    assert seconds == [0, 1, 2, 3, 0, 1, 0, 1]
+    observer.drained()
+    assert observer.stalled_seconds(9.0, 10) == 0
+
+
 def test_a_failure_of_the_feed_leaves_one_of_each_timer(
     nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Observers begin anew, and their feed is looked after once, and not twice as often from then on."""
-    feed = server_of(nodes).feed
+    feed = nodes.server.feed
     one = Observing(connect(), 2**60, bytes(16))  # behind for ever
     one.step()
     flush = feed._log.flush
@@ -262,7 +274,7 @@ def test_sending_to_many_leaves_commands_their_time(
     nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a frame takes long to be sent, fewer and longer ones are."""
-    feed = server_of(nodes).feed
+    feed = nodes.server.feed
     one = Observing(connect()).until(1)
     until(lambda: nodes.do(lambda: len(feed._log.live)) == 1)
     flush, spent = feed._log.flush, [0.0]
@@ -292,7 +304,7 @@ def test_no_turn_of_the_loop_is_for_observers_alone(
     raws = [connect() for _ in range(40)]
     logs = [Observing(raw) for raw in raws if is_log]
     events = [Following(raw) for raw in raws if not is_log]
-    feed = server_of(nodes).feed
+    feed = nodes.server.feed
     until(lambda: nodes.do(lambda: len(feed.observers) == 40 and not feed._behind))
     send, longest = Observer.send, [0.0]
 
@@ -329,7 +341,7 @@ def test_many_topics_are_no_more_work_for_an_event(nodes: Nodes, connect: Connec
     last = tell(nodes, "mine")
     for one in (*quiet, *told):
         one.until(last)
-    events = server_of(nodes).feed._events
+    events = nodes.server.feed._events
     looked: list[str] = []
     for channel in nodes.do(lambda: list(events._channels.values())):
         wants = channel.wants
@@ -370,7 +382,7 @@ def test_another_state_at_the_same_index_is_read_anew(nodes: Nodes, connect: Con
     _, status, [index, packed] = raw.answer()
     assert (status, decode(packed)) == (OK, 10)
     watch(raw, "slow", digest128(packed))
-    until(lambda: nodes.do(lambda: bool(server_of(nodes).watching._watched)))
+    until(lambda: nodes.do(lambda: bool(nodes.server.watching._watched)))
 
     def heal() -> None:
         replica = Replica(Heavy)
@@ -416,7 +428,7 @@ def test_what_is_kept_of_results_is_bounded(nodes: Nodes, connect: Connect, monk
         raw = raws[number % 3]
         watch(raw, "big", bytes(16), number, 100_000)
         seen[number] = digest128(raw.answer()[2][1])
-    watching = server_of(nodes).watching
+    watching = nodes.server.watching
     for number in range(30):
         watch(raws[number % 3], "big", seen[number], number, 100_000)
     until(lambda: nodes.do(lambda: sum(len(one.polls) for one in watching._watched.values())) == 30)
@@ -474,7 +486,7 @@ def test_a_node_in_doubt_tells_its_watchers_though_nothing_is_applied(
     monkeypatch.setattr("rsm.node.watching.FEED_ALIVE_SECONDS", 0.1, raising=False)
     raw = connect()
     watch(raw, "word", digest128(b"\xc0"), "a", milliseconds=30_000)
-    until(lambda: nodes.do(lambda: bool(server_of(nodes).watching._watched)))
+    until(lambda: nodes.do(lambda: bool(nodes.server.watching._watched)))
     time.sleep(0.1)
     nodes.do(lambda: setattr(nodes.services[0], "in_doubt", "this node is suspect"))
     assert raw.answer()[1:] == (BUSY, ["this node is suspect", 100])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,55 +16,18 @@ from rsm.node.wire import FrameKind
 from tests.client_service import Nodes
 from tests.feed_client import Observing, next_frame, restored
 from tests.machines import Everything, contents
-from tests.raw_client import Raw, greeted, until
+from tests.raw_client import Connect, Raw, until
 
-Connect = Callable[[], Raw]
 CHANCE = random.Random(5)
-
-
-@pytest.fixture
-def nodes() -> Iterator[Nodes]:
-    """One node."""
-    running = Nodes(1)
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def connect(nodes: Nodes) -> Iterator[Connect]:
-    """Connections that are closed in the end."""
-    made: list[Raw] = []
-
-    def one() -> Raw:
-        made.append(greeted(nodes))
-        return made[-1]
-
-    yield one
-    for raw in made:
-        raw.socket.close()
 
 
 def write(nodes: Nodes, count: int, size: int = 60_000) -> int:
     """Entries that lz4 makes nothing of; the last index."""
-
-    def work() -> int:
-        log = nodes.log
-        session = log.open("", 60)
-        for number in range(count):
-            log.run(session, "put", CHANCE.randbytes(size // 2).hex(), number)
-        return log.replica.index
-
-    return nodes.do(work)
-
-
-def feed_of(nodes: Nodes) -> Any:
-    server = nodes.services[0].server
-    assert server is not None
-    return server.feed
+    return nodes.commands("put", ((CHANCE.randbytes(size // 2).hex(), number) for number in range(count)))
 
 
 def live(nodes: Nodes) -> int:
-    return int(nodes.do(lambda: len(feed_of(nodes)._log.live)))
+    return int(nodes.do(lambda: len(nodes.server.feed._log.live)))
 
 
 # --- snapshots --------------------------------------------------------------------------------------------------------
@@ -94,7 +56,7 @@ def test_one_that_is_too_old_is_not_sent(nodes: Nodes, connect: Connect) -> None
     service = nodes.services[0]
     old = nodes.do(service.feed_node.take)
     last = write(nodes, 5)
-    nodes.do(lambda: feed_of(nodes)._supply.applied(last, is_hash_point=True, seconds=0.6))
+    nodes.do(lambda: nodes.server.feed._supply.applied(last, is_hash_point=True, seconds=0.6))
     observers = [Observing(connect(), snapshot=True) for _ in range(5)]
     for one in observers:
         one.until(last)
@@ -107,7 +69,7 @@ def test_a_cheap_tail_needs_no_new_one(nodes: Nodes, connect: Connect) -> None:
     service = nodes.services[0]
     old = nodes.do(service.feed_node.take)
     last = write(nodes, 5)
-    nodes.do(lambda: feed_of(nodes)._supply.applied(last, is_hash_point=False, seconds=0.4))
+    nodes.do(lambda: nodes.server.feed._supply.applied(last, is_hash_point=False, seconds=0.4))
     one = Observing(connect(), snapshot=True).until(last)
     assert [index for index, _ in one.snapshots] == [old]
     assert len(one.entries) == last - old
@@ -131,7 +93,7 @@ def test_where_no_snapshot_comes(nodes: Nodes, connect: Connect, monkeypatch: py
     service = nodes.services[0]
     service.feed_node.waits = True
     last = write(nodes, 5)
-    nodes.do(lambda: feed_of(nodes)._supply.applied(last, is_hash_point=False, seconds=9.0))
+    nodes.do(lambda: nodes.server.feed._supply.applied(last, is_hash_point=False, seconds=9.0))
     one = Observing(connect(), snapshot=True).until(last)
     assert (len(one.entries), one.snapshots) == (last, [])
     other = Observing(connect(), last, snapshot=True)
@@ -145,7 +107,7 @@ def test_where_no_snapshot_comes(nodes: Nodes, connect: Connect, monkeypatch: py
     assert other.failure == (AnswerStatus.REDIRECT, ["127.0.0.1:9"])
     old = nodes.do(service.feed_node.take)
     last = write(nodes, 5)
-    nodes.do(lambda: feed_of(nodes)._supply.applied(last, is_hash_point=False, seconds=9.0))
+    nodes.do(lambda: nodes.server.feed._supply.applied(last, is_hash_point=False, seconds=9.0))
     one = Observing(connect(), snapshot=True).until(last)
     assert [index for index, _ in one.snapshots] == [old]
 
@@ -187,10 +149,10 @@ def test_one_that_stops_costs_its_buffer_and_no_other_a_gap(
     buffers = []
     for _ in range(15):
         quick.until(write(nodes, 20))
-        buffers.append(nodes.do(lambda: max(one.connection.send_buffer_bytes for one in feed_of(nodes).observers)))
+        buffers.append(nodes.do(lambda: max(one.connection.send_buffer_bytes for one in nodes.server.feed.observers)))
     assert live(nodes) == 1
     assert 1_000_000 < max(buffers) < 1_500_000
-    ring = nodes.do(lambda: sum(len(frame) for _, frame in feed_of(nodes)._log._ring.frames.values()))
+    ring = nodes.do(lambda: sum(len(frame) for _, frame in nodes.server.feed._log._ring.frames.values()))
     assert ring < 2_000_000
     slow.until(quick.index)
     assert slow.entries == quick.entries == nodes.log.entries
@@ -218,7 +180,7 @@ def test_one_that_is_too_far_behind_is_skipped(nodes: Nodes, connect: Connect, m
         if entry.index > index:
             replica.apply(entry)
     assert replica.root() == nodes.log.replica.root()
-    assert nodes.do(lambda: feed_of(nodes).skips_total) == 1
+    assert nodes.do(lambda: nodes.server.feed.skips_total) == 1
 
 
 def test_one_that_takes_nothing_at_all_is_cut_off(
@@ -229,11 +191,11 @@ def test_one_that_takes_nothing_at_all_is_cut_off(
     slow, stopped = Observing(narrow(connect())).until(1), Observing(narrow(connect())).until(1)
     last = write(nodes, 200)
     stopped_one = next(
-        one for one in feed_of(nodes).observers if one.connection.remote.endswith(f":{port(stopped.raw)}")
+        one for one in nodes.server.feed.observers if one.connection.remote.endswith(f":{port(stopped.raw)}")
     )
     for _ in range(3000):
         slow.step()
-        if nodes.do(lambda: stopped_one not in feed_of(nodes).observers):
+        if nodes.do(lambda: stopped_one not in nodes.server.feed.observers):
             break
     else:
         pytest.fail("it was not cut off")
@@ -259,7 +221,7 @@ def test_many_entries_at_once_are_not_held_in_memory(
         session = log.open("", 60)
         for number in range(30):
             log.run(session, "put", CHANCE.randbytes(30_000).hex(), number)
-            held.append(feed_of(nodes)._log._gathered_bytes)
+            held.append(nodes.server.feed._log._gathered_bytes)
         return log.replica.index
 
     one.until(nodes.do(burst))
@@ -278,7 +240,7 @@ def test_so_many_observers_and_no_more(nodes: Nodes, connect: Connect, monkeypat
     assert isinstance(refused, tuple)
     assert refused[0] == AnswerStatus.BUSY
     first.socket.close()
-    until(lambda: nodes.do(lambda: len(feed_of(nodes).observers)) == 1)
+    until(lambda: nodes.do(lambda: len(nodes.server.feed.observers)) == 1)
     raw.request(protocol.Observe(0, b"", 0, [], False))
     assert isinstance(next_frame(raw), FeedHead)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,9 +14,8 @@ from rsm.state.leaf import digest128
 from tests.client_service import Nodes
 from tests.feed_client import Following
 from tests.machines import Everything
-from tests.raw_client import Raw, greeted, until
+from tests.raw_client import Connect, Raw, until
 
-Connect = Callable[[], Raw]
 OK, ERROR, BUSY = AnswerStatus.OK, AnswerStatus.ERROR, AnswerStatus.BUSY
 
 
@@ -32,46 +30,17 @@ class Telling(Everything, name="telling", version=1):
         return f"said/{text}" if len(text) > 1 else "letters"
 
 
-@pytest.fixture
-def nodes() -> Iterator[Nodes]:
-    """One node."""
-    running = Nodes(1, Telling)
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def connect(nodes: Nodes) -> Iterator[Connect]:
-    """Connections that are closed in the end."""
-    made: list[Raw] = []
-
-    def one() -> Raw:
-        made.append(greeted(nodes))
-        return made[-1]
-
-    yield one
-    for raw in made:
-        raw.socket.close()
+MACHINE = Telling
 
 
 def tell(nodes: Nodes, *texts: str, times: int = 1) -> int:
     """Events; the number of the last one."""
-
-    def work() -> int:
-        session = nodes.log.open("", 60)
-        for text in texts:
-            nodes.log.run(session, "tell", text, times)
-        return nodes.log.replica.ring.newest
-
-    return nodes.do(work)
+    nodes.commands("tell", ((text, times) for text in texts))
+    return nodes.log.replica.ring.newest
 
 
 def put(nodes: Nodes, key: str, value: int) -> int:
-    def work() -> int:
-        nodes.log.run(nodes.log.open("", 60), "put", key, value)
-        return nodes.log.replica.index
-
-    return nodes.do(work)
+    return nodes.commands("put", [(key, value)])
 
 
 def texts(following: Following) -> list[str]:
@@ -79,9 +48,7 @@ def texts(following: Following) -> list[str]:
 
 
 def channels(nodes: Nodes) -> Any:
-    server = nodes.services[0].server
-    assert server is not None
-    return server.feed._events._channels
+    return nodes.server.feed._events._channels
 
 
 # --- events -----------------------------------------------------------------------------------------------------------
@@ -263,7 +230,7 @@ def test_a_node_in_doubt_answers_no_watch(nodes: Nodes, connect: Connect) -> Non
     """Those who wait are told so with the next entry."""
     raw, seen = connect(), digest128(nodes.log.replica.query("word", ["a"]))
     watch(raw, seen, "a")
-    until(lambda: nodes.do(lambda: bool(nodes.services[0].server.watching._watched)))  # type: ignore[union-attr]
+    until(lambda: nodes.do(lambda: bool(nodes.server.watching._watched)))
     nodes.do(lambda: setattr(nodes.services[0], "in_doubt", "this node is suspect"))
     put(nodes, "a", 1)
     assert raw.answer()[1:] == (BUSY, ["this node is suspect", 100])

@@ -33,6 +33,7 @@ REQUESTS = [
     protocol.Change("add_learner", 4, "h:1", "h:2"),
     protocol.Transfer(0),
     protocol.Export(1, 0),
+    protocol.Roots(1, 128),
 ]
 
 

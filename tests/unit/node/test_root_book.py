@@ -110,6 +110,24 @@ def test_a_range_is_copied(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+def test_a_book_in_use_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oldest note first, also where the ring has gone round; what cannot be read is not there."""
+    monkeypatch.setattr(root_book, "ROOT_BOOK_RECORDS_MAX", 10)
+    monkeypatch.setattr(root_book, "ROOT_BOOK_PART_RECORDS", 4)
+    book = RootBook(DISK, str(tmp_path))
+    assert list(book.read(1, 99)) == []
+    for last in (3, 10, 17, 20, 24):
+        for index in range(max((at for at, _ in noted(tmp_path)), default=0) + 1 if last > 3 else 1, last + 1):
+            book.note(index, root(index))
+        parts = list(book.read(2, 22))
+        assert max(map(len, parts)) <= 4
+        assert [index for part in parts for index, _ in part] == list(range(max(2, last - 9), min(last, 22) + 1))
+    assert [one for part in book.read(20, 20) for one in part] == [(20, root(20))]
+    (tmp_path / BOOK_NAME).unlink()
+    assert list(book.read(1, 99)) == []
+    book.close()
+
+
 def test_an_embedded_machine_keeps_its_roots(tmp_path: Path) -> None:
     """Each hash point of each run is there once, and is what the log confirmed."""
     for run in range(3):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -34,22 +33,6 @@ OK, MORE, BUSY, ERROR, REDIRECT = (
     AnswerStatus.ERROR,
     AnswerStatus.REDIRECT,
 )
-
-
-@pytest.fixture
-def nodes() -> Iterator[Nodes]:
-    """One node."""
-    running = Nodes(1)
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def raw(nodes: Nodes) -> Iterator[Raw]:
-    """A connection whose hello was accepted."""
-    connection = greeted(nodes)
-    yield connection
-    connection.socket.close()
 
 
 def test_the_hello_says_who_leads_and_who_belongs(nodes: Nodes) -> None:
@@ -92,8 +75,7 @@ def test_commands_of_a_frame_are_answered_by_a_frame(raw: Raw, nodes: Nodes) -> 
     index, answers = protocol.decode_answers(fields, 256)
     assert index == 3
     assert answers == [Answer(Status.OK, b"\x00")] * 256
-    assert nodes.services[0].server is not None
-    assert nodes.services[0].server.commands == 256
+    assert nodes.server.commands == 256
     raw.ask(protocol.CloseSession(number))
     _, status, fields = raw.commands([push(number, 257)])
     assert protocol.decode_answers(fields, 1)[1][0].status == Status.SESSION_EXPIRED
@@ -256,8 +238,7 @@ def test_streams_are_bounded_and_end_with_their_connection(raw: Raw, nodes: Node
     raw.request(protocol.Cancel(), ids[0])
     raw.request(stream)
     assert raw.answer()[1] == MORE
-    assert nodes.services[0].server is not None
-    limiter = nodes.services[0].server.limiter
+    limiter = nodes.server.limiter
     [connection] = nodes.do(lambda: list(limiter._established))
     assert len(connection.streams) == STREAMS_PER_CONNECTION_MAX
     raw.socket.close()
@@ -281,7 +262,7 @@ def test_events_wait_until_there_are_some(raw: Raw, nodes: Nodes) -> None:
     [events] = answers[polls[0]][1]
     assert [(event[0], event[4], decode(event[5])) for event in events] == [(1, 0, ["a", 0]), (2, 1, ["a", 1])]
     assert raw.ask(protocol.Events(1, 10, 20_000))[0][0][0] == 2
-    assert nodes.do(lambda: dict(nodes.services[0].server._polls)) == {}  # type: ignore[union-attr]
+    assert nodes.do(lambda: dict(nodes.server._polls)) == {}
 
 
 def doubt(nodes: Nodes, *, leads: bool) -> None:
@@ -324,7 +305,7 @@ def test_a_node_in_doubt_ends_its_streams(raw: Raw, nodes: Nodes) -> None:
     assert fields[1].startswith("all_words: the stream ends here, begin it again elsewhere: this node is suspect")
     raw.request(stream)
     assert raw.answer()[1] == REDIRECT
-    assert nodes.do(lambda: len(nodes.services[0].server.streams)) == 0  # type: ignore[union-attr]
+    assert nodes.do(lambda: len(nodes.server.streams)) == 0
     exported = raw.request(protocol.Export(1, 0))
     assert raw.answer()[:2] == (exported, MORE)
 
@@ -444,8 +425,7 @@ def test_a_client_that_does_not_read_is_cut_off(nodes: Nodes, monkeypatch: pytes
     [_, number] = other.ask(protocol.OpenSession(60 * SECOND))
     other.commands([join_item(number, 1, 1, encode_call("tell", 1, ["x" * 10_000, 500]))])
     lazy = greeted(nodes)
-    assert nodes.services[0].server is not None
-    limiter = nodes.services[0].server.limiter
+    limiter = nodes.server.limiter
     for _ in range(20):
         lazy.request(protocol.Events(0, 500, 0))  # nearly five megabytes each
     until(lambda: nodes.do(lambda: limiter.established) == 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -34,27 +33,9 @@ OK, MORE, BUSY, ERROR, REDIRECT = (
 STREAM = protocol.Stream("all_words", [], Consistency.LINEARIZABLE, 0)
 
 
-@pytest.fixture
-def nodes() -> Iterator[Nodes]:
-    """One node."""
-    running = Nodes(1)
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def raw(nodes: Nodes) -> Iterator[Raw]:
-    """A connection whose hello was accepted."""
-    connection = greeted(nodes)
-    yield connection
-    connection.socket.close()
-
-
 def streams(nodes: Nodes) -> set[Streaming]:
     """Those that are open on the node."""
-    server = nodes.services[0].server
-    assert server is not None
-    return server.streams
+    return set(nodes.server.streams)
 
 
 def views(nodes: Nodes) -> list[Any]:
@@ -228,9 +209,7 @@ def test_early_reads_are_bounded_and_answered_by_index(raw: Raw, nodes: Nodes, m
     assert other.commands([push(number, 1)])[1] == OK
     assert raw.answer()[:2] == (ids[1], OK)
     assert raw.answer()[:2] == (ids[0], BUSY)
-    server = nodes.services[0].server
-    assert server is not None
-    assert not server._early
+    assert not nodes.server._early
     other.socket.close()
 
 
@@ -281,6 +260,7 @@ RIGHTS: list[tuple[protocol.Request, set[str]]] = [
     (protocol.CloseSession(77), {"ann", "root"}),
     (protocol.Snapshot(), {"root"}),
     (protocol.Export(1, 1), {"root"}),
+    (protocol.Roots(1, 1), {"root"}),
     (protocol.Change("remove", 1, "", ""), {"root"}),
     (protocol.Transfer(0), {"root"}),
 ]

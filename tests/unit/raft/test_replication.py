@@ -170,6 +170,17 @@ def test_a_cut_configuration_is_no_longer_in_force() -> None:
     assert bench.engine.configuration == configuration_of(1, 2, 3)
 
 
+def test_who_had_a_vote_at_an_index() -> None:
+    """By the last configuration up to there; of what lies before a snapshot, the oldest that is known tells most."""
+    bench = Bench(1, configuration_of(1, 2, 3))
+    four = configuration_of(1, 2, 3, 4)
+    bench.receive(2, append(1, (0, 0), batch(1, 1), Entry(2, 1, RecordKind.CONFIGURATION, four.encode()), batch(3, 1)))
+    assert [bench.engine.voters_at(index) for index in (0, 1, 2, 3)] == [(1, 2, 3)] * 2 + [(1, 2, 3, 4)] * 2
+    bench.journal.reset(10, 2, four)
+    bench.engine.installed(10, 2, four)
+    assert bench.engine.voters_at(1) == (1, 2, 3, 4)
+
+
 def test_a_configuration_in_the_place_of_another_is_followed() -> None:
     """Two configurations may have had the same index, one after the other."""
     bench = Bench(terms=[1])

@@ -189,7 +189,7 @@ def test_restoring_is_bounded(tmp_path: Path) -> None:
     """A large state is restored now and then, a small one before every entry; `every` decides it oneself."""
 
     def story(client: Any) -> None:
-        pending = [client.fine.send(f"key {number}") for number in range(3_000)]
+        pending = [client.fine.send(f"key {number}") for number in range(1_000)]
         for one in pending:
             one.result()
         for _ in range(60):
