@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 import _common  # noqa: F401  puts the project on the path
 
-from rsm.node import protocol
-from rsm.node.feed_frames import FeedEntries, FeedSnapshot, Skip, decode_feed
-from rsm.node.handshake import ClientHello, encode_client_hello
-from rsm.node.wire import HEAD_BYTES, FrameKind, decode_head, encode_frame, payload_of
+from rsm.node.feed.frames import FeedEntries, FeedSnapshot, Skip, decode_feed
+from rsm.node.network import protocol
+from rsm.node.network.handshake import ClientHello, encode_client_hello
+from rsm.node.network.wire import HEAD_BYTES, FrameKind, decode_head, encode_frame, payload_of
 
 FRAME_BYTES_MAX = 1 << 30
 FRAMES_KNOWN = 512

@@ -24,9 +24,9 @@ from demos.orderbook.machine import OrderBook
 from rsm.client.proxy import Proxy
 from rsm.machine.context import Context
 from rsm.node.clock import LogClock
-from rsm.node.disk import OsDisk
 from rsm.node.embedded import Embedded
-from rsm.node.recovery import recover
+from rsm.node.opening.recovery import recover
+from rsm.node.storage.disk import OsDisk
 from rsm.node.submissions import Submission, Submissions, join_items
 from rsm.raft.solo import SoloEngine
 from rsm.replica.answer import decode as decode_body

@@ -13,8 +13,8 @@ from demos.orderbook.machine import OrderBook
 from demos.orderbook.plain import new_book
 from rsm.codec.record import Entry, RecordKind
 from rsm.desync.blame import plain_replica
-from rsm.node.directory import MachineDirectory
-from rsm.node.disk import OsDisk
+from rsm.node.storage.directory import MachineDirectory
+from rsm.node.storage.disk import OsDisk
 from rsm.replica.answer import Status, decode
 from rsm.replica.batch import CONFIRMED, OPEN_SESSION, encode_call, join_batch, join_item
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from msgspec import Meta
 
 from rsm.client.connect import connect, connect_async
-from rsm.client.observe import observe, observe_async
-from rsm.client.observed import Desync, ObserverStatus, Update
-from rsm.client.observer import Observer
+from rsm.client.observing.observe import observe, observe_async
+from rsm.client.observing.observed import Desync, ObserverStatus, Update
+from rsm.client.observing.observer import Observer
 from rsm.client.open import open, open_async
 from rsm.client.pipeline import result
 from rsm.desync.playback import Playback, Played, replay
@@ -44,7 +44,7 @@ from rsm.machine.machine import StateMachine
 from rsm.machine.outcome import ClientStats, Event, Outcome, Status
 from rsm.machine.random import Random
 from rsm.machine.upcasting import Drop, Split, downcast, drop, split, upcast, upcast_fields
-from rsm.node.tls import TlsOptions
+from rsm.node.network.tls import TlsOptions
 from rsm.state.arrays import Array
 from rsm.state.columns import Columns
 from rsm.state.containers import Map, Set, SortedMap

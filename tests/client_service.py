@@ -11,10 +11,10 @@ import rsm
 from rsm.codec.record import Entry
 from rsm.errors import Busy, CallerError, NotLeader
 from rsm.machine.definition import Definition
-from rsm.node.connections import ConnectionLimiter
+from rsm.node.network.connections import ConnectionLimiter
 from rsm.node.requests import Read, Request
-from rsm.node.server import ClientServer
 from rsm.node.service import Reply
+from rsm.node.serving.server import ClientServer
 from rsm.replica.answer import Status, decode
 from rsm.replica.batch import CLOSE_SESSION, OPEN_SESSION, encode_call, join_item
 from rsm.replica.replica import Applied, Replica

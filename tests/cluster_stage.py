@@ -27,8 +27,8 @@ import rsm
 from rsm.codec import cbor
 from rsm.errors import NotLeader
 from rsm.limits import CLIENT_FRAME_BYTES_MAX
-from rsm.node.bootstrap import is_prepared, prepare
 from rsm.node.member import Member, MemberOptions
+from rsm.node.opening.bootstrap import is_prepared, prepare
 from rsm.node.requests import Consistency, Read, Request, SystemRequest
 from rsm.raft.configuration import Configuration
 from rsm.raft.configuration import Member as ClusterMember

@@ -14,12 +14,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import rsm
-from rsm.node.certificates import init_certificates
 from rsm.node.config import ClusterSection, MemberConfig, NodeConfig, NodeSection
-from rsm.node.handshake import encode_peer_hello
+from rsm.node.network.certificates import init_certificates
+from rsm.node.network.handshake import encode_peer_hello
+from rsm.node.network.tls import TlsOptions
+from rsm.node.network.wire import FrameKind, encode_frame
 from rsm.node.runner import Runner
-from rsm.node.tls import TlsOptions
-from rsm.node.wire import FrameKind, encode_frame
 from rsm.testing.disk import Survival
 from tests import cluster_stage
 from tests.client_service import Nodes

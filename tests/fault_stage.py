@@ -17,7 +17,7 @@ from rsm.client.proxy import Proxy, open_session
 from rsm.codec.chain import ZERO_CHAIN, next_chain
 from rsm.codec.record import Entry, RecordKind
 from rsm.node.embedded import Embedded
-from rsm.node.segment import SegmentHead, encode_entry, encode_head
+from rsm.node.storage.segment import SegmentHead, encode_entry, encode_head
 from rsm.testing.disk import FaultDisk
 from tests.formats_reader import FRAME
 

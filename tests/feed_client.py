@@ -6,8 +6,7 @@ from typing import Any
 
 from rsm.codec.chain import next_chain
 from rsm.codec.record import Entry
-from rsm.node import protocol
-from rsm.node.feed_frames import (
+from rsm.node.feed.frames import (
     Alive,
     FeedEntries,
     FeedEvents,
@@ -17,9 +16,10 @@ from rsm.node.feed_frames import (
     Skip,
     decode_feed,
 )
-from rsm.node.protocol import AnswerStatus
-from rsm.node.snapshots import read_snapshot
-from rsm.node.wire import FrameKind
+from rsm.node.network import protocol
+from rsm.node.network.protocol import AnswerStatus
+from rsm.node.network.wire import FrameKind
+from rsm.node.storage.snapshots import read_snapshot
 from rsm.replica.replica import Replica
 from rsm.replica.snapshot import restore
 from rsm.testing.disk import FaultDisk

@@ -9,9 +9,9 @@ from rsm.codec.chain import ZERO_CHAIN, next_chain
 from rsm.codec.record import Entry
 from rsm.errors import CallerError, RsmError
 from rsm.limits import IDLE_HASH_SECONDS
-from rsm.node.disk import File
 from rsm.node.service import Service, elsewhere
-from rsm.node.snapshots import SnapshotFiles
+from rsm.node.storage.disk import File
+from rsm.node.storage.snapshots import SnapshotFiles
 from rsm.replica.replica import Replica
 from rsm.replica.snapshot import parts
 from rsm.testing.disk import FaultDisk

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from rsm.limits import ANSWER_FRAME_BYTES_MAX
-from rsm.node import protocol
-from rsm.node.frame_parser import FrameParser
-from rsm.node.handshake import ClientHello, encode_client_hello
-from rsm.node.protocol import AnswerStatus
-from rsm.node.wire import FrameKind, encode_frame
+from rsm.node.network import protocol
+from rsm.node.network.frame_parser import FrameParser
+from rsm.node.network.handshake import ClientHello, encode_client_hello
+from rsm.node.network.protocol import AnswerStatus
+from rsm.node.network.wire import FrameKind, encode_frame
 from rsm.replica.batch import encode_call, join_item
 from tests.client_service import Nodes
 from tests.machines import SECOND

@@ -14,9 +14,9 @@ import pytest
 from rsm.codec.chain import ZERO_CHAIN, next_chain
 from rsm.codec.record import Entry
 from rsm.desync.environments import Setting, hostile
-from rsm.node.disk import OsDisk
-from rsm.node.segment import SegmentHead, encode_entry, encode_head, segment_name
-from rsm.node.snapshots import SnapshotFiles
+from rsm.node.storage.disk import OsDisk
+from rsm.node.storage.segment import SegmentHead, encode_entry, encode_head, segment_name
+from rsm.node.storage.snapshots import SnapshotFiles
 from rsm.replica.batch import CONFIRMED
 from rsm.replica.replica import Replica
 from rsm.replica.snapshot import parts

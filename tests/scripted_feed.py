@@ -15,12 +15,12 @@ from typing import Any
 import rsm
 from rsm.codec.chain import ZERO_CHAIN, next_chain
 from rsm.limits import CLIENT_FRAME_BYTES_MAX
-from rsm.node import protocol
-from rsm.node.feed_frames import FeedHead, encode_entries, encode_feed
-from rsm.node.frame_parser import FrameParser
-from rsm.node.handshake import ServerHello, encode_server_hello
-from rsm.node.protocol import Observe
-from rsm.node.wire import FrameKind, encode_frame
+from rsm.node.feed.frames import FeedHead, encode_entries, encode_feed
+from rsm.node.network import protocol
+from rsm.node.network.frame_parser import FrameParser
+from rsm.node.network.handshake import ServerHello, encode_server_hello
+from rsm.node.network.protocol import Observe
+from rsm.node.network.wire import FrameKind, encode_frame
 from rsm.replica.batch import FLAG_HASH_POINT
 from tests.machines import Log
 

@@ -21,8 +21,8 @@ from rsm.codec.chain import ZERO_CHAIN, next_chain
 from rsm.codec.record import Entry, RecordKind, encode_record
 from rsm.machine.random import Random
 from rsm.machine.values import fingerprint
-from rsm.node.protocol import Consistency, RequestKind
-from rsm.node.segment import SegmentHead, encode_entry, encode_head
+from rsm.node.network.protocol import Consistency, RequestKind
+from rsm.node.storage.segment import SegmentHead, encode_entry, encode_head
 from rsm.replica import batch, system_commands
 from rsm.replica.answer import Answer, Status
 from rsm.replica.batch import encode_call, join_batch, join_item

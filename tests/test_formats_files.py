@@ -23,10 +23,10 @@ from rsm.codec.cbor import decode_canonical, encode
 from rsm.codec.chain import ZERO_CHAIN, next_chain
 from rsm.codec.record import Entry, RecordKind
 from rsm.errors import CorruptFile
-from rsm.node.disk import OsDisk
-from rsm.node.journal import Journal
-from rsm.node.scan import export
-from rsm.node.segment import SegmentHead, SegmentReader, encode_entry, encode_head
+from rsm.node.storage.disk import OsDisk
+from rsm.node.storage.journal import Journal
+from rsm.node.storage.scan import export
+from rsm.node.storage.segment import SegmentHead, SegmentReader, encode_entry, encode_head
 from rsm.replica.snapshot import Manifest
 from rsm.state.leaf import encode as pack
 from rsm.testing.disk import FaultDisk

@@ -15,8 +15,8 @@ from xxhash import xxh3_64_intdigest
 from rsm.codec.cbor import encode
 from rsm.codec.chain import ZERO_CHAIN
 from rsm.codec.record import Entry, RecordKind
-from rsm.node.feed_frames import _KINDS as FEED_FRAMES
-from rsm.node.feed_frames import (
+from rsm.node.feed.frames import _KINDS as FEED_FRAMES
+from rsm.node.feed.frames import (
     Alive,
     FeedHead,
     FeedKind,
@@ -26,9 +26,9 @@ from rsm.node.feed_frames import (
     encode_events,
     encode_feed,
 )
-from rsm.node.handshake import ClientHello, PeerHello, ServerHello
-from rsm.node.protocol import _KINDS as REQUESTS
-from rsm.node.protocol import (
+from rsm.node.network.handshake import ClientHello, PeerHello, ServerHello
+from rsm.node.network.protocol import _KINDS as REQUESTS
+from rsm.node.network.protocol import (
     AnswerStatus,
     Consistency,
     OpenSession,
@@ -38,7 +38,7 @@ from rsm.node.protocol import (
     encode_commands,
     encode_request,
 )
-from rsm.node.wire import HEAD_BYTES, FrameKind, encode_frame
+from rsm.node.network.wire import HEAD_BYTES, FrameKind, encode_frame
 from rsm.raft import messages
 from rsm.raft.configuration import Configuration, Member
 from rsm.raft.messages import AppendEntries, decode_message, encode_message

@@ -12,8 +12,8 @@ import click
 from rsm.cli.errors import Unreadable
 from rsm.cli.local import find_local
 from rsm.client.tool import Access
-from rsm.node.addresses import split_address
-from rsm.node.tls import TlsOptions
+from rsm.node.network.addresses import split_address
+from rsm.node.network.tls import TlsOptions
 
 __all__ = ["FindAccess", "access_options", "address_option", "find_access", "is_address"]
 

@@ -19,8 +19,8 @@ from rsm.cli.output import plain, print_json, print_line
 from rsm.client.tool import RETRY_SECONDS, Access, ToolConnection, ask_leader, run_command
 from rsm.errors import BadBytes, HandlerFailed, NotLeader, Rejected, Unreachable
 from rsm.limits import KEY_LENGTH_MAX, TOOL_TRY_SECONDS_MAX
-from rsm.node import protocol
-from rsm.node.protocol import Consistency
+from rsm.node.network import protocol
+from rsm.node.network.protocol import Consistency
 from rsm.node.status import NodeStatus
 from rsm.replica.answer import Answer, Status, decode, raise_answer
 from rsm.replica.batch import encode_call

@@ -56,7 +56,7 @@ def init(
     Example: rsm certs init --dir certs --nodes 3 --client ann --admin operator
     """
     # Imported here, so that other commands need not wait for the cryptography.
-    from rsm.node.certificates import init_certificates
+    from rsm.node.network.certificates import init_certificates
 
     made = init_certificates(directory, nodes=nodes, clients=clients, admins=admins, observers=observers, hosts=hosts)
     if as_json:

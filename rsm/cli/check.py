@@ -19,11 +19,11 @@ from rsm.cli.output import count, print_json, print_line
 from rsm.cli.reading import check_batch, entries_of, open_log, records_of
 from rsm.cli.target import DISK, machine_directory, snapshot_paths
 from rsm.errors import BadBytes, CorruptFile, StorageError, UnknownFormat
-from rsm.node.directory import Identity, read_identity
-from rsm.node.files import located
-from rsm.node.scan import LogScan
-from rsm.node.snapshots import snapshot_position
-from rsm.node.term_file import read_term
+from rsm.node.storage.directory import Identity, read_identity
+from rsm.node.storage.files import located
+from rsm.node.storage.scan import LogScan
+from rsm.node.storage.snapshots import snapshot_position
+from rsm.node.storage.term_file import read_term
 from rsm.replica.contents import ContentsCheck
 from rsm.replica.snapshot import Manifest
 

@@ -26,8 +26,8 @@ from rsm.desync.replaying import NEWEST, Unreplayable
 from rsm.desync.single import replay as replay_alone
 from rsm.desync.worker import WorkerDied
 from rsm.errors import BadBytes, MediumError, UnknownFormat, WrongMachine
-from rsm.node.bundles import BATCHES
-from rsm.node.scan import scan
+from rsm.node.storage.bundles import BATCHES
+from rsm.node.storage.scan import scan
 
 __all__ = ["replay"]
 

@@ -15,7 +15,7 @@ from rsm.cli.output import print_line
 from rsm.cli.target import load_machine
 from rsm.errors import CallerError
 from rsm.limits import CLIENT_TIMEOUT_SECONDS
-from rsm.node.addresses import is_loopback, split_address
+from rsm.node.network.addresses import is_loopback, split_address
 
 __all__ = ["gateway"]
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 import msgspec
 
 from rsm.errors import CallerError
-from rsm.node.addresses import split_address
 from rsm.node.config import convert_strictly, encode_toml, load_toml, write_text
-from rsm.node.tls import TlsOptions
+from rsm.node.network.addresses import split_address
+from rsm.node.network.tls import TlsOptions
 
 __all__ = ["CLUSTER_FILE", "LocalCluster", "LocalNode", "find_local", "load_local", "point_to", "save_local"]
 

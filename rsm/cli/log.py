@@ -19,11 +19,11 @@ from rsm.cli.summary import print_summary, summarize
 from rsm.cli.target import DISK, require_log
 from rsm.client.tool import ToolConnection
 from rsm.errors import CallerError, StorageError
-from rsm.node.exporting import read_roots_parts, write_parts
-from rsm.node.protocol import Export, Roots
-from rsm.node.root_book import ROOTS_SUFFIX, book_path, copy_roots, write_roots
-from rsm.node.scan import export as export_entries
-from rsm.node.segment import TornTail
+from rsm.node.network.protocol import Export, Roots
+from rsm.node.storage.exporting import read_roots_parts, write_parts
+from rsm.node.storage.root_book import ROOTS_SUFFIX, book_path, copy_roots, write_roots
+from rsm.node.storage.scan import export as export_entries
+from rsm.node.storage.segment import TornTail
 from rsm.replica.batch import ACTIVATE
 from rsm.replica.naming import Call, Item
 

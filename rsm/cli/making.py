@@ -14,11 +14,11 @@ from rsm.cli.local import CLUSTER_FILE, LocalCluster, LocalNode, save_local
 from rsm.cli.target import DISK
 from rsm.errors import CallerError
 from rsm.machine.machine import StateMachine
-from rsm.node.addresses import split_address
-from rsm.node.bootstrap import prepare
 from rsm.node.config import ClusterSection, LimitsSection, MemberConfig, NodeConfig, NodeSection, write_config
-from rsm.node.directory import new_cluster_id
-from rsm.node.tls import TlsOptions
+from rsm.node.network.addresses import split_address
+from rsm.node.network.tls import TlsOptions
+from rsm.node.opening.bootstrap import prepare
+from rsm.node.storage.directory import new_cluster_id
 from rsm.raft.configuration import Configuration, Member
 
 __all__ = ["PORTS_PER_NODE", "check_ports", "check_same", "free_ports", "make"]
@@ -136,7 +136,7 @@ def _make(
 
 def _make_certificates(directory: str, nodes: int) -> None:
     # Imported here: it takes longer than everything else that a command needs to start.
-    from rsm.node.certificates import init_certificates
+    from rsm.node.network.certificates import init_certificates
 
     init_certificates(directory, nodes=nodes, clients=["client"], admins=["admin"])
 

@@ -13,8 +13,8 @@ from rsm.cli.output import print_json, print_line
 from rsm.client.tool import Access, ToolConnection, ask_leader
 from rsm.errors import BadBytes
 from rsm.limits import TOOL_CHANGE_SECONDS_MAX
-from rsm.node import protocol
-from rsm.node.addresses import split_address
+from rsm.node.network import protocol
+from rsm.node.network.addresses import split_address
 from rsm.raft.configuration import NODE_ID_MAX
 
 __all__ = ["member"]

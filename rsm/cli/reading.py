@@ -10,9 +10,9 @@ from rsm.cli.output import progress
 from rsm.cli.target import DISK, file_bytes, machine_directory, require_log, snapshot_paths
 from rsm.codec.record import RecordKind
 from rsm.errors import MediumError
-from rsm.node.files import located
-from rsm.node.scan import LogScan, Scanned, scan
-from rsm.node.snapshots import read_snapshot
+from rsm.node.storage.files import located
+from rsm.node.storage.scan import LogScan, Scanned, scan
+from rsm.node.storage.snapshots import read_snapshot
 from rsm.replica.batch import decode_batch
 from rsm.replica.naming import Item, Names
 from rsm.replica.naming import items_of as items_of_entry

@@ -18,9 +18,9 @@ from rsm.client.tool import Access, ToolConnection
 from rsm.codec.record import HEADER_BYTES, RecordKind, decode_header
 from rsm.errors import BadBytes, RsmError, StorageError, UnknownFormat
 from rsm.limits import SNAPSHOT_RECORD_BYTES_MAX
-from rsm.node.protocol import Export
-from rsm.node.scan import scan
-from rsm.node.snapshots import read_snapshot
+from rsm.node.network.protocol import Export
+from rsm.node.storage.scan import scan
+from rsm.node.storage.snapshots import read_snapshot
 from rsm.schemas.usage import SourceUse, rows_of
 from rsm.schemas.verdicts import Verdict, of_classes, of_upcasters, unsure
 

@@ -22,8 +22,8 @@ from rsm.desync.shadow import Shadow, ShadowReport
 from rsm.errors import BadBytes, RsmError, WrongMachine
 from rsm.limits import SHADOW_SILENCE_SECONDS_MAX
 from rsm.machine.machine import StateMachine
-from rsm.node.files import located
-from rsm.node.snapshots import read_snapshot, snapshot_position
+from rsm.node.storage.files import located
+from rsm.node.storage.snapshots import read_snapshot, snapshot_position
 from rsm.replica.snapshot import restore
 
 if TYPE_CHECKING:

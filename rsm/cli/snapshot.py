@@ -19,12 +19,12 @@ from rsm.cli.target import DISK, as_files, file_bytes, load_machine
 from rsm.client.open import open as open_machine
 from rsm.errors import CallerError
 from rsm.limits import BUCKETS
-from rsm.node.addresses import split_address
-from rsm.node.directory import read_identity
-from rsm.node.files import located
-from rsm.node.restoring import restore_directory
-from rsm.node.reviving import revive
-from rsm.node.snapshots import SnapshotFiles, copy_snapshot, read_snapshot, snapshot_position
+from rsm.node.network.addresses import split_address
+from rsm.node.opening.restoring import restore_directory
+from rsm.node.opening.reviving import revive
+from rsm.node.storage.directory import read_identity
+from rsm.node.storage.files import located
+from rsm.node.storage.snapshots import SnapshotFiles, copy_snapshot, read_snapshot, snapshot_position
 from rsm.raft.configuration import NODE_ID_MAX, Configuration, Member
 from rsm.replica.replica import Replica
 from rsm.replica.snapshot import restore as load_state

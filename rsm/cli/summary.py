@@ -10,9 +10,9 @@ from rsm.cli.output import count, iso_time, plain, print_line, table
 from rsm.cli.reading import entries_of, items_of, open_named
 from rsm.cli.target import DISK, machine_directory
 from rsm.limits import CLI_COMMANDS_COUNTED_MAX, HASH_INTERVAL_ENTRIES
-from rsm.node.directory import read_identity
-from rsm.node.scan import LogScan, Scanned
-from rsm.node.segment import TornTail, encode_head
+from rsm.node.storage.directory import read_identity
+from rsm.node.storage.scan import LogScan, Scanned
+from rsm.node.storage.segment import TornTail, encode_head
 from rsm.replica.batch import CONFIRMED
 from rsm.replica.naming import SYSTEM_PREFIX, Names
 

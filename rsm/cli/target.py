@@ -17,8 +17,8 @@ from rsm.codec.record import HEADER_BYTES, RECORD_FORMAT, RecordKind, decode_hea
 from rsm.errors import BadBytes, RsmError, UnknownFormat
 from rsm.limits import SNAPSHOT_RECORD_BYTES_MAX
 from rsm.machine.machine import StateMachine
-from rsm.node.disk import Disk, OsDisk
-from rsm.node.segment import is_segment_name
+from rsm.node.storage.disk import Disk, OsDisk
+from rsm.node.storage.segment import is_segment_name
 
 __all__ = ["DISK", "as_files", "file_bytes", "load_machine", "machine_directory", "require_log", "snapshot_paths"]
 

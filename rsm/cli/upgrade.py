@@ -12,7 +12,7 @@ from rsm.cli.member import ask_change, first_number, told
 from rsm.cli.options import Group, json_option
 from rsm.cli.output import print_json, print_line, table
 from rsm.client.survey import Survey, survey
-from rsm.node import protocol
+from rsm.node.network import protocol
 
 __all__ = ["upgrade"]
 

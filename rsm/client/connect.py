@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Literal, TypeVar, cast
 
-from rsm.client.link import check_addresses
 from rsm.client.open import check_machine, opened_in_thread
 from rsm.client.proxy import Proxy, level_of, pending_of
-from rsm.client.remote import RemoteRuntime
+from rsm.client.remote.link import check_addresses
+from rsm.client.remote.remote import RemoteRuntime
 from rsm.errors import CallerError
 from rsm.limits import (
     CLIENT_SESSION_TTL_SECONDS,
@@ -18,9 +18,9 @@ from rsm.limits import (
     SESSION_TTL_SECONDS_MAX,
 )
 from rsm.machine.machine import StateMachine
-from rsm.node.handshake import ClientHello
+from rsm.node.network.handshake import ClientHello
+from rsm.node.network.tls import TlsOptions
 from rsm.node.service import schema_digest
-from rsm.node.tls import TlsOptions
 
 M = TypeVar("M", bound=StateMachine)
 ReadLevel = Literal["linearizable", "session", "stale"]

@@ -13,9 +13,9 @@ from rsm.client.tool import Access, NotANode, ToolConnection
 from rsm.codec.chain import ZERO_CHAIN, next_chain
 from rsm.codec.record import Entry
 from rsm.errors import BadBytes, CallerError, RsmError, Unreachable
-from rsm.node.exporting import ExportHead, read_part
-from rsm.node.protocol import Export
+from rsm.node.network.protocol import Export
 from rsm.node.status import NodeStatus
+from rsm.node.storage.exporting import ExportHead, read_part
 
 __all__ = ["LogFollower", "LogIsGone"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from rsm.client.pending import PendingAnswer
-from rsm.client.versions import is_known, version_to_send
+from rsm.client.remote.versions import is_known, version_to_send
 from rsm.codec.cbor import Reference
 from rsm.errors import CallerError, InvalidCommand, LimitExceeded
 from rsm.limits import PIPELINE_STEPS_MAX

@@ -20,8 +20,8 @@ import msgspec
 from rsm.client.events import decoded_event
 from rsm.client.pending import ConfirmedAnswer, PendingAnswer, PendingValue
 from rsm.client.pipeline import PipelineScope
+from rsm.client.remote.versions import is_known, version_to_send
 from rsm.client.runtime import Runtime
-from rsm.client.versions import is_known, version_to_send
 from rsm.client.watching import Watch, watched_query
 from rsm.codec import cbor
 from rsm.errors import CallerError, Closed, InvalidCommand, LimitExceeded, RsmError, SessionExpired

@@ -1,7 +1,7 @@
 """What a proxy needs of the machine behind it, whether that is in this process or at the other end of a wire.
 
-`rsm.node.embedded.Embedded` and `rsm.client.remote.RemoteRuntime` satisfy it. Whatever may have to wait for a network
-has a form that is told its result (`reply`), from any thread, so that event loops need not block.
+`rsm.node.embedded.Embedded` and `rsm.client.remote.remote.RemoteRuntime` satisfy it. Whatever may have to wait for a
+network has a form that is told its result (`reply`), from any thread, so that event loops need not block.
 """
 
 from __future__ import annotations

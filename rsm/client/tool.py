@@ -20,10 +20,10 @@ import msgspec
 
 from rsm.errors import BadBytes, Busy, CallerError, Closed, NotLeader, RsmError, UnknownFormat, Unreachable
 from rsm.limits import ANSWER_FRAME_BYTES_MAX, READ_BYTES, TOOL_ANSWER_SECONDS_MAX, TOOL_TRY_SECONDS_MAX
-from rsm.node import protocol
-from rsm.node.addresses import split_address
-from rsm.node.frame_parser import FrameParser
-from rsm.node.handshake import (
+from rsm.node.network import protocol
+from rsm.node.network.addresses import split_address
+from rsm.node.network.frame_parser import FrameParser
+from rsm.node.network.handshake import (
     ClientHello,
     Refused,
     ServerHello,
@@ -32,10 +32,10 @@ from rsm.node.handshake import (
     parse_refusal,
     parse_server_hello,
 )
-from rsm.node.protocol import AnswerStatus
+from rsm.node.network.protocol import AnswerStatus
+from rsm.node.network.tls import Owner, TlsOptions, owner_of
+from rsm.node.network.wire import FrameKind, encode_frame
 from rsm.node.status import NodeStatus, status_from
-from rsm.node.tls import Owner, TlsOptions, owner_of
-from rsm.node.wire import FrameKind, encode_frame
 from rsm.replica.answer import Answer, Status
 from rsm.replica.batch import join_item
 

@@ -27,7 +27,7 @@ from rsm.desync.recording import Recording
 from rsm.desync.replaying import Progress
 from rsm.desync.worker import Worker
 from rsm.limits import BUCKETS, HASH_INTERVAL_ENTRIES, PATHS_SHOWN_MAX
-from rsm.node.snapshots import read_snapshot
+from rsm.node.storage.snapshots import read_snapshot
 from rsm.replica.naming import Names
 from rsm.replica.replica import POSITION_BEFORE
 

@@ -17,7 +17,7 @@ import msgspec
 from rsm.codec.shapes import make_known
 from rsm.desync.paths import answer_value, leaf_path, leaf_values, plain
 from rsm.machine.machine import StateMachine
-from rsm.node.places import NO_PLACE, OWN_DIRECTORY, LocatingUndo, place_above
+from rsm.node.agreement.places import NO_PLACE, OWN_DIRECTORY, LocatingUndo, place_above
 from rsm.replica.answer import Answer, decode
 from rsm.replica.executor import Executor
 from rsm.replica.replica import Replica

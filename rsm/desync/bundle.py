@@ -1,4 +1,4 @@
-"""Reading a bundle, the evidence that `rsm.node.bundles` writes, and running it under a class again.
+"""Reading a bundle, the evidence that `rsm.node.storage.bundles` writes, and running it under a class again.
 
     def test_the_bug_is_gone() -> None:
         assert rsm.testing.load_bundle("desync-128").replay(Book).verdict == "agree"
@@ -16,10 +16,10 @@ import msgspec
 
 from rsm.codec.record import RecordKind
 from rsm.errors import BadBytes, CorruptFile, StorageError
-from rsm.node.bundles import HEAD, STATE, TRACE, BundleHead, read_head
-from rsm.node.disk import Disk
-from rsm.node.files import located
-from rsm.node.snapshots import read_snapshot, snapshot_position
+from rsm.node.storage.bundles import HEAD, STATE, TRACE, BundleHead, read_head
+from rsm.node.storage.disk import Disk
+from rsm.node.storage.files import located
+from rsm.node.storage.snapshots import read_snapshot, snapshot_position
 from rsm.replica.trace import PackedTrace
 
 __all__ = ["Bundle", "is_bundle"]

@@ -33,9 +33,9 @@ from rsm.desync.recording import Recording
 from rsm.desync.replaying import Side, Unreplayable, check_class
 from rsm.errors import BadBytes, RsmError, UnknownFormat, WrongMachine
 from rsm.limits import CHILD_BEAT_SECONDS, CHILD_FRAME_BYTES_MAX
-from rsm.node.bundles import environment
-from rsm.node.disk import OsDisk
 from rsm.node.log import describe
+from rsm.node.storage.bundles import environment
+from rsm.node.storage.disk import OsDisk
 
 __all__ = ["LENGTH", "PROTOCOL", "Answers", "main"]
 

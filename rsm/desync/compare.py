@@ -32,7 +32,7 @@ from rsm.desync.snapshot_paths import SnapshotDifference, compare_snapshots
 from rsm.desync.sources import Snapshot, Source, read_source
 from rsm.errors import BadBytes, CallerError, StorageError
 from rsm.limits import COMPARED_FILES_MAX, COMPARED_LOGS_MAX
-from rsm.node.disk import Disk
+from rsm.node.storage.disk import Disk
 
 __all__ = ["Comparison", "Side", "compare"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rsm.codec.record import Entry, RecordKind
 from rsm.desync.recording import Recording
-from rsm.node.bundles import BundleHead, created_by, environment, write_bundle
+from rsm.node.storage.bundles import BundleHead, created_by, environment, write_bundle
 from rsm.replica.trace import CommandTrace
 
 __all__ = ["free_name", "keep"]

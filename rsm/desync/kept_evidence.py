@@ -15,8 +15,8 @@ from rsm.desync.finding import Blame
 from rsm.desync.sources import Snapshot, Source
 from rsm.errors import BadBytes, StorageError, UnknownFormat
 from rsm.limits import EVIDENCE_KEPT
-from rsm.node.bundles import STATE
-from rsm.node.disk import Disk
+from rsm.node.storage.bundles import STATE
+from rsm.node.storage.disk import Disk
 from rsm.replica.snapshot import read_manifest
 
 __all__ = ["KeptEvidence", "kept_evidence"]

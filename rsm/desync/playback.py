@@ -21,10 +21,10 @@ from rsm.desync.recording import Recording
 from rsm.errors import CallerError, DivergenceError
 from rsm.limits import HASH_INTERVAL_ENTRIES, PLAYBACK_BYTES_MAX, PLAYBACK_SNAPSHOTS_MAX
 from rsm.machine.machine import StateMachine
-from rsm.node.disk import OsDisk
-from rsm.node.files import located
-from rsm.node.scan import Scanned
-from rsm.node.snapshots import read_snapshot
+from rsm.node.storage.disk import OsDisk
+from rsm.node.storage.files import located
+from rsm.node.storage.scan import Scanned
+from rsm.node.storage.snapshots import read_snapshot
 from rsm.replica.replica import Replica
 from rsm.replica.snapshot import parts, restore
 

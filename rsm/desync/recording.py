@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 from rsm.desync.bundle import Bundle, is_bundle
 from rsm.errors import BadBytes, MediumError
-from rsm.node.bundles import BATCHES, SNAPSHOT
-from rsm.node.disk import Disk
-from rsm.node.files import located
-from rsm.node.root_book import BOOK_NAME, ROOTS_SUFFIX, read_roots
-from rsm.node.scan import LogScan, Scanned, scan
-from rsm.node.snapshots import read_snapshot, snapshot_name
+from rsm.node.storage.bundles import BATCHES, SNAPSHOT
+from rsm.node.storage.disk import Disk
+from rsm.node.storage.files import located
+from rsm.node.storage.root_book import BOOK_NAME, ROOTS_SUFFIX, read_roots
+from rsm.node.storage.scan import LogScan, Scanned, scan
+from rsm.node.storage.snapshots import read_snapshot, snapshot_name
 from rsm.replica.snapshot import Manifest, read_manifest
 
 __all__ = ["Expected", "Recording"]

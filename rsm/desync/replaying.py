@@ -21,11 +21,11 @@ from rsm.desync.rewinding import Checkpoint
 from rsm.errors import BadBytes, CallerError, CorruptFile, DivergenceError, RsmError, WrongMachine
 from rsm.limits import DIFFERENT_LEAVES_MAX, REPLAY_STEP_BYTES_MAX, REPLAY_STEP_COMMANDS, REPLAY_STEP_ENTRIES
 from rsm.machine.machine import StateMachine
-from rsm.node.disk import Disk
-from rsm.node.files import located
 from rsm.node.log import describe
-from rsm.node.scan import Scanned
-from rsm.node.snapshots import SnapshotWriter, read_snapshot
+from rsm.node.storage.disk import Disk
+from rsm.node.storage.files import located
+from rsm.node.storage.scan import Scanned
+from rsm.node.storage.snapshots import SnapshotWriter, read_snapshot
 from rsm.replica.replica import Replica
 from rsm.replica.snapshot import parts, restore
 

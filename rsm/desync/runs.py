@@ -22,9 +22,9 @@ from rsm.codec.chain import CHAIN_BYTES
 from rsm.codec.record import FLAG_LZ4, HEADER_BYTES, Entry, RecordKind, decode_record, decompress
 from rsm.errors import BadBytes, CorruptFile
 from rsm.limits import ENTRY_BYTES_MAX, READ_BYTES
-from rsm.node.disk import File
-from rsm.node.files import located
-from rsm.node.segment import END_MARK, Frame
+from rsm.node.storage.disk import File
+from rsm.node.storage.files import located
+from rsm.node.storage.segment import END_MARK, Frame
 from rsm.replica.batch import ACTIVATE, CONFIRMED, decode_batch
 
 __all__ = ["Note", "Place", "Run", "Runs", "entry_in", "read_run", "run_of"]

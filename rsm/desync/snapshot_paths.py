@@ -16,8 +16,8 @@ from rsm.desync.finding import PathDifference
 from rsm.desync.sources import Snapshot
 from rsm.errors import BadBytes
 from rsm.limits import BUCKETS, DIFFERENT_LEAVES_MAX, DIFFERENT_PATHS_MAX
-from rsm.node.disk import Disk
-from rsm.node.snapshots import read_snapshot
+from rsm.node.storage.disk import Disk
+from rsm.node.storage.snapshots import read_snapshot
 from rsm.replica.contents import NESTED_KIND
 from rsm.replica.snapshot import decode_chunk
 from rsm.state.columns import ARRAY_KIND, CELL_TYPES, CellType, differing_cells

@@ -21,12 +21,12 @@ from rsm.codec.record import Entry
 from rsm.desync.runs import Note, Place, Run, Runs, entry_in, read_run, run_of
 from rsm.errors import BadBytes, CorruptFile, StorageError, UnknownFormat
 from rsm.limits import SCAN_LISTINGS_MAX, SCAN_LOOK_AGAIN_SECONDS, SCAN_LOOKS_MAX
-from rsm.node.directory import read_identity
-from rsm.node.disk import Disk, File
-from rsm.node.root_book import book_path, read_roots
-from rsm.node.scan import LogScan, scan
-from rsm.node.segment import SegmentReader, check_succession
-from rsm.node.snapshots import read_snapshot, snapshot_position
+from rsm.node.storage.directory import read_identity
+from rsm.node.storage.disk import Disk, File
+from rsm.node.storage.root_book import book_path, read_roots
+from rsm.node.storage.scan import LogScan, scan
+from rsm.node.storage.segment import SegmentReader, check_succession
+from rsm.node.storage.snapshots import read_snapshot, snapshot_position
 from rsm.replica.batch import ACTIVATE, CONFIRMED
 from rsm.replica.contents import ContentsCheck
 from rsm.replica.naming import Names

@@ -36,7 +36,7 @@ from rsm.gateway.sockets import Sockets
 from rsm.gateway.watching import Watching
 from rsm.limits import CLIENT_TIMEOUT_SECONDS
 from rsm.machine.machine import StateMachine
-from rsm.node.tls import TlsOptions
+from rsm.node.network.tls import TlsOptions
 
 __all__ = ["app"]
 

@@ -13,7 +13,7 @@ from typing import Any
 from rsm.client.connect import connect_async
 from rsm.errors import Closed
 from rsm.machine.machine import StateMachine
-from rsm.node.tls import TlsOptions
+from rsm.node.network.tls import TlsOptions
 
 __all__ = ["Connection"]
 

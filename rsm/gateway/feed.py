@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 from starlette.websockets import WebSocket
 
-from rsm.client.observe import observe_async
-from rsm.client.observed import Update
-from rsm.client.observer import Observer
+from rsm.client.observing.observe import observe_async
+from rsm.client.observing.observed import Update
+from rsm.client.observing.observer import Observer
 from rsm.gateway.arguments import Forms
 from rsm.gateway.connecting import Connection
 from rsm.gateway.problems import Problem

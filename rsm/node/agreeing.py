@@ -45,16 +45,25 @@ from rsm.limits import (
     UNCHECKED_SECONDS_MAX,
 )
 from rsm.machine.machine import StateMachine
-from rsm.node.bundles import HEAD, TRACE, BundleHead, add_trace, created_by, environment, read_head, write_bundle
-from rsm.node.code_identity import code_digest
-from rsm.node.directory import MachineDirectory
-from rsm.node.disk import Disk
-from rsm.node.journal import Journal
+from rsm.node.agreement.code_identity import code_digest
+from rsm.node.agreement.reexecution import Reexecution, starting_points
 from rsm.node.leading import Leading
 from rsm.node.log import describe, logger
-from rsm.node.reexecution import Reexecution, starting_points
-from rsm.node.snapshots import SnapshotFiles
-from rsm.node.snapshotter import Snapshots
+from rsm.node.snapshotting.snapshotter import Snapshots
+from rsm.node.storage.bundles import (
+    HEAD,
+    TRACE,
+    BundleHead,
+    add_trace,
+    created_by,
+    environment,
+    read_head,
+    write_bundle,
+)
+from rsm.node.storage.directory import MachineDirectory
+from rsm.node.storage.disk import Disk
+from rsm.node.storage.journal import Journal
+from rsm.node.storage.snapshots import SnapshotFiles
 from rsm.raft.cluster import ClusterEngine
 from rsm.raft.messages import Attest, Message
 from rsm.replica.agreement import Case, Word, summary

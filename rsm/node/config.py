@@ -25,8 +25,8 @@ from rsm.limits import (
     IDLE_HASH_SECONDS,
     SNAPSHOT_LOG_BYTES,
 )
-from rsm.node.addresses import split_address
-from rsm.node.tls import TlsOptions, check_listen
+from rsm.node.network.addresses import split_address
+from rsm.node.network.tls import TlsOptions, check_listen
 from rsm.raft.configuration import NODE_ID_MAX
 
 __all__ = [

@@ -40,13 +40,13 @@ from rsm.limits import (
 from rsm.machine.machine import StateMachine
 from rsm.machine.outcome import ClientStats, Reading, Status
 from rsm.node.clock import LogClock
-from rsm.node.directory import MachineDirectory
-from rsm.node.disk import Disk, OsDisk
-from rsm.node.journal import Journal
 from rsm.node.log import describe, logger
-from rsm.node.recovery import recover
-from rsm.node.root_book import RootBook
-from rsm.node.snapshotter import Snapshotter
+from rsm.node.opening.recovery import recover
+from rsm.node.snapshotting.snapshotter import Snapshotter
+from rsm.node.storage.directory import MachineDirectory
+from rsm.node.storage.disk import Disk, OsDisk
+from rsm.node.storage.journal import Journal
+from rsm.node.storage.root_book import RootBook
 from rsm.node.submissions import Submission, Submissions, join_items
 from rsm.raft.engine import Ready
 from rsm.raft.solo import SoloEngine

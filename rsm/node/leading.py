@@ -29,9 +29,9 @@ from rsm.limits import (
     STATEMENTS_PER_BATCH_MAX,
     TICK_SECONDS_MIN,
 )
+from rsm.node.agreement.comparison import Comparison
+from rsm.node.agreement.confirming import Confirming
 from rsm.node.clock import SECOND, LeaderClock
-from rsm.node.comparison import Comparison
-from rsm.node.confirming import Confirming
 from rsm.node.log import logger
 from rsm.node.requests import Request, SystemRequest
 from rsm.raft.cluster import ClusterEngine

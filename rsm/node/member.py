@@ -36,20 +36,20 @@ from rsm.limits import (
     SNAPSHOT_LOG_BYTES,
 )
 from rsm.machine.machine import StateMachine
-from rsm.node.addresses import split_address
 from rsm.node.agreeing import Agreeing
-from rsm.node.case_log import CaseLog
-from rsm.node.disk import Disk
-from rsm.node.exchange import SnapshotExchange
-from rsm.node.inline_snapshots import InlineSnapshots
-from rsm.node.installing import SnapshotReceiver
-from rsm.node.journal import Journal
+from rsm.node.agreement.case_log import CaseLog
 from rsm.node.leading import Leading
 from rsm.node.log import Seldom, describe, logger
+from rsm.node.network.addresses import split_address
+from rsm.node.opening.salvage import Salvaged, salvage
 from rsm.node.requests import Read, Request
-from rsm.node.salvage import Salvaged, salvage
-from rsm.node.snapshots import SnapshotFiles
-from rsm.node.snapshotter import Snapshots
+from rsm.node.snapshotting.exchange import SnapshotExchange
+from rsm.node.snapshotting.inline_snapshots import InlineSnapshots
+from rsm.node.snapshotting.installing import SnapshotReceiver
+from rsm.node.snapshotting.snapshotter import Snapshots
+from rsm.node.storage.disk import Disk
+from rsm.node.storage.journal import Journal
+from rsm.node.storage.snapshots import SnapshotFiles
 from rsm.raft.cluster import ClusterEngine
 from rsm.raft.configuration import Configuration
 from rsm.raft.configuration import Member as ClusterMember

@@ -20,7 +20,7 @@ Consistency = Literal["linearizable", "at_least", "stale"]
 class Request:
     """Commands of one session, to be logged together. `items`: encoded, one behind the other, as their client made
     them; `decoded`: what they decode to, so that the leader decodes once; `wants_confirmation`: they are complete only
-    when a quorum has confirmed a state behind them (see `rsm.node.confirming`).
+    when a quorum has confirmed a state behind them (see `rsm.node.agreement.confirming`).
     """
 
     __slots__ = ("decoded", "items", "principal", "wants_confirmation")

@@ -32,27 +32,28 @@ from rsm.errors import Busy, CallerError, Closed, DivergenceError, RsmError, Unk
 from rsm.limits import COLLECTOR_OBJECTS, EXPORT_PART_BYTES, FAREWELL_SECONDS_MAX, RELEASES_MAX, TICK_SECONDS_MAX
 from rsm.machine.definition import Definition
 from rsm.machine.machine import StateMachine
-from rsm.node.addresses import split_address
-from rsm.node.bootstrap import is_prepared, prepare
-from rsm.node.code_identity import code_digest
+from rsm.node.agreement.code_identity import code_digest
 from rsm.node.config import NodeConfig
-from rsm.node.disk import Disk, OsDisk
-from rsm.node.feed_node import FedMember, FeedNode
-from rsm.node.handshake import PeerHello
-from rsm.node.journal import Journal
+from rsm.node.fed_member import FedMember
+from rsm.node.feed.node import FeedNode
 from rsm.node.log import describe, logger
 from rsm.node.member import Member, MemberOptions
+from rsm.node.network.addresses import split_address
+from rsm.node.network.handshake import PeerHello
+from rsm.node.network.transport import PeerTransport
+from rsm.node.opening.bootstrap import is_prepared, prepare
 from rsm.node.requests import Read, Request, SystemRequest
-from rsm.node.server import ClientServer
 from rsm.node.service import Reply, schema_digest
-from rsm.node.snapshots import SnapshotFiles
-from rsm.node.snapshotter import Snapshots, Snapshotter
+from rsm.node.serving.server import ClientServer
+from rsm.node.serving.web import WebServer
+from rsm.node.snapshotting.snapshotter import Snapshots, Snapshotter
 from rsm.node.standing import leader_of, status_of
 from rsm.node.status import NodeStatus
-from rsm.node.syncer import Syncer
+from rsm.node.storage.disk import Disk, OsDisk
+from rsm.node.storage.journal import Journal
+from rsm.node.storage.snapshots import SnapshotFiles
+from rsm.node.storage.syncer import Syncer
 from rsm.node.telemetry import Metrics, configure_logging
-from rsm.node.transport import PeerTransport
-from rsm.node.web import WebServer
 from rsm.raft.configuration import Configuration
 from rsm.raft.configuration import Member as ClusterMember
 from rsm.raft.messages import Message

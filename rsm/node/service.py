@@ -8,17 +8,15 @@ once: the first of `complete` and `fail` counts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from rsm.codec import cbor
 from rsm.errors import Busy, NotLeader, RsmError
 from rsm.machine.definition import Definition
+from rsm.node.feed.node import FeedNode
 from rsm.node.requests import Read, Request
 from rsm.replica.replica import Replica
 from rsm.state.leaf import digest128
-
-if TYPE_CHECKING:  # which needs this module
-    from rsm.node.feed_node import FeedNode
 
 __all__ = ["Reply", "Service", "elsewhere", "schema_digest"]
 
@@ -35,7 +33,7 @@ class Reply(Protocol):
     """Whoever waits for one answer."""
 
     def complete(self, *fields: Any) -> None:
-        """The answer: the fields that `rsm.node.protocol` gives for the request."""
+        """The answer: the fields that `rsm.node.network.protocol` gives for the request."""
 
     def fail(self, error: Exception) -> None:
         """There is none."""

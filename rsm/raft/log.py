@@ -16,7 +16,7 @@ __all__ = ["RaftLog", "Stored"]
 
 
 class Stored(Protocol):
-    """What is on the disk; `rsm.node.journal.Journal` is one."""
+    """What is on the disk; `rsm.node.storage.journal.Journal` is one."""
 
     @property
     def first_index(self) -> int: ...

@@ -16,7 +16,7 @@ from rsm.errors import CallerError
 from rsm.machine.definition import Definition
 from rsm.machine.upcasting import Drop, Split, Upcaster
 from rsm.machine.values import Signature
-from rsm.node.code_identity import code_digest
+from rsm.node.agreement.code_identity import code_digest
 from rsm.schemas.corpus import Versions, calls_of, choose, steps_for
 from rsm.schemas.document import CommandVersion, Example, Fields, Lock, Release, read_value, write_result, write_value
 from rsm.schemas.running import Call, closing, migrated, play

@@ -21,7 +21,7 @@ from rsm.desync.paths import plain
 from rsm.desync.recording import Recording
 from rsm.desync.single import replay
 from rsm.machine.machine import StateMachine
-from rsm.node.disk import OsDisk
+from rsm.node.storage.disk import OsDisk
 from rsm.replica.naming import Names, items_of
 
 __all__ = ["LoadedBundle", "load_bundle"]

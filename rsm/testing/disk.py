@@ -1,4 +1,4 @@
-"""An in-memory disk that fails the way disks fail: `rsm.node.disk.Disk` for tests.
+"""An in-memory disk that fails the way disks fail: `rsm.node.storage.disk.Disk` for tests.
 
 What was written is volatile until a sync. A power cut (`restart`) keeps the synced bytes and some of the rest, as
 `Survival` says: nothing, everything, a prefix whose last write is torn at a sector boundary, or any version of each
@@ -22,7 +22,7 @@ from enum import Enum
 
 from rsm.errors import DirectoryInUse
 from rsm.limits import SECTOR_BYTES
-from rsm.node.disk import File, Lock, storage_error
+from rsm.node.storage.disk import File, Lock, storage_error
 
 __all__ = ["FaultDisk", "PowerCut", "Survival"]
 

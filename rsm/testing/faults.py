@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rsm.errors import StorageError
 from rsm.node.member import Member
-from rsm.node.segment import is_segment_name
+from rsm.node.storage.segment import is_segment_name
 from rsm.raft.configuration import Member as MemberRecord
 from rsm.testing.disk import Survival
 from rsm.testing.process import Process

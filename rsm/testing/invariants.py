@@ -18,9 +18,9 @@ from rsm.codec.chain import ZERO_CHAIN, next_chain
 from rsm.codec.record import Entry, RecordKind
 from rsm.errors import BadBytes, RsmError
 from rsm.machine.machine import StateMachine
-from rsm.node.disk import Disk
-from rsm.node.journal import Journal
-from rsm.node.scan import scan
+from rsm.node.storage.disk import Disk
+from rsm.node.storage.journal import Journal
+from rsm.node.storage.scan import scan
 from rsm.replica.answer import Status
 from rsm.replica.batch import decode_batch
 from rsm.replica.replica import Replica

@@ -19,8 +19,8 @@ import msgspec
 
 from rsm.limits import EVIDENCE_KEPT
 from rsm.machine.machine import StateMachine
-from rsm.node.bundles import HEAD
 from rsm.node.member import Member
+from rsm.node.storage.bundles import HEAD
 from rsm.replica.agreement import Case
 from rsm.replica.replica import Replica
 from rsm.state.containers import Map

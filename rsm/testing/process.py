@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from rsm.machine.machine import StateMachine
-from rsm.node.bootstrap import is_prepared, prepare
 from rsm.node.member import Member, MemberOptions
+from rsm.node.opening.bootstrap import is_prepared, prepare
 from rsm.raft.configuration import Configuration
 from rsm.raft.messages import decode_message, encode_message
 from rsm.testing.disk import FaultDisk, PowerCut, Survival

@@ -1,4 +1,4 @@
-"""A simulated node's client port: what `rsm.node.server` does with frames is done here with tuples.
+"""A simulated node's client port: what `rsm.node.serving.server` does with frames is done here with tuples.
 
 `("open", request, principal)`, `("commands", request, count, items)` and `("query", request, name, values, consistency,
 index)` come in; `("opened", request, number)`, `("answers", request, index, answers)`, `("value", request, index,

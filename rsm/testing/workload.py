@@ -1,8 +1,8 @@
 """Clients in the simulation: they send, follow redirections, retry, run out of patience and die, like real ones.
 
-A client is a session core (`rsm.client.retry`, the one that real clients use) on a connection to one node at a time.
-What it asked and what it was told goes into a history. A call whose client gave up or died has an unknown outcome for
-ever: it may still take effect later.
+A client is a session core (`rsm.client.remote.retry`, the one that real clients use) on a connection to one node at a
+time. What it asked and what it was told goes into a history. A call whose client gave up or died has an unknown outcome
+for ever: it may still take effect later.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from rsm.client.retry import SessionCore, Taken
+from rsm.client.remote.retry import SessionCore, Taken
 from rsm.machine.definition import Definition
 from rsm.node.submissions import Submission
 from rsm.replica.answer import Answer, Status

@@ -12,7 +12,7 @@ import pytest
 import rsm
 from demos.orderbook.formats import Source, flow
 from demos.orderbook.machine import OrderBook
-from rsm.node import recovery
+from rsm.node.opening import recovery
 from tests.external.replaying import call, kill_half_way, stop_half_way
 
 NAMES = (

@@ -21,7 +21,7 @@ import msgspec
 
 import rsm
 from rsm.errors import RsmError
-from rsm.node.tls import TlsOptions
+from rsm.node.network.tls import TlsOptions
 from rsm.testing.linearizability import Operation, check
 from tests.faults.cluster_machine import Board, BoardModel
 from tests.faults.cluster_processes import ClusterProcesses

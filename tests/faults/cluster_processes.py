@@ -26,11 +26,11 @@ from rsm.cli.making import free_ports
 from rsm.client.tool import Access, ToolConnection
 from rsm.errors import RsmError
 from rsm.machine.machine import StateMachine
-from rsm.node.bootstrap import prepare
 from rsm.node.config import ClusterSection, LimitsSection, MemberConfig, NodeConfig, NodeSection, write_config
-from rsm.node.disk import OsDisk
+from rsm.node.network.tls import TlsOptions
+from rsm.node.opening.bootstrap import prepare
 from rsm.node.status import NodeStatus
-from rsm.node.tls import TlsOptions
+from rsm.node.storage.disk import OsDisk
 from rsm.raft.configuration import Configuration, Member
 from tests.documents import ROOT
 from tests.faults.cluster_machine import Board
@@ -336,7 +336,7 @@ class ClusterProcesses:
 
     def verify(self) -> None:
         """After all nodes have ended: every byte that they left is whole, and the logs are one chain."""
-        from rsm.node.scan import scan
+        from rsm.node.storage.scan import scan
 
         chains: dict[int, dict[int, bytes]] = {}
         for number, node in self.nodes.items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rsm.codec.chain import ZERO_CHAIN, next_chain
 from rsm.codec.record import Entry, RecordKind
-from rsm.node.journal import Journal
+from rsm.node.storage.journal import Journal
 from rsm.testing.disk import FaultDisk
 
 LOG = "log"

@@ -6,8 +6,8 @@ from typing import Any
 
 import rsm
 from rsm.client.proxy import Proxy, open_session
-from rsm.node.disk import Disk
 from rsm.node.embedded import Embedded
+from rsm.node.storage.disk import Disk
 
 
 class Ledger(rsm.StateMachine, name="ledger", version=1):

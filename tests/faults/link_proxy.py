@@ -25,8 +25,8 @@ from typing import Any, Final
 
 from rsm.errors import RsmError
 from rsm.limits import HELLO_BYTES_MAX
-from rsm.node.frame_parser import FrameParser
-from rsm.node.handshake import parse_peer_hello
+from rsm.node.network.frame_parser import FrameParser
+from rsm.node.network.handshake import parse_peer_hello
 
 DELAY_SECONDS: Final = (0.01, 0.07)
 DRIP_BYTES: Final = 48

@@ -13,9 +13,9 @@ import os
 import sys
 import time
 
-from rsm.node import disk as disk_module
 from rsm.node import runner
-from rsm.node.disk import File, OsDisk, OsFile, storage_error
+from rsm.node.storage import disk as disk_module
+from rsm.node.storage.disk import File, OsDisk, OsFile, storage_error
 
 
 class FaultyFile(OsFile):

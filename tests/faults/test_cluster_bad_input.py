@@ -22,11 +22,11 @@ from rsm.cli.making import free_ports
 from rsm.client.tool import Access, ToolConnection
 from rsm.codec import cbor
 from rsm.limits import SEND_BUFFER_BYTES_MAX
-from rsm.node import protocol
-from rsm.node.frame_parser import FrameParser
-from rsm.node.handshake import ClientHello, PeerHello, encode_client_hello, encode_peer_hello, parse_refusal
+from rsm.node.network import protocol
+from rsm.node.network.frame_parser import FrameParser
+from rsm.node.network.handshake import ClientHello, PeerHello, encode_client_hello, encode_peer_hello, parse_refusal
+from rsm.node.network.wire import FrameKind, encode_frame
 from rsm.node.service import schema_digest
-from rsm.node.wire import FrameKind, encode_frame
 from tests.faults.cluster_history import Load
 from tests.faults.cluster_machine import Board
 from tests.faults.cluster_processes import ClusterProcesses, NodeProcess, until

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from rsm.cli.cluster import PROGRAM
-from rsm.node.disk import OsDisk
-from rsm.node.scan import scan
+from rsm.node.storage.disk import OsDisk
+from rsm.node.storage.scan import scan
 from tests.documents import ROOT
 from tests.faults.cluster_processes import until
 from tests.test_readme_bank import bank_source

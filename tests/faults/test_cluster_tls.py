@@ -14,11 +14,11 @@ import rsm
 from rsm.cli.main import main
 from rsm.errors import RsmError
 from rsm.limits import PEER_MESSAGE_BYTES_MAX
-from rsm.node.frame_parser import FrameParser
-from rsm.node.handshake import PeerHello, encode_peer_hello, parse_refusal
+from rsm.node.network.frame_parser import FrameParser
+from rsm.node.network.handshake import PeerHello, encode_peer_hello, parse_refusal
+from rsm.node.network.tls import TlsOptions
+from rsm.node.network.wire import FrameKind, encode_frame
 from rsm.node.service import schema_digest
-from rsm.node.tls import TlsOptions
-from rsm.node.wire import FrameKind, encode_frame
 from tests.faults.cluster_history import Load
 from tests.faults.cluster_machine import Board
 from tests.faults.cluster_processes import ClusterProcesses, NodeProcess, until

@@ -9,8 +9,8 @@ from typing import Final
 import pytest
 
 from rsm.codec.record import Entry, RecordKind
-from rsm.node.disk import OsDisk
-from rsm.node.scan import scan
+from rsm.node.storage.disk import OsDisk
+from rsm.node.storage.scan import scan
 from rsm.replica.batch import decode_batch
 from tests.faults.cluster_history import harmed
 from tests.faults.cluster_processes import ClusterProcesses, until

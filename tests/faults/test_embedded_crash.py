@@ -10,7 +10,7 @@ import logging
 import pytest
 
 import rsm
-from rsm.node.directory import MachineDirectory
+from rsm.node.storage.directory import MachineDirectory
 from rsm.testing.disk import FaultDisk, PowerCut, Survival
 from tests.faults.ledger_machine import open_on
 

@@ -9,8 +9,8 @@ import contextlib
 import pytest
 
 from rsm.errors import CorruptFile
-from rsm.node.journal import Journal
-from rsm.node.scan import scan
+from rsm.node.storage.journal import Journal
+from rsm.node.storage.scan import scan
 from rsm.testing.disk import FaultDisk, PowerCut, Survival
 from tests.faults.journal_story import LOG, Story, entry, open_log
 

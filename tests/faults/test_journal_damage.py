@@ -9,9 +9,9 @@ import pytest
 from rsm.codec.record import Entry, RecordKind, encode_record
 from rsm.errors import CorruptFile
 from rsm.limits import SECTOR_BYTES
-from rsm.node.journal import Journal
-from rsm.node.scan import scan
-from rsm.node.segment import END_MARK
+from rsm.node.storage.journal import Journal
+from rsm.node.storage.scan import scan
+from rsm.node.storage.segment import END_MARK
 from rsm.testing.disk import FaultDisk
 from tests.faults.journal_story import CLUSTER, LOG, entry
 

@@ -10,7 +10,7 @@ import pytest
 
 from rsm.codec.record import Entry
 from rsm.errors import Closed, StorageError
-from rsm.node.journal import Journal
+from rsm.node.storage.journal import Journal
 from rsm.testing.disk import FaultDisk, Survival
 from tests.faults.journal_story import LOG, Story, entry, open_log
 

@@ -112,7 +112,7 @@ def test_gapless_while_nodes_are_killed(tmp_path: Path) -> None:
 
 def test_a_slow_consumer_is_skipped_forward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who does not look for a while gets a snapshot instead of the log, and goes on with the cluster's root."""
-    monkeypatch.setattr("rsm.client.receiving.OBSERVER_QUEUE_BYTES_MAX", 100_000)
+    monkeypatch.setattr("rsm.client.observing.receiving.OBSERVER_QUEUE_BYTES_MAX", 100_000)
     limits = LimitsSection(snapshot_log_bytes=1024 * 1024)
     with ClusterProcesses(tmp_path, limits=limits) as cluster:
         cluster.leader()

@@ -13,7 +13,7 @@ import pytest
 
 import rsm
 from rsm.cli.main import main
-from rsm.node.tls import TlsOptions
+from rsm.node.network.tls import TlsOptions
 from tests.faults.cluster_machine import Board
 from tests.faults.cluster_processes import PATIENCE_SECONDS, ClusterProcesses, until
 from tests.faults.link_proxy import Mode

@@ -18,8 +18,8 @@ sys.path.insert(0, str(ROOT))
 from demos.rts_lockstep.orders import ATTACK, GATHER, MOVE, TRAIN  # noqa: E402
 from demos.rts_lockstep.records import Say  # noqa: E402
 from demos.rts_lockstep.units import ARCHER, TOWN_CENTRE, VILLAGER  # noqa: E402
-from rsm.node.disk import OsDisk  # noqa: E402
-from rsm.node.root_book import BOOK_NAME, ROOTS_SUFFIX, RootBook  # noqa: E402
+from rsm.node.storage.disk import OsDisk  # noqa: E402
+from rsm.node.storage.root_book import BOOK_NAME, ROOTS_SUFFIX, RootBook  # noqa: E402
 from tests.replay_stage import write_segment  # noqa: E402
 from tests.unit.rts.game_stage import Match  # noqa: E402
 

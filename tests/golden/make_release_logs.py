@@ -22,8 +22,8 @@ from demos.orderbook.releases.flow import Flow  # noqa: E402
 from demos.orderbook.releases.v1 import ExchangeV1  # noqa: E402
 from demos.orderbook.releases.v2 import ExchangeV2  # noqa: E402
 from demos.orderbook.releases.v3 import Exchange  # noqa: E402
-from rsm.node.disk import OsDisk  # noqa: E402
-from rsm.node.root_book import BOOK_NAME, ROOTS_SUFFIX, RootBook  # noqa: E402
+from rsm.node.storage.disk import OsDisk  # noqa: E402
+from rsm.node.storage.root_book import BOOK_NAME, ROOTS_SUFFIX, RootBook  # noqa: E402
 from rsm.replica.batch import ACTIVATE, FLAG_HASH_POINT, FLAG_UPGRADE, encode_call, join_item  # noqa: E402
 from tests.machines import Log  # noqa: E402
 from tests.replay_stage import write_segment  # noqa: E402

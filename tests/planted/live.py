@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rsm.limits import HASH_INTERVAL_ENTRIES
-from rsm.node.snapshots import SnapshotWriter, read_snapshot
+from rsm.node.storage.snapshots import SnapshotWriter, read_snapshot
 from rsm.replica.agreement import Case
 from rsm.replica.replica import Replica
 from rsm.replica.snapshot import decode_manifest, parts, restore

@@ -18,9 +18,9 @@ os.dup2(2, 1)
 
 import msgspec  # noqa: E402  # what is imported may print
 
-from rsm.node.bootstrap import prepare  # noqa: E402
-from rsm.node.disk import OsDisk  # noqa: E402
 from rsm.node.member import Member, MemberOptions  # noqa: E402
+from rsm.node.opening.bootstrap import prepare  # noqa: E402
+from rsm.node.storage.disk import OsDisk  # noqa: E402
 from rsm.raft.configuration import Configuration  # noqa: E402
 from rsm.raft.configuration import Member as ClusterMember  # noqa: E402
 from rsm.raft.messages import decode_message, encode_message  # noqa: E402

@@ -21,7 +21,7 @@ from rsm.desync.hostile import replay_hostile
 from rsm.desync.recording import Recording
 from rsm.desync.single import replay
 from rsm.lint.checking import lint
-from rsm.node.disk import OsDisk
+from rsm.node.storage.disk import OsDisk
 from rsm.testing import strict
 from tests.machines import Log
 from tests.planted.live import BAD, Command, Story

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rsm.node.agreeing import Agreeing
-from rsm.node.comparison import Comparison, Found
+from rsm.node.agreement.comparison import Comparison, Found
 from rsm.node.member import Member
 from rsm.replica import agreement
 from rsm.testing.probe import BuggyProbe, Probe

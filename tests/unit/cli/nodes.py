@@ -19,8 +19,8 @@ from rsm.codec.record import Entry, RecordKind
 from rsm.errors import NotLeader, RsmError
 from rsm.machine.definition import Definition
 from rsm.node.requests import Read, Request
-from rsm.node.server import ClientServer
 from rsm.node.service import Reply
+from rsm.node.serving.server import ClientServer
 from rsm.node.status import MemberStatus, NodeStatus, PeerStatus
 from rsm.replica import batch
 from rsm.replica.answer import decode

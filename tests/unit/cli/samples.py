@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from rsm.cli.main import main
 from rsm.codec.cbor import Reference
 from rsm.codec.record import Entry, RecordKind
-from rsm.node.directory import MachineDirectory
-from rsm.node.disk import OsDisk
-from rsm.node.segment import SegmentReader
+from rsm.node.storage.directory import MachineDirectory
+from rsm.node.storage.disk import OsDisk
+from rsm.node.storage.segment import SegmentReader
 from rsm.replica import batch
 
 MACHINE = """

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from rsm.node.tls import TlsOptions
+from rsm.node.network.tls import TlsOptions
 from tests.unit.cli.samples import run
 
 

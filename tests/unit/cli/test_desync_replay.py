@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from rsm.cli.main import main
-from rsm.node.disk import OsDisk
-from rsm.node.root_book import RootBook
+from rsm.node.storage.disk import OsDisk
+from rsm.node.storage.root_book import RootBook
 from tests.machines import Bank, Log
 from tests.replay_stage import ShopLog, checkout, few_settings, shop_of, write_machine, write_segment
 

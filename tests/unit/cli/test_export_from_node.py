@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rsm.codec.chain import ZERO_CHAIN, next_chain
-from rsm.node.root_book import ROOTS_SUFFIX, read_roots
+from rsm.node.storage.root_book import ROOTS_SUFFIX, read_roots
 from tests.unit.cli.nodes import Nodes
 from tests.unit.cli.samples import DISK, run, sample_entries, write_log
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rsm.codec.record import Entry, RecordKind
-from rsm.node.directory import MachineDirectory
+from rsm.node.storage.directory import MachineDirectory
 from rsm.replica.snapshot import Manifest
 from tests.unit.cli.samples import DISK, call, entry, run, sample_entries, segments, write_log
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from rsm.limits import HASH_INTERVAL_ENTRIES
-from rsm.node.scan import export
+from rsm.node.storage.scan import export
 from tests.unit.cli.samples import DISK, call, entry, offsets, run, sample_entries, segments, write_log
 
 

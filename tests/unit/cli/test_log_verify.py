@@ -12,8 +12,8 @@ import pytest
 
 from rsm.codec import cbor
 from rsm.codec.record import Entry, RecordKind
-from rsm.node.directory import MachineDirectory
-from rsm.node.snapshots import SnapshotFiles
+from rsm.node.storage.directory import MachineDirectory
+from rsm.node.storage.snapshots import SnapshotFiles
 from tests.unit.cli.samples import DISK, call, entry, offsets, run, sample_entries, segments, write_log
 
 

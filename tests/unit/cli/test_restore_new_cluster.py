@@ -9,8 +9,8 @@ import pytest
 
 import rsm
 from rsm.codec.record import RecordKind
-from rsm.node.directory import read_identity
-from rsm.node.scan import scan
+from rsm.node.storage.directory import read_identity
+from rsm.node.storage.scan import scan
 from rsm.raft.configuration import Member, decode_configuration
 from tests.unit.cli.nodes import Stall
 from tests.unit.cli.samples import DISK, run, sample_entries, segments, write_log

@@ -15,7 +15,7 @@ from rsm.cli import shadow as command
 from rsm.cli.target import load_machine
 from rsm.codec.chain import ZERO_CHAIN, next_chain
 from rsm.errors import CallerError
-from rsm.node.snapshots import SnapshotWriter
+from rsm.node.storage.snapshots import SnapshotWriter
 from rsm.replica.batch import CONFIRMED, FLAG_HASH_POINT
 from rsm.replica.snapshot import parts
 from tests.machines import Log

@@ -18,8 +18,8 @@ from rsm.cli.reading import manifest_of
 from rsm.codec import cbor
 from rsm.codec.record import RecordKind
 from rsm.node import embedded
-from rsm.node.recovery import recover
-from rsm.node.snapshots import SnapshotFiles, read_snapshot
+from rsm.node.opening.recovery import recover
+from rsm.node.storage.snapshots import SnapshotFiles, read_snapshot
 from rsm.replica.snapshot import Manifest, decode_manifest
 from tests.unit.cli.samples import DISK, Ran, run, save_machine
 

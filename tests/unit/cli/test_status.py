@@ -17,7 +17,7 @@ from rsm.cli.status import Rates, rich_table
 from rsm.client import survey as surveys
 from rsm.client.survey import Asked, Survey
 from rsm.errors import CallerError
-from rsm.node.tls import TlsOptions
+from rsm.node.network.tls import TlsOptions
 from tests.unit.cli.nodes import Nodes, strangers
 from tests.unit.cli.samples import run
 from tests.unit.node.test_telemetry import STATUS

@@ -19,7 +19,7 @@ from rsm.cli import log as log_commands
 from rsm.cli.main import cli
 from rsm.codec import cbor
 from rsm.codec.record import RecordKind
-from rsm.node.snapshots import SnapshotFiles
+from rsm.node.storage.snapshots import SnapshotFiles
 from tests.documents import ROOT
 from tests.unit.cli.samples import (
     DISK,

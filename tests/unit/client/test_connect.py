@@ -17,9 +17,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 import rsm
 from rsm.limits import CLIENT_FRAME_ITEMS_MAX, COMMANDS_IN_FLIGHT_MAX, EVENTS_KEPT
-from rsm.node import protocol
-from rsm.node.certificates import init_certificates
-from rsm.node.tls import TlsOptions
+from rsm.node.network import protocol
+from rsm.node.network.certificates import init_certificates
+from rsm.node.network.tls import TlsOptions
 from rsm.replica.batch import CLOSE_SESSION
 from tests.client_service import Nodes
 from tests.machines import Bank, Everything
@@ -388,7 +388,7 @@ def test_a_stream_that_is_cut_says_so(nodes: Nodes, client: Any) -> None:
 
 def test_a_stream_that_was_left_lying_says_so(nodes: Nodes, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server ends it to let go of the state; its reader gets what was on its way, then the reason, and no end."""
-    monkeypatch.setattr("rsm.node.serving.STREAM_IDLE_SECONDS_MAX", 0.2)
+    monkeypatch.setattr("rsm.node.serving.serving.STREAM_IDLE_SECONDS_MAX", 0.2)
     for one in [client.put.send(f"k{n:05}", n) for n in range(3000)]:
         one.result(5)
     items = client.all_words()
@@ -544,7 +544,7 @@ def test_full_queues_hold_up_threads_and_say_busy_to_loops(nodes: Nodes) -> None
 
 def test_large_commands_are_bounded_by_their_bytes(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few large commands fill the client as many small ones do; what was answered makes room again."""
-    monkeypatch.setattr("rsm.client.admission.BYTES_IN_FLIGHT_MAX", 1_000_000)
+    monkeypatch.setattr("rsm.client.remote.admission.BYTES_IN_FLIGHT_MAX", 1_000_000)
     client: Any = rsm.connect(Everything, nodes.addresses, timeout_seconds=5)
 
     async def fill() -> None:
@@ -582,7 +582,7 @@ def test_a_command_of_too_many_values_is_told_before_it_is_sent() -> None:
 
 def test_a_leader_that_falls_silent_is_left(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """A leader that was stopped keeps its connections and answers nothing: the client asks the others who leads."""
-    monkeypatch.setattr("rsm.client.cluster.LEADER_SILENCE_SECONDS_MAX", 0.2)
+    monkeypatch.setattr("rsm.client.remote.cluster.LEADER_SILENCE_SECONDS_MAX", 0.2)
     client: Any = rsm.connect(Everything, nodes.addresses, timeout_seconds=5)
     client.put("a", 1)
     nodes.do(lambda: setattr(nodes.services[0], "holds", True))

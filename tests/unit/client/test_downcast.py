@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import rsm
-from rsm.client.versions import is_known, version_to_send
+from rsm.client.remote.versions import is_known, version_to_send
 from rsm.errors import DefinitionError, InvalidCommand
 from rsm.replica.batch import ACTIVATE
 from rsm.replica.replica import Replica

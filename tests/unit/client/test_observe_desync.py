@@ -16,7 +16,7 @@ import rsm.testing
 from rsm.cli.main import main
 from rsm.desync.kept_evidence import kept_evidence
 from rsm.limits import EVIDENCE_KEPT, OBSERVER_HEALS_MAX
-from rsm.node.disk import OsDisk
+from rsm.node.storage.disk import OsDisk
 from tests import observed_bank
 from tests.client_service import Nodes
 from tests.observed_bank import Bank, hash_point, planted, until, until_index
@@ -140,7 +140,7 @@ def test_where_the_first_writes_are_forgotten_no_later_one_is_to_blame(
     nodes: Nodes, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The places of writes are bounded: with the command that did it among those that are gone, none is named."""
-    monkeypatch.setattr("rsm.client.tracing.OBSERVER_PLACES_MAX", 3)
+    monkeypatch.setattr("rsm.client.observing.tracing.OBSERVER_PLACES_MAX", 3)
     with rsm.observe(Bank, nodes.addresses, from_index=0, trace=True) as observer:
         good = hash_point(nodes)
         until_index(observer, good)
@@ -164,7 +164,7 @@ def test_evidence_that_cannot_be_written_is_no_reason_to_stop(
     def odd(*_: object) -> None:
         raise TypeError("of no kind that is known")
 
-    monkeypatch.setattr("rsm.client.record.Record._write", odd)
+    monkeypatch.setattr("rsm.client.observing.record.Record._write", odd)
     with rsm.observe(Bank, nodes.addresses, from_index=0, record=tmp_path / "record") as observer:
         until_index(observer, hash_point(nodes))
         bank.deposit("bob", 6)

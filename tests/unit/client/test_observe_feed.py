@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import rsm
-from rsm.client import feed_connection
+from rsm.client.observing import feed_connection
 from rsm.codec.chain import ZERO_CHAIN
-from rsm.node.disk import OsDisk
-from rsm.node.feed_frames import Alive, FeedSnapshot, Skip, encode_events, encode_feed
-from rsm.node.snapshots import SnapshotFiles
+from rsm.node.feed.frames import Alive, FeedSnapshot, Skip, encode_events, encode_feed
+from rsm.node.storage.disk import OsDisk
+from rsm.node.storage.snapshots import SnapshotFiles
 from rsm.replica.snapshot import parts
 from tests.observed_bank import Bank, Paid, until_index
 from tests.scripted_feed import ScriptedFeed, Subscription, all_of_it, parts_of
@@ -131,7 +131,7 @@ def test_a_node_that_falls_silent_is_left(make: MakeFeed, monkeypatch: pytest.Mo
 
 def test_a_node_that_does_not_catch_up_is_left(make: MakeFeed, monkeypatch: pytest.MonkeyPatch) -> None:
     """It lives, and stands where the observer has been for some time."""
-    monkeypatch.setattr("rsm.client.receiving.FEED_SILENCE_SECONDS_MAX", 0.3)
+    monkeypatch.setattr("rsm.client.observing.receiving.FEED_SILENCE_SECONDS_MAX", 0.3)
 
     def stuck(subscription: Subscription) -> None:
         subscription.send(subscription.feed.head())
@@ -327,7 +327,7 @@ def test_a_release_that_is_not_shipped_here_stops_the_observer(make: MakeFeed) -
 
 def test_one_who_does_not_look_holds_up_his_connection_alone(make: MakeFeed, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is received and not used is bounded; the rest waits at the node."""
-    monkeypatch.setattr("rsm.client.receiving.OBSERVER_QUEUE_BYTES_MAX", 10_000)
+    monkeypatch.setattr("rsm.client.observing.receiving.OBSERVER_QUEUE_BYTES_MAX", 10_000)
     sent = 0
 
     def flood(subscription: Subscription) -> None:

@@ -15,12 +15,12 @@ import msgspec
 import pytest
 
 import rsm
-from rsm.client.feed_connection import IncomingSnapshot
-from rsm.client.healing import Fetch
-from rsm.client.record import Record
+from rsm.client.observing.feed_connection import IncomingSnapshot
+from rsm.client.observing.healing import Fetch
+from rsm.client.observing.record import Record
 from rsm.client.tool import Access
 from rsm.limits import OBSERVER_HEALS_MAX, OBSERVER_REFUSALS_MAX
-from rsm.node.feed_frames import FeedSnapshot, encode_feed
+from rsm.node.feed.frames import FeedSnapshot, encode_feed
 from tests.client_service import Nodes
 from tests.observed_bank import Bank, hash_point, planted, until, until_index
 from tests.scripted_feed import ScriptedFeed, Subscription, all_of_it

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsm.client.retry import SessionCore, Taken
+from rsm.client.remote.retry import SessionCore, Taken
 from rsm.codec import cbor
 from rsm.errors import Busy, SessionExpired
 from rsm.limits import SESSION_COMMANDS_SENT_MAX

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from rsm.client.spool import PREFIX, Spool
+from rsm.client.observing.spool import PREFIX, Spool
 
-KILLED = "import os, signal; from rsm.client.spool import Spool; Spool(); os.kill(os.getpid(), signal.SIGKILL)"
+KILLED = (
+    "import os, signal; from rsm.client.observing.spool import Spool; Spool(); os.kill(os.getpid(), signal.SIGKILL)"
+)
 
 
 @pytest.fixture(autouse=True)

@@ -13,10 +13,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from rsm.client.survey import survey
 from rsm.client.tool import Access, NotANode, ToolConnection, ask_leader, run_command
 from rsm.errors import Busy, CallerError, InvalidCommand, NotLeader, Unreachable
-from rsm.node import protocol
-from rsm.node.certificates import init_certificates
-from rsm.node.protocol import Consistency
-from rsm.node.tls import TlsOptions
+from rsm.node.network import protocol
+from rsm.node.network.certificates import init_certificates
+from rsm.node.network.protocol import Consistency
+from rsm.node.network.tls import TlsOptions
 from rsm.replica.batch import encode_call
 from tests.unit.cli.nodes import Nodes, strangers
 

@@ -12,7 +12,11 @@ from tests.documents import ROOT
 # Prints the classes that msgspec has looked at, in a process that has only imported them.
 KNOWN = """\
 import gc, sys, msgspec
-from rsm.node import protocol, handshake, status, directory, segment
+from rsm.node.network import protocol
+from rsm.node.network import handshake
+from rsm.node import status
+from rsm.node.storage import directory
+from rsm.node.storage import segment
 from rsm.raft import messages, configuration
 from rsm.replica.answer import Answer
 from rsm.replica.snapshot import Manifest

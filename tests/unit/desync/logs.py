@@ -11,11 +11,11 @@ import msgspec
 
 import rsm
 from rsm.codec.record import HEADER_BYTES, Entry, RecordKind, encode_record
-from rsm.node.directory import MachineDirectory, read_identity
-from rsm.node.disk import OsDisk
-from rsm.node.root_book import RootRecord, read_roots
-from rsm.node.scan import scan
-from rsm.node.snapshots import SnapshotWriter, read_snapshot
+from rsm.node.storage.directory import MachineDirectory, read_identity
+from rsm.node.storage.disk import OsDisk
+from rsm.node.storage.root_book import RootRecord, read_roots
+from rsm.node.storage.scan import scan
+from rsm.node.storage.snapshots import SnapshotWriter, read_snapshot
 from rsm.replica.snapshot import Manifest, decode_manifest
 from rsm.state.leaf import digest128, encode
 

@@ -15,8 +15,8 @@ from rsm.desync.recording import Recording
 from rsm.desync.snapshot_paths import compare_snapshots
 from rsm.desync.sources import Snapshot
 from rsm.limits import DIFFERENT_LEAVES_MAX
-from rsm.node.disk import OsDisk
-from rsm.node.snapshots import read_snapshot
+from rsm.node.storage.disk import OsDisk
+from rsm.node.storage.snapshots import read_snapshot
 from rsm.replica.snapshot import decode_manifest
 from rsm.state.leaf import ABSENT
 from tests.replay_stage import ShopLog, checkout, shop_of, write_machine

@@ -12,9 +12,9 @@ import pytest
 from rsm.desync.recording import Recording
 from rsm.desync.single import replay
 from rsm.errors import CorruptFile, StorageError, UnknownFormat
-from rsm.node.bundles import BundleHead, environment, write_bundle
-from rsm.node.disk import OsDisk
-from rsm.node.scan import scan
+from rsm.node.storage.bundles import BundleHead, environment, write_bundle
+from rsm.node.storage.disk import OsDisk
+from rsm.node.storage.scan import scan
 from rsm.replica.replica import Replica
 from rsm.replica.snapshot import parts
 from rsm.replica.trace import CommandTrace, TracingReplica

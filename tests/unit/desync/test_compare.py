@@ -15,8 +15,8 @@ from rsm.codec.record import Entry, RecordKind
 from rsm.desync.compare import Comparison
 from rsm.desync.compare import compare as compare_logs
 from rsm.errors import CallerError, StorageError
-from rsm.node.root_book import ROOTS_SUFFIX, copy_roots
-from rsm.node.scan import export
+from rsm.node.storage.root_book import ROOTS_SUFFIX, copy_roots
+from rsm.node.storage.scan import export
 from rsm.replica.batch import CONFIRMED, decode_batch, join_batch, join_item
 from rsm.replica.snapshot import Manifest
 from rsm.state.leaf import bucket_of, container_seed, hash64

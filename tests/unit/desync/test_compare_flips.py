@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rsm.desync.compare import compare
-from rsm.node.root_book import ROOTS_SUFFIX, copy_roots
-from rsm.node.scan import export
+from rsm.node.storage.root_book import ROOTS_SUFFIX, copy_roots
+from rsm.node.storage.scan import export
 from tests.unit.desync.logs import DISK, copy, entries, make
 
 

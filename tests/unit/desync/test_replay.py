@@ -11,10 +11,10 @@ from rsm.desync.finding import Finding
 from rsm.desync.recording import Recording
 from rsm.desync.single import replay
 from rsm.errors import CorruptFile, StorageError
-from rsm.node.disk import OsDisk
-from rsm.node.root_book import RootBook
-from rsm.node.scan import export
-from rsm.node.snapshots import SnapshotFiles
+from rsm.node.storage.disk import OsDisk
+from rsm.node.storage.root_book import RootBook
+from rsm.node.storage.scan import export
+from rsm.node.storage.snapshots import SnapshotFiles
 from rsm.replica.replica import Replica
 from rsm.replica.snapshot import parts
 from tests.machines import Bank, Log

@@ -19,7 +19,7 @@ from rsm.desync.replaying import Unreplayable
 from rsm.desync.worker import Worker, WorkerDied, WorkerHung
 from rsm.errors import CorruptFile, WrongMachine
 from rsm.limits import HASH_INTERVAL_ENTRIES, REPLAY_STEP_COMMANDS
-from rsm.node.disk import OsDisk
+from rsm.node.storage.disk import OsDisk
 from rsm.replica.batch import encode_call, join_item
 from tests.machines import Bank, Log
 from tests.replay_stage import ShopLog, checkout, shop_of, write_machine, write_segment

@@ -11,7 +11,7 @@ from rsm.desync.finding import Finding
 from rsm.desync.hostile import RELOADED, replay_hostile
 from rsm.desync.recording import Recording
 from rsm.desync.replaying import Unreplayable
-from rsm.node.disk import OsDisk
+from rsm.node.storage.disk import OsDisk
 from tests.replay_stage import ShopLog, checkout, few_settings, shop_of, write_machine
 
 ROOT = Path(__file__).resolve().parents[3]

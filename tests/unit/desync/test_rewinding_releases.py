@@ -9,7 +9,7 @@ import pytest
 from demos.orderbook.releases.v3 import Exchange
 from rsm.desync.recording import Recording
 from rsm.desync.rewinding import Checkpoint
-from rsm.node.disk import OsDisk
+from rsm.node.storage.disk import OsDisk
 from rsm.replica.replica import Replica
 
 LOG = Path(__file__).resolve().parents[2] / "golden" / "releases" / "v1-v2-v3.log"

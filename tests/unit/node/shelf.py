@@ -41,9 +41,9 @@ class Shelf(rsm.StateMachine, name="shelf", version=1):
 
 def shelf_stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     """Three nodes that take snapshots often, and send them in many small parts."""
-    monkeypatch.setattr("rsm.node.installing.SNAPSHOT_PART_BYTES", PART_BYTES)
-    monkeypatch.setattr("rsm.node.installing.SNAPSHOT_PARTS_IN_FLIGHT_MAX", 2)
-    monkeypatch.setattr("rsm.node.installing.SNAPSHOT_STALL_SECONDS_MAX", 1.0)
+    monkeypatch.setattr("rsm.node.snapshotting.installing.SNAPSHOT_PART_BYTES", PART_BYTES)
+    monkeypatch.setattr("rsm.node.snapshotting.installing.SNAPSHOT_PARTS_IN_FLIGHT_MAX", 2)
+    monkeypatch.setattr("rsm.node.snapshotting.installing.SNAPSHOT_STALL_SECONDS_MAX", 1.0)
     stage = Stage(Shelf, snapshot_log_bytes=64 * 1024)
     stage.start()
     return stage

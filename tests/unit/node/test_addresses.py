@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rsm.errors import CallerError
-from rsm.node.addresses import is_loopback, split_address
+from rsm.node.network.addresses import is_loopback, split_address
 
 
 @pytest.mark.parametrize(

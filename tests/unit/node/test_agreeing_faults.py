@@ -15,7 +15,7 @@ from rsm.errors import Closed, NotLeader
 from rsm.limits import REEXECUTE_SECONDS, SNAPSHOTS_KEPT, SUSPECT_SECONDS_MAX
 from rsm.node import agreeing
 from rsm.node.member import Member
-from rsm.node.snapshotter import Snapshotter, drop_older
+from rsm.node.snapshotting.snapshotter import Snapshotter, drop_older
 from rsm.raft.messages import Attest, TimeoutNow
 from rsm.replica.replica import Difference, Replica
 from rsm.replica.snapshot import parts

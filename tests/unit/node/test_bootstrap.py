@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from rsm.errors import CallerError, DirectoryInUse, WrongMachine
-from rsm.node.bootstrap import is_prepared, prepare
-from rsm.node.directory import MachineDirectory
 from rsm.node.embedded import Embedded
-from rsm.node.recovery import recover
+from rsm.node.opening.bootstrap import is_prepared, prepare
+from rsm.node.opening.recovery import recover
+from rsm.node.storage.directory import MachineDirectory
 from rsm.raft.configuration import Configuration
 from rsm.replica.answer import decode
 from rsm.testing.disk import FaultDisk, PowerCut, Survival

@@ -8,9 +8,9 @@ import pytest
 from rsm.codec.record import RecordKind
 from rsm.errors import CallerError
 from rsm.limits import BUNDLE_STEP_BYTES
-from rsm.node.bundles import BundleHead, created_by, environment, write_bundle
-from rsm.node.scan import scan
-from rsm.node.snapshots import read_snapshot
+from rsm.node.storage.bundles import BundleHead, created_by, environment, write_bundle
+from rsm.node.storage.scan import scan
+from rsm.node.storage.snapshots import read_snapshot
 from rsm.replica.replica import Replica
 from rsm.replica.snapshot import parts, restore
 from rsm.replica.trace import CommandTrace, PackedTrace, TracingReplica, pack

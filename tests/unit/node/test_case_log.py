@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rsm.node.case_log import CaseLog
+from rsm.node.agreement.case_log import CaseLog
 from rsm.replica.agreement import Agreement, Word
 from tests.unit.node.test_agreeing import alter, cases, filled
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rsm.node.code_identity import code_digest, code_files
+from rsm.node.agreement.code_identity import code_digest, code_files
 
 MACHINE = """import json
 

@@ -21,7 +21,7 @@ from rsm.node.config import (
     load_toml,
     write_config,
 )
-from rsm.node.tls import TlsOptions
+from rsm.node.network.tls import TlsOptions
 from tests.documents import ROOT, blocks
 
 GOOD = """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rsm.errors import Busy, NotLeader
-from rsm.node import confirming
-from rsm.node.confirming import Confirming
+from rsm.node.agreement import confirming
+from rsm.node.agreement.confirming import Confirming
 from rsm.raft.messages import AppendReply, Message
 from rsm.replica.answer import Answer, decode
 from rsm.replica.batch import decode_batch

@@ -11,8 +11,8 @@ import pytest
 
 from rsm.codec.record import Entry, RecordKind
 from rsm.errors import CallerError, CorruptFile, DirectoryInUse, StorageError, WrongMachine
-from rsm.node.directory import MachineDirectory, read_identity
-from rsm.node.disk import OsDisk
+from rsm.node.storage.directory import MachineDirectory, read_identity
+from rsm.node.storage.disk import OsDisk
 from rsm.testing.disk import FaultDisk, PowerCut, Survival
 
 ENTRY = Entry(1, 1, RecordKind.BATCH, b"payload")

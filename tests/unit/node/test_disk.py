@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rsm.errors import StorageError
-from rsm.node.disk import Disk, OsDisk
+from rsm.node.storage.disk import Disk, OsDisk
 from rsm.testing.disk import FaultDisk
 
 

@@ -9,8 +9,8 @@ import pytest
 
 import rsm
 from rsm.errors import WrongMachine
-from rsm.node.disk import OsDisk
-from rsm.node.scan import scan
+from rsm.node.storage.disk import OsDisk
+from rsm.node.storage.scan import scan
 from rsm.replica.batch import decode_batch
 from tests.unit.replica.test_releases import TillV1, TillV2, TillV3
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from rsm.node import feed_frames, feed_log, protocol
-from rsm.node.certificates import init_certificates
-from rsm.node.protocol import AnswerStatus
-from rsm.node.tls import TlsOptions
+from rsm.node.feed.feed import entries as feed_log
+from rsm.node.feed.feed import frames as feed_frames
+from rsm.node.network import protocol
+from rsm.node.network.certificates import init_certificates
+from rsm.node.network.protocol import AnswerStatus
+from rsm.node.network.tls import TlsOptions
 from tests.client_service import Nodes
 from tests.feed_client import Observing, next_frame
 from tests.machines import Everything
@@ -190,7 +192,7 @@ def test_another_state_disturbs_nobody(nodes: Nodes, connect: Connect) -> None:
 
 def test_silence_is_told_from_death(nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """An observer hears that nothing has happened."""
-    monkeypatch.setattr("rsm.node.feed.FEED_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr("rsm.node.feed.feed.FEED_ALIVE_SECONDS", 0.1)
     one = Observing(connect()).until(12)
     while len(one.alive) < 3:
         one.step()

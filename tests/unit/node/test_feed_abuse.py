@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 import rsm
-from rsm.node import protocol
-from rsm.node.disk import File
-from rsm.node.feed_frames import FeedHead
-from rsm.node.feed_observer import Observer
-from rsm.node.framing import FrameProtocol
-from rsm.node.protocol import AnswerStatus
-from rsm.node.wire import FrameKind, encode_frame
+from rsm.node.feed.frames import FeedHead
+from rsm.node.feed.observer import Observer
+from rsm.node.network import protocol
+from rsm.node.network.framing import FrameProtocol
+from rsm.node.network.protocol import AnswerStatus
+from rsm.node.network.wire import FrameKind, encode_frame
+from rsm.node.storage.disk import File
 from rsm.replica.answer import decode
 from rsm.replica.replica import Replica
 from rsm.state.leaf import digest128
@@ -83,8 +83,8 @@ def watch(raw: Raw, name: str, seen: bytes, *values: Any, milliseconds: int = 30
 
 def test_subscribing_for_ever_without_reading(nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each subscription has a first frame: whoever takes none of them is cut off, as with any other answer."""
-    monkeypatch.setattr("rsm.node.feed.FEED_BUFFER_BYTES_MAX", 20_000)
-    monkeypatch.setattr("rsm.node.server.SEND_BUFFER_BYTES_MAX", 100_000)
+    monkeypatch.setattr("rsm.node.feed.feed.FEED_BUFFER_BYTES_MAX", 20_000)
+    monkeypatch.setattr("rsm.node.serving.server.SEND_BUFFER_BYTES_MAX", 100_000)
     raw, most = connect(), 0
     connection = next(iter(nodes.server.limiter._established))
     requests = (protocol.Observe(2**60, bytes(16), 0, [], False), protocol.Cancel())
@@ -104,7 +104,7 @@ def test_a_snapshot_that_cannot_be_had_is_not_asked_for(
     nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of an index that this node has not come to, there is none to be taken yet."""
-    monkeypatch.setattr("rsm.node.feed_log.FEED_SNAPSHOT_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("rsm.node.feed.entries.FEED_SNAPSHOT_WAIT_SECONDS", 0.1)
     nodes.services[0].feed_node.waits = True
     one = Observing(connect(), 2**63 - 1, snapshot=True)
     while one.failure is None:
@@ -116,7 +116,7 @@ def test_a_snapshot_that_cannot_be_had_is_not_asked_for(
 def test_a_snapshot_that_goes_as_it_is_chosen(nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another one has taken its place, which is sent: nobody is turned away for it."""
     node = nodes.services[0].feed_node
-    monkeypatch.setattr("rsm.node.feed_snapshots.FEED_INTERVAL_SECONDS", 3600.0)
+    monkeypatch.setattr("rsm.node.feed.snapshots.FEED_INTERVAL_SECONDS", 3600.0)
     old = nodes.do(node.take)
     assert Observing(connect(), snapshot=True).until(old).snapshots[0][0] == old
     put(nodes, 3)
@@ -154,8 +154,8 @@ def test_one_that_was_skipped_is_not_skipped_for_the_same_again(
     nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Behind its snapshot there may be more log than anybody may lag behind: it gets it in its own time."""
-    monkeypatch.setattr("rsm.node.feed_log.FEED_RING_BYTES_MAX", 20_000)
-    monkeypatch.setattr("rsm.node.feed_log.FEED_LAG_BYTES_MAX", 100_000)
+    monkeypatch.setattr("rsm.node.feed.entries.FEED_RING_BYTES_MAX", 20_000)
+    monkeypatch.setattr("rsm.node.feed.entries.FEED_LAG_BYTES_MAX", 100_000)
     feed = nodes.server.feed
     one = Observing(connect()).until(1)
     until(lambda: nodes.do(lambda: len(feed._log.live)) == 1)
@@ -174,9 +174,9 @@ def test_those_who_stop_in_their_snapshot_keep_it_from_nobody(
     nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So many are sent at once: who takes nothing of his is cut off soon where others wait, and they get theirs."""
-    monkeypatch.setattr("rsm.node.feed_log.FEED_SNAPSHOTS_MAX", 2)
-    monkeypatch.setattr("rsm.node.feed.FEED_CROWDED_SECONDS_MAX", 0.3)
-    monkeypatch.setattr("rsm.node.feed_observer.FEED_BUFFER_BYTES_MAX", 100_000)
+    monkeypatch.setattr("rsm.node.feed.entries.FEED_SNAPSHOTS_MAX", 2)
+    monkeypatch.setattr("rsm.node.feed.feed.FEED_CROWDED_SECONDS_MAX", 0.3)
+    monkeypatch.setattr("rsm.node.feed.observer.FEED_BUFFER_BYTES_MAX", 100_000)
     last = put(nodes, 250, 0)
     nodes.do(nodes.services[0].feed_node.take)
     feed = nodes.server.feed
@@ -196,9 +196,9 @@ def test_those_who_take_a_few_bytes_of_their_snapshot_keep_it_from_nobody(
     nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some progress is not enough to keep the place that others wait for."""
-    monkeypatch.setattr("rsm.node.feed_log.FEED_SNAPSHOTS_MAX", 2)
-    monkeypatch.setattr("rsm.node.feed.FEED_CROWDED_SECONDS_MAX", 0.3)
-    monkeypatch.setattr("rsm.node.feed_observer.FEED_BUFFER_BYTES_MAX", 100_000)
+    monkeypatch.setattr("rsm.node.feed.entries.FEED_SNAPSHOTS_MAX", 2)
+    monkeypatch.setattr("rsm.node.feed.feed.FEED_CROWDED_SECONDS_MAX", 0.3)
+    monkeypatch.setattr("rsm.node.feed.observer.FEED_BUFFER_BYTES_MAX", 100_000)
     waiting, taken = FrameProtocol.send_buffer_bytes.fget, itertools.count()  # type: ignore[attr-defined]
 
     def trickle(connection: FrameProtocol) -> int:
@@ -421,7 +421,7 @@ def test_an_expensive_query_leaves_commands_their_time(nodes: Nodes, connect: Co
 
 def test_what_is_kept_of_results_is_bounded(nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand long results are not kept in case somebody asks again; each is told all the same."""
-    monkeypatch.setattr("rsm.node.watching.WATCH_BYTES_MAX", 1_000_000, raising=False)
+    monkeypatch.setattr("rsm.node.serving.watching.WATCH_BYTES_MAX", 1_000_000, raising=False)
     raws = [connect() for _ in range(3)]
     seen = {}
     for number in range(30):
@@ -442,7 +442,7 @@ def test_what_is_kept_of_results_is_bounded(nodes: Nodes, connect: Connect, monk
 
 def test_long_arguments_count_too(nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """What queries are watched with is kept as long as they are."""
-    monkeypatch.setattr("rsm.node.watching.WATCH_BYTES_MAX", 200_000, raising=False)
+    monkeypatch.setattr("rsm.node.serving.watching.WATCH_BYTES_MAX", 200_000, raising=False)
     raw = connect()
     statuses = []
     for number in range(5):
@@ -483,7 +483,7 @@ def test_a_node_in_doubt_tells_its_watchers_though_nothing_is_applied(
     nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A node that was quarantined applies nothing: whoever watches goes elsewhere, and not after half a minute."""
-    monkeypatch.setattr("rsm.node.watching.FEED_ALIVE_SECONDS", 0.1, raising=False)
+    monkeypatch.setattr("rsm.node.serving.watching.FEED_ALIVE_SECONDS", 0.1, raising=False)
     raw = connect()
     watch(raw, "word", digest128(b"\xc0"), "a", milliseconds=30_000)
     until(lambda: nodes.do(lambda: bool(nodes.server.watching._watched)))

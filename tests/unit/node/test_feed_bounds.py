@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from rsm.codec.cbor import encode
-from rsm.node import protocol
-from rsm.node.feed_frames import FeedHead
-from rsm.node.protocol import AnswerStatus
-from rsm.node.wire import FrameKind
+from rsm.node.feed.frames import FeedHead
+from rsm.node.network import protocol
+from rsm.node.network.protocol import AnswerStatus
+from rsm.node.network.wire import FrameKind
 from tests.client_service import Nodes
 from tests.feed_client import Observing, next_frame, restored
 from tests.machines import Everything, contents
@@ -35,7 +35,7 @@ def live(nodes: Nodes) -> int:
 
 def test_a_snapshot_first_then_what_follows(nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file comes whole, though in parts, and the state in it with the entries behind it is the node's."""
-    monkeypatch.setattr("rsm.node.feed_snapshots.FEED_SNAPSHOT_PART_BYTES", 1000)
+    monkeypatch.setattr("rsm.node.feed.snapshots.FEED_SNAPSHOT_PART_BYTES", 1000)
     write(nodes, 20, 1000)
     index = nodes.do(nodes.services[0].feed_node.take)
     one = Observing(connect(), snapshot=True)
@@ -89,7 +89,7 @@ def test_not_older_than_what_the_observer_has(nodes: Nodes, connect: Connect) ->
 
 def test_where_no_snapshot_comes(nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """An older one is better than none, the whole log as good, and who needs a new one is sent to the leader."""
-    monkeypatch.setattr("rsm.node.feed_log.FEED_SNAPSHOT_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("rsm.node.feed.entries.FEED_SNAPSHOT_WAIT_SECONDS", 0.2)
     service = nodes.services[0]
     service.feed_node.waits = True
     last = write(nodes, 5)
@@ -141,7 +141,7 @@ def test_one_that_stops_costs_its_buffer_and_no_other_a_gap(
     nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It gets nothing more while its buffer is full; the others get all; when it reads again it has no gap either."""
-    monkeypatch.setattr("rsm.node.feed_log.FEED_RING_BYTES_MAX", 2_000_000)
+    monkeypatch.setattr("rsm.node.feed.entries.FEED_RING_BYTES_MAX", 2_000_000)
     slow, quick = Observing(narrow(connect())), Observing(connect())
     slow.until(1)
     quick.until(1)
@@ -162,8 +162,8 @@ def test_one_that_stops_costs_its_buffer_and_no_other_a_gap(
 
 def test_one_that_is_too_far_behind_is_skipped(nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told so, gets a newer snapshot, and goes on from there; who takes his time at first is not hurried."""
-    monkeypatch.setattr("rsm.node.feed_log.FEED_RING_BYTES_MAX", 1_000_000)
-    monkeypatch.setattr("rsm.node.feed_log.FEED_LAG_BYTES_MAX", 3_000_000)
+    monkeypatch.setattr("rsm.node.feed.entries.FEED_RING_BYTES_MAX", 1_000_000)
+    monkeypatch.setattr("rsm.node.feed.entries.FEED_LAG_BYTES_MAX", 3_000_000)
     slow = Observing(narrow(connect())).until(1)
     until(lambda: live(nodes) == 1)
     write(nodes, 300)
@@ -187,7 +187,7 @@ def test_one_that_takes_nothing_at_all_is_cut_off(
     nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a while without any progress; one that reads slowly stays."""
-    monkeypatch.setattr("rsm.node.feed.FEED_STALL_SECONDS_MAX", 0.5)
+    monkeypatch.setattr("rsm.node.feed.feed.FEED_STALL_SECONDS_MAX", 0.5)
     slow, stopped = Observing(narrow(connect())).until(1), Observing(narrow(connect())).until(1)
     last = write(nodes, 200)
     stopped_one = next(
@@ -211,7 +211,7 @@ def test_many_entries_at_once_are_not_held_in_memory(
     nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was applied while the loop could not turn is read from the log: nothing is kept beyond the bound."""
-    monkeypatch.setattr("rsm.node.feed_log.FEED_RING_BYTES_MAX", 500_000)
+    monkeypatch.setattr("rsm.node.feed.entries.FEED_RING_BYTES_MAX", 500_000)
     one = Observing(connect()).until(1)
     until(lambda: live(nodes) == 1)
     held = []
@@ -231,7 +231,7 @@ def test_many_entries_at_once_are_not_held_in_memory(
 
 def test_so_many_observers_and_no_more(nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """One more is told to come again, and may when another one has gone."""
-    monkeypatch.setattr("rsm.node.feed.OBSERVERS_MAX", 2)
+    monkeypatch.setattr("rsm.node.feed.feed.OBSERVERS_MAX", 2)
     first, raw = connect(), connect()
     Observing(first).until(1)
     Observing(connect()).until(1)

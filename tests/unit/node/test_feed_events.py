@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 import rsm
-from rsm.node import protocol
-from rsm.node.protocol import AnswerStatus
+from rsm.node.network import protocol
+from rsm.node.network.protocol import AnswerStatus
 from rsm.replica.answer import decode
 from rsm.state.leaf import digest128
 from tests.client_service import Nodes
@@ -78,7 +78,7 @@ def test_only_what_comes(nodes: Nodes, connect: Connect) -> None:
 
 def test_topics(nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """A topic, a branch of the tree, several of them; numbers go on without gaps though events are left out."""
-    monkeypatch.setattr("rsm.node.feed.FEED_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr("rsm.node.feed.feed.FEED_ALIVE_SECONDS", 0.1)
     said, letters = Following(connect(), 0, "said/"), Following(connect(), 0, "letters", "said/two")
     other = Following(connect(), 0, "sai", "letter")
     again = Following(connect(), 0, "said/two", "letters")
@@ -114,7 +114,7 @@ def test_events_that_are_gone(nodes: Nodes, connect: Connect, monkeypatch: pytes
 
 def test_a_slow_one_goes_on_where_it_was(nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is lost to it while the events are kept, and the others do not wait for it."""
-    monkeypatch.setattr("rsm.node.feed_observer.FEED_BUFFER_BYTES_MAX", 50_000)
+    monkeypatch.setattr("rsm.node.feed.observer.FEED_BUFFER_BYTES_MAX", 50_000)
     slow, quick = Following(connect()), Following(connect())
     last = 0
     for number in range(40):
@@ -199,7 +199,7 @@ def test_what_is_watched_and_not_waited_for_is_forgotten(
     nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is a bound on distinct queries, and those that nobody waits for make room."""
-    monkeypatch.setattr("rsm.node.watching.WATCHES_MAX", 2)
+    monkeypatch.setattr("rsm.node.serving.watching.WATCHES_MAX", 2)
     raw, seen = connect(), digest128(nodes.log.replica.query("word", ["a"]))
     first, _ = watch(raw, seen, "a"), watch(raw, seen, "b")
     watch(raw, seen, "c")

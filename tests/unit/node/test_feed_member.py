@@ -9,7 +9,7 @@ import pytest
 
 from rsm.codec.record import Entry
 from rsm.errors import CallerError
-from rsm.node.feed_node import FedMember
+from rsm.node.fed_member import FedMember
 from tests.client_service import FakeService
 from tests.cluster_stage import Stage
 from tests.machines import Log

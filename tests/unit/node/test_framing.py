@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from rsm.codec import cbor
 from rsm.errors import BadBytes, UnknownFormat
 from rsm.limits import HELLO_BYTES_MAX, REASON_CHARACTERS_MAX, SEND_BUFFER_BYTES_MAX
-from rsm.node.connections import ConnectionLimiter, shorten
-from rsm.node.frame_parser import FrameParser
-from rsm.node.framing import FrameProtocol
-from rsm.node.wire import HEAD_BYTES, FrameKind, encode_frame
+from rsm.node.network.connections import ConnectionLimiter, shorten
+from rsm.node.network.frame_parser import FrameParser
+from rsm.node.network.framing import FrameProtocol
+from rsm.node.network.wire import HEAD_BYTES, FrameKind, encode_frame
 from tests.unit.node.sockets import Loop, both_loops, raw, read_all, run, until
 
 GIBIBYTE_HEAD = bytes.fromhex("727701030000000000000000" + "00000040" + "00000040" + "00000000")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rsm.codec import cbor
 from rsm.limits import HELLO_BYTES_MAX, MEMBERS_MAX, RELEASES_MAX
-from rsm.node.handshake import (
+from rsm.node.network.handshake import (
     ClientHello,
     PeerHello,
     Refused,
@@ -27,7 +27,7 @@ from rsm.node.handshake import (
     parse_refusal,
     parse_server_hello,
 )
-from rsm.node.tls import Owner
+from rsm.node.network.tls import Owner
 
 OURS = PeerHello(bytes(15) + b"\x01", 3, "bank", ((1, bytes(16)),), "c0de", 1, "127.0.0.1:7001", b"run-0001")
 THEIRS = msgspec.structs.replace(OURS, node_id=2, peer_address="127.0.0.1:7002", instance=b"run-0002")

@@ -13,8 +13,8 @@ from rsm.codec.chain import ZERO_CHAIN, next_chain
 from rsm.codec.record import Entry, RecordKind
 from rsm.errors import CallerError, CorruptFile, LimitExceeded, WrongMachine
 from rsm.limits import APPEND_BYTES_MAX, ENTRY_BYTES_MAX, PREALLOCATION_BYTES
-from rsm.node.disk import OsDisk
-from rsm.node.journal import Journal
+from rsm.node.storage.disk import OsDisk
+from rsm.node.storage.journal import Journal
 from rsm.testing.disk import FaultDisk, Survival
 
 

@@ -17,7 +17,7 @@ LARGE = "x" * 10_000
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     """Three fresh nodes, one of which leads. Their logs are hardly written ahead: that would be room on a full disk."""
-    monkeypatch.setattr("rsm.node.log_tail.PREALLOCATION_BYTES", 1024)
+    monkeypatch.setattr("rsm.node.storage.log_tail.PREALLOCATION_BYTES", 1024)
     stage = Stage()
     stage.start()
     return stage

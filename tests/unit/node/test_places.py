@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rsm.node import places
-from rsm.node.places import NO_PLACE, place_above
+from rsm.node.agreement import places
+from rsm.node.agreement.places import NO_PLACE, place_above
 
 
 def plain(is_hidden: bool = False) -> tuple[str, int]:

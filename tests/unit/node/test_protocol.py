@@ -13,8 +13,8 @@ from rsm import errors
 from rsm.codec import cbor
 from rsm.errors import BadBytes, Busy, EventsGap, InvalidCommand, NotLeader, Rejected, RsmError, UnknownFormat
 from rsm.limits import BATCH_COMMANDS_MAX, EVENTS_PER_ANSWER_MAX
-from rsm.node import protocol
-from rsm.node.protocol import AnswerStatus, Consistency
+from rsm.node.network import protocol
+from rsm.node.network.protocol import AnswerStatus, Consistency
 from rsm.replica.answer import Answer
 from rsm.replica.batch import encode_call, join_item
 

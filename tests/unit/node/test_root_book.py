@@ -10,9 +10,9 @@ import rsm
 from rsm.codec.record import HEADER_BYTES
 from rsm.errors import CallerError, UnknownFormat
 from rsm.limits import ROOT_BOOK_RECORDS_MAX
-from rsm.node import root_book
-from rsm.node.disk import OsDisk
-from rsm.node.root_book import BOOK_NAME, RootBook, RootRecord, copy_roots, read_roots
+from rsm.node.storage import root_book
+from rsm.node.storage.disk import OsDisk
+from rsm.node.storage.root_book import BOOK_NAME, RootBook, RootRecord, copy_roots, read_roots
 from rsm.testing.disk import FaultDisk
 from tests.machines import Bank
 from tests.unit.codec.test_record import sealed

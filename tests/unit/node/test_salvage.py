@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rsm.errors import CorruptFile
-from rsm.node.directory import MachineDirectory
-from rsm.node.salvage import salvage
+from rsm.node.opening.salvage import salvage
+from rsm.node.storage.directory import MachineDirectory
 from rsm.testing.disk import FaultDisk, PowerCut, Survival
 from tests.cluster_stage import PATH, Stage
 from tests.formats_reader import HEADER_BYTES, read_segment

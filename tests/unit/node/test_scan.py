@@ -7,9 +7,9 @@ import pytest
 from rsm.codec.record import Entry, RecordKind
 from rsm.errors import CallerError, CorruptFile, StorageError
 from rsm.limits import SCAN_LISTINGS_MAX, SCAN_LOOKS_MAX
-from rsm.node.directory import MachineDirectory
-from rsm.node.journal import Journal
-from rsm.node.scan import export, scan
+from rsm.node.storage.directory import MachineDirectory
+from rsm.node.storage.journal import Journal
+from rsm.node.storage.scan import export, scan
 from rsm.testing.disk import FaultDisk, Survival
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rsm.codec.record import RecordKind
-from rsm.node.installing import SnapshotSender
-from rsm.node.snapshots import SnapshotFiles
+from rsm.node.snapshotting.installing import SnapshotSender
+from rsm.node.storage.snapshots import SnapshotFiles
 from rsm.raft.messages import Message, SnapshotAck, SnapshotChunk, SnapshotOffer, SnapshotResult, SnapshotWant
 from tests.cluster_stage import Call, Stage
 from tests.formats_reader import snapshot_records

@@ -16,10 +16,10 @@ from rsm.limits import (
     REQUESTS_IN_FLIGHT_MAX,
     STREAMS_PER_CONNECTION_MAX,
 )
-from rsm.node import protocol
-from rsm.node.handshake import ServerHello, parse_refusal, parse_server_hello
-from rsm.node.protocol import AnswerStatus, Consistency
-from rsm.node.wire import FrameKind, encode_frame
+from rsm.node.network import protocol
+from rsm.node.network.handshake import ServerHello, parse_refusal, parse_server_hello
+from rsm.node.network.protocol import AnswerStatus, Consistency
+from rsm.node.network.wire import FrameKind, encode_frame
 from rsm.replica.answer import Answer, Status, decode
 from rsm.replica.batch import encode_call, join_item
 from tests.client_service import Nodes
@@ -171,7 +171,7 @@ def test_queries_answer_or_say_why_not(raw: Raw) -> None:
 
 def test_reads_of_an_index_wait_for_it_but_not_for_ever(raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
     """A read of at least an index is answered once that is applied; one of an index that never comes gets Busy."""
-    monkeypatch.setattr("rsm.node.server.EARLY_READ_SECONDS_MAX", 0.2)
+    monkeypatch.setattr("rsm.node.serving.server.EARLY_READ_SECONDS_MAX", 0.2)
     early = raw.request(protocol.Query("word", ["a"], Consistency.AT_LEAST, 2))
     stream = raw.request(protocol.Stream("all_words", [], Consistency.AT_LEAST, 2))
     never = raw.request(protocol.Query("word", ["a"], Consistency.AT_LEAST, 2**62))
@@ -420,7 +420,7 @@ def test_a_connection_with_too_many_open_requests_is_not_read_from(raw: Raw, nod
 
 def test_a_client_that_does_not_read_is_cut_off(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers that nobody reads are kept up to a bound; then the connection goes, and others are served on."""
-    monkeypatch.setattr("rsm.node.server.SEND_BUFFER_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr("rsm.node.serving.server.SEND_BUFFER_BYTES_MAX", 1 << 20)
     other = greeted(nodes)
     [_, number] = other.ask(protocol.OpenSession(60 * SECOND))
     other.commands([join_item(number, 1, 1, encode_call("tell", 1, ["x" * 10_000, 500]))])

@@ -10,13 +10,13 @@ import pytest
 
 from rsm.codec import cbor
 from rsm.limits import CLIENT_FRAME_ITEMS_MAX, COMMAND_BYTES_MAX, STREAMS_PER_CONNECTION_MAX
-from rsm.node import protocol
-from rsm.node.certificates import init_certificates
-from rsm.node.protocol import AnswerStatus, Consistency
+from rsm.node.network import protocol
+from rsm.node.network.certificates import init_certificates
+from rsm.node.network.protocol import AnswerStatus, Consistency
+from rsm.node.network.tls import TlsOptions
+from rsm.node.network.wire import FrameKind, encode_frame
 from rsm.node.requests import Read, Request
-from rsm.node.serving import Streaming
-from rsm.node.tls import TlsOptions
-from rsm.node.wire import FrameKind, encode_frame
+from rsm.node.serving.serving import Streaming
 from rsm.replica.answer import Answer, Status
 from rsm.replica.batch import encode_call, join_item
 from tests.client_service import Nodes
@@ -49,7 +49,7 @@ def views(nodes: Nodes) -> list[Any]:
 
 def test_a_node_has_so_many_streams_open_and_no_more(raw: Raw, nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many connections a client has, the views that it holds are bounded; one that ends makes room."""
-    monkeypatch.setattr("rsm.node.serving.STREAMS_MAX", STREAMS_PER_CONNECTION_MAX + 2)
+    monkeypatch.setattr("rsm.node.serving.serving.STREAMS_MAX", STREAMS_PER_CONNECTION_MAX + 2)
     fill(raw, 600)
     for _ in range(STREAMS_PER_CONNECTION_MAX):
         raw.request(STREAM)
@@ -68,7 +68,7 @@ def test_a_node_has_so_many_streams_open_and_no_more(raw: Raw, nodes: Nodes, mon
 
 def test_a_stream_that_nobody_goes_on_with_is_ended(raw: Raw, nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a while without a credit its view is let go and its client is told; one that is used goes on."""
-    monkeypatch.setattr("rsm.node.serving.STREAM_IDLE_SECONDS_MAX", 0.3)
+    monkeypatch.setattr("rsm.node.serving.serving.STREAM_IDLE_SECONDS_MAX", 0.3)
     fill(raw, 3000)
     used = greeted(nodes)
     used_id = used.request(STREAM)
@@ -197,8 +197,8 @@ def test_a_session_is_unknown_only_behind_a_barrier(raw: Raw, nodes: Nodes) -> N
 
 def test_early_reads_are_bounded_and_answered_by_index(raw: Raw, nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """So many wait and no more; a look costs those that are due, however many wait for later indexes."""
-    monkeypatch.setattr("rsm.node.server.EARLY_READS_MAX", 3)
-    monkeypatch.setattr("rsm.node.server.EARLY_READ_SECONDS_MAX", 1.0)
+    monkeypatch.setattr("rsm.node.serving.server.EARLY_READS_MAX", 3)
+    monkeypatch.setattr("rsm.node.serving.server.EARLY_READ_SECONDS_MAX", 1.0)
     word = ("word", ["a"], Consistency.AT_LEAST)
     ids = [raw.request(protocol.Query(*word, index)) for index in (2**40, 3, 2)]
     raw.request(protocol.Query(*word, 2))

@@ -9,7 +9,7 @@ import pytest
 from rsm.codec.record import RecordKind
 from rsm.errors import CallerError, CorruptFile, LimitExceeded, StorageError
 from rsm.limits import SNAPSHOT_RECORD_BYTES_MAX
-from rsm.node.snapshots import SnapshotFiles, read_snapshot, snapshot_position
+from rsm.node.storage.snapshots import SnapshotFiles, read_snapshot, snapshot_position
 from rsm.testing.disk import FaultDisk, PowerCut, Survival
 
 RECORDS = [

@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from rsm.errors import CallerError, Closed, CorruptFile, StorageError
-from rsm.node.term_file import SLOT_BYTES, TermFile, read_term
+from rsm.node.storage.term_file import SLOT_BYTES, TermFile, read_term
 from rsm.testing.disk import FaultDisk, PowerCut, Survival
 
 HISTORY = [(1, None), (1, "node-2"), (4, None), (5, "node-1"), (9, None)]

@@ -12,10 +12,10 @@ import pytest
 
 from rsm.errors import BadBytes, CallerError
 from rsm.limits import HANDSHAKES_MAX
-from rsm.node.certificates import init_certificates
-from rsm.node.handshake import encode_peer_hello
-from rsm.node.tls import Owner, TlsOptions, TlsSession, check_listen, owner_of
-from rsm.node.wire import FrameKind, encode_frame
+from rsm.node.network.certificates import init_certificates
+from rsm.node.network.handshake import encode_peer_hello
+from rsm.node.network.tls import Owner, TlsOptions, TlsSession, check_listen, owner_of
+from rsm.node.network.wire import FrameKind, encode_frame
 from tests.unit.node.sockets import Loop, both_loops, raw, read_all, run, until
 from tests.unit.node.test_framing import Port
 from tests.unit.node.test_transport import Node, append, hello_of, numbers, started, talk

@@ -17,11 +17,11 @@ from rsm.codec import cbor
 from rsm.codec.record import Entry, RecordKind
 from rsm.errors import CallerError
 from rsm.limits import HANDSHAKES_MAX, PEER_BEATS_MISSED_MAX, SEND_BUFFER_BYTES_MAX
-from rsm.node import transport as transport_module
-from rsm.node.handshake import PeerHello, encode_peer_hello, parse_refusal
-from rsm.node.tls import TlsOptions
-from rsm.node.transport import PeerTransport
-from rsm.node.wire import HEAD_BYTES, FrameKind, decode_head, encode_frame, payload_of
+from rsm.node.network import transport as transport_module
+from rsm.node.network.handshake import PeerHello, encode_peer_hello, parse_refusal
+from rsm.node.network.tls import TlsOptions
+from rsm.node.network.transport import PeerTransport
+from rsm.node.network.wire import HEAD_BYTES, FrameKind, decode_head, encode_frame, payload_of
 from rsm.raft.messages import AppendEntries, Message, PreVote, SnapshotAck, SnapshotChunk, TimeoutNow, encode_message
 from tests.unit.node.sockets import Loop, both_loops, raw, read_all, resident_bytes, run, until
 from tests.unit.node.test_framing import GIBIBYTE_HEAD

@@ -13,10 +13,10 @@ import pytest
 
 from rsm.errors import CallerError
 from rsm.limits import WEB_CONNECTIONS_MAX, WEB_HEAD_BYTES_MAX
-from rsm.node import web
+from rsm.node.serving.serving import web
+from rsm.node.serving.web import WebServer, reply_to
 from rsm.node.status import NodeStatus
 from rsm.node.telemetry import Metrics
-from rsm.node.web import WebServer, reply_to
 from tests.unit.node.test_telemetry import STATUS
 
 FOLLOWER = msgspec.structs.replace(

@@ -20,7 +20,7 @@ from rsm.desync.below_floor import replay_below_floor
 from rsm.desync.recording import Recording
 from rsm.desync.replaying import Unreplayable
 from rsm.desync.single import replay
-from rsm.node.disk import OsDisk
+from rsm.node.storage.disk import OsDisk
 from rsm.replica.answer import Status
 from rsm.replica.replica import Replica
 from tests.machines import Log

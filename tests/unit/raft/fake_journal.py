@@ -1,7 +1,7 @@
 """A journal in memory, and what a disk may do to it: lose what was not synced, be cut off, be full.
 
-It has the part of `rsm.node.journal.Journal` that consensus sees, and its promise about syncs: one that runs while the
-log is cut ends before the cut.
+It has the part of `rsm.node.storage.journal.Journal` that consensus sees, and its promise about syncs: one that runs
+while the log is cut ends before the cut.
 """
 
 from __future__ import annotations

@@ -31,10 +31,10 @@ from pysyncobj.transport import Transport
 
 from rsm.codec.record import Entry, RecordKind
 from rsm.errors import BadBytes, CallerError, CorruptFile, DivergenceError, NotLeader
-from rsm.node.journal import Journal
 from rsm.node.leading import Leading
 from rsm.node.requests import SystemRequest
-from rsm.node.snapshots import SnapshotFiles
+from rsm.node.storage.journal import Journal
+from rsm.node.storage.snapshots import SnapshotFiles
 from rsm.raft.bare import driven
 from rsm.raft.hosted import Hosted
 from rsm.raft.messages import AppendEntries, AppendReply, PreVote, decode_message

@@ -35,7 +35,7 @@ from demos.rts_lockstep.viewing import view_messages as messages
 from demos.rts_lockstep.viewing.asks import Unclear, said_by
 from demos.rts_lockstep.viewing.picture import hello_of, lines_of, projectiles_of, status_of, turn_of, units_of
 from demos.rts_lockstep.viewing.view import Order
-from rsm.client.observed import DesyncPath
+from rsm.client.observing.observed import DesyncPath
 from tests.documents import ROOT
 from tests.unit.rts.game_stage import Match
 

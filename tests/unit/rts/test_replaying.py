@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from demos.rts_lockstep.commands.replaying import Recorded, main
-from rsm.node.root_book import ROOTS_SUFFIX
+from rsm.node.storage.root_book import ROOTS_SUFFIX
 from tests.documents import ROOT
 
 LOG = ROOT / "tests" / "golden" / "lockstep" / "v1.log"

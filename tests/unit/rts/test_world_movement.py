@@ -24,7 +24,7 @@ from demos.rts_lockstep.units import (
     WATER,
 )
 from demos.rts_lockstep.world import World
-from rsm.node.places import place_above
+from rsm.node.agreement.places import place_above
 from tests.unit.rts.skirmish import commands, digest, home, living, play, restored, started, where
 
 SOLDIERS = (INFANTRY, ARCHER, CAVALRY)

@@ -10,7 +10,7 @@ import pytest
 
 from rsm.errors import DirectoryInUse, StorageError
 from rsm.limits import SECTOR_BYTES
-from rsm.node.disk import File
+from rsm.node.storage.disk import File
 from rsm.testing.disk import FaultDisk, PowerCut, Survival
 
 ANY = list(Survival)

@@ -8,7 +8,7 @@ import pytest
 
 from rsm.codec.record import Entry, RecordKind
 from rsm.errors import CallerError
-from rsm.node.journal import Journal
+from rsm.node.storage.journal import Journal
 from rsm.replica.answer import Answer
 from rsm.replica.batch import ACTIVATE, OPEN_SESSION, encode_call, join_batch, join_item
 from rsm.replica.replica import Replica

@@ -1,0 +1,1 @@
+"""What the nodes' agreement about states is made of: roots compared, the log run again, words confirmed."""

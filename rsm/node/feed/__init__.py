@@ -1,0 +1,1 @@
+"""What a node applies, sent on to its observers as it happens."""

@@ -1,0 +1,1 @@
+"""Bytes between processes: frames, who may speak, links between members, and the words of clients."""
