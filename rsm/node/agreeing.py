@@ -21,12 +21,10 @@ beginning, for nobody knows since when the state differed.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, Final, Literal
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 from rsm.codec import cbor
-from rsm.codec.record import RecordKind
 from rsm.errors import (
     BadBytes,
     CallerError,
@@ -41,25 +39,15 @@ from rsm.limits import (
     EVIDENCE_KEPT,
     FAULT_LENGTH_MAX,
     SUSPECT_SECONDS_MAX,
-    TRACE_BYTES_MAX,
     UNCHECKED_SECONDS_MAX,
 )
 from rsm.machine.machine import StateMachine
 from rsm.node.agreement.code_identity import code_digest
+from rsm.node.agreement.evidence import Evidence, between
 from rsm.node.agreement.reexecution import Reexecution, starting_points
 from rsm.node.leading import Leading
 from rsm.node.log import describe, logger
 from rsm.node.snapshotting.snapshotter import Snapshots
-from rsm.node.storage.bundles import (
-    HEAD,
-    TRACE,
-    BundleHead,
-    add_trace,
-    created_by,
-    environment,
-    read_head,
-    write_bundle,
-)
 from rsm.node.storage.directory import MachineDirectory
 from rsm.node.storage.disk import Disk
 from rsm.node.storage.journal import Journal
@@ -68,14 +56,11 @@ from rsm.raft.cluster import ClusterEngine
 from rsm.raft.messages import Attest, Message
 from rsm.replica.agreement import Case, Word, summary
 from rsm.replica.replica import Replica
-from rsm.replica.snapshot import parts
-from rsm.replica.trace import CommandTrace, TracingReplica, pack
-from rsm.state.leaf import digest128, encode
+from rsm.state.leaf import digest128
 
 __all__ = ["Agreeing", "Standing"]
 
 Standing = Literal["well", "suspect", "quarantined", "healing", "out", "outdated"]
-EVIDENCE: Final = "evidence"
 
 
 class Agreeing:
@@ -101,14 +86,14 @@ class Agreeing:
     ) -> None:
         self.standing: Standing = "well"
         self.reason = ""  # why it is not well
-        self.evidence = ""  # where the evidence lies
         self.code = code_digest(machine)
         self._machine = machine
         self._engine = engine
-        self._directory = directory
-        self._disk = disk
         self._journal = journal
         self._files = files
+        self._evidence = Evidence(
+            machine, engine.node_id, self.code, directory, disk, journal, files, engine.replication.log.term_at
+        )
         self._snapshots = snapshots
         self._leading = leading
         self._replica = replica
@@ -126,6 +111,11 @@ class Agreeing:
         self._handed_over_at = 0.0
 
     # --- what others ask ---------------------------------------------------------------------------------------------
+
+    @property
+    def evidence(self) -> str:
+        """Where the evidence lies, an empty text if there is none."""
+        return self._evidence.path
 
     @property
     def is_applying(self) -> bool:
@@ -445,7 +435,7 @@ class Agreeing:
         points = starting_points(self._files, self._journal, index)
         traced_from: int | None = None
         try:
-            traced_from = yield from self._write_evidence(index, root, _good_index(replica, index), points, case)
+            traced_from = yield from self._evidence.write(replica, index, root, points, self._verdict(case))
         except Exception as error:  # what differs may be of any kind; without evidence it is still better healed
             logger.error("the evidence could not be written", error=describe(error))
         self._become("healing", self.reason)
@@ -465,25 +455,17 @@ class Agreeing:
             if run.replica.difference is None and run.replica.roots.get(index) == root:
                 yield from self._catch_up(run, index)
                 return
-            parted[point] = _between(run, index)
+            parted[point] = between(run, index)
             logger.error("running the log again gives another root too", from_index=point, index=index)
         if not parted:
             self._stay_out(why)
             return
         if traced_from in parted:
             try:
-                yield from self._trace(traced_from, *parted[traced_from])
+                yield from self._evidence.trace(traced_from, *parted[traced_from])
             except (RsmError, OSError) as error:
                 logger.error("the evidence has no trace", error=describe(error))
         self._stay_out("it comes to another root again when it runs the log from a confirmed snapshot: it is its code")
-
-    def _trace(self, point: int, good: int, bad: int) -> Iterator[None]:
-        """Run the log once more, and add to the evidence what its commands did where that run left the majority."""
-        traces = _Traces(good, bad)
-        run = Reexecution(self._machine, self._files, self._journal, point, traces.replica)
-        while run.advance(bad):
-            yield
-        yield from add_trace(self._disk, self.evidence, traces.whole_to, traces.found)
 
     def _catch_up(self, run: Reexecution, index: int) -> Iterator[None]:
         replica = run.replica
@@ -500,112 +482,3 @@ class Agreeing:
         self._swap(replica, index)
         logger.warning("healed", index=replica.index)
         self._become("well", "")
-
-    def _write_evidence(
-        self, index: int, root: bytes, good: int, points: list[int], case: Case | None
-    ) -> Generator[None, None, int | None]:
-        """Returns where the run begins whose trace is still missing in it; None if there is no evidence, or no trace is
-        missing.
-        """
-        replica = self._replica()
-        own = replica.roots.get(index, b"")
-        above = os.path.join(self._directory.path, EVIDENCE)
-        path = os.path.join(above, f"{index}-{own.hex()[:8]}")
-        kept = self._disk.listdir(above) if self._disk.exists(above) else []
-        # Not those that a crash left unfinished.
-        kept = [name for name in kept if self._disk.exists(os.path.join(above, name, HEAD))]
-        if self._disk.exists(os.path.join(path, HEAD)):
-            self.evidence = path  # of an earlier time; the first evidence is the best
-            return None if self._disk.exists(os.path.join(path, TRACE)) else read_head(self._disk, path).from_index
-        if not points or len(kept) >= EVIDENCE_KEPT:
-            reason = "there is no snapshot to begin from" if not points else f"{above} holds {EVIDENCE_KEPT} already"
-            logger.error("no evidence is written", reason=reason)
-            return None
-        # Of a later snapshot nobody knows whether it is the majority's. The oldest is kept for having been so.
-        first = next((point for point in points if point <= good), points[-1])
-        definition = self._machine.definition
-        head = BundleHead(
-            machine=definition.name,
-            version=definition.version,
-            reference=f"{self._machine.__module__}:{self._machine.__qualname__}",
-            from_index=first,
-            to_index=replica.index,
-            good_index=max(good, first),
-            state_index=replica.index,
-            expected={index: root.hex()},
-            found={at: one.hex() for at, one in sorted(replica.roots.items()) if at > good},
-            node=self._engine.node_id,
-            code_digest=self.code,
-            environment=environment(),
-            verdict=self._verdict(case),
-            created_by=created_by(),
-        )
-        chain = self._journal.chain_at(first)
-        entries = self._journal.read(first + 1, replica.index) if replica.index > first else ()
-        yield from write_bundle(
-            self._disk,
-            path,
-            head,
-            snapshot=self._files.read(first) if first else None,
-            entries=entries,
-            state=_state(replica, self._journal.chain_at(replica.index)),
-            cluster_id=self._directory.identity.cluster_id,
-            previous=(self._engine.replication.log.term_at(first) or 0, chain),
-        )
-        self.evidence = path
-        logger.warning("evidence", path=path, look=f"rsm desync replay {path} --machine {head.reference}")
-        return first
-
-
-def _state(replica: Replica, chain: bytes) -> Iterable[tuple[RecordKind, bytes]]:
-    """A snapshot of a replica that stands still, wherever it stands."""
-    roots = dict(replica.roots)
-    replica.roots.setdefault(replica.index, replica.root())
-    try:
-        return parts(replica, chain)
-    finally:
-        replica.roots = roots
-
-
-def _good_index(replica: Replica, index: int) -> int:
-    """The last index before this one at which its roots were the majority's, as far as they were compared; else 0.
-
-    They may have been so again further on: whatever lies behind the first difference says nothing.
-    """
-    found = replica.difference
-    if found is not None and found.index <= index:
-        return found.good_index
-    return replica.compared_index if replica.compared_index < index else 0
-
-
-def _between(run: Reexecution, index: int) -> tuple[int, int]:
-    """The last index at which a run up to `index` had the majority's root, and the first at which it had not.
-
-    It may leave the majority before the node itself did: its code need not be what it was at that time.
-    """
-    found = run.replica.difference
-    bad, good = (index, run.replica.compared_index) if found is None else (found.index, found.good_index)
-    return max(run.from_index, good), bad
-
-
-class _Traces:
-    """What the commands after the last good index did, as far as there is room."""
-
-    def __init__(self, good_index: int, bad_index: int) -> None:
-        self.found: list[CommandTrace] = []
-        self.whole_to = bad_index  # up to which index all of them are there
-        self._range = range(good_index + 1, bad_index + 1)
-        self._bytes_left = TRACE_BYTES_MAX
-
-    def replica(self, machine: type[StateMachine]) -> Replica:
-        """A replica whose commands are noted here."""
-        return TracingReplica(machine, self._take)
-
-    def _take(self, trace: CommandTrace) -> None:
-        if trace.index not in self._range or self._bytes_left < 0:
-            return
-        self._bytes_left -= len(encode(pack(trace)))
-        if self._bytes_left < 0:
-            self.whole_to = trace.index - 1
-        else:
-            self.found.append(trace)

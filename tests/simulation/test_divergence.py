@@ -10,6 +10,7 @@ import pytest
 
 from rsm.node.agreeing import Agreeing
 from rsm.node.agreement.comparison import Comparison, Found
+from rsm.node.agreement.evidence import Evidence
 from rsm.node.member import Member
 from rsm.replica import agreement
 from rsm.testing.probe import BuggyProbe, Probe
@@ -120,7 +121,7 @@ def write_no_evidence(patch: pytest.MonkeyPatch) -> None:
     def write(*_: Any) -> Iterator[None]:
         yield
 
-    patch.setattr(Agreeing, "_write_evidence", write)
+    patch.setattr(Evidence, "write", write)
 
 
 def heal_by_hope(patch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from rsm.desync.finding import Finding
 from rsm.desync.recording import Recording
 from rsm.desync.single import replay
 from rsm.errors import Closed, NotLeader
-from rsm.limits import REEXECUTE_SECONDS, SNAPSHOTS_KEPT, SUSPECT_SECONDS_MAX
-from rsm.node import agreeing
+from rsm.limits import REEXECUTE_SECONDS, SNAPSHOTS_KEPT, SUSPECT_SECONDS_MAX, UNCHECKED_SECONDS_MAX
+from rsm.node.agreement import evidence as evidence_room
 from rsm.node.member import Member
 from rsm.node.snapshotting.snapshotter import Snapshotter, drop_older
 from rsm.raft.messages import Attest, TimeoutNow
@@ -210,10 +210,10 @@ def test_what_agreed_behind_the_first_difference_says_nothing() -> None:
     """A state may have the majority's root again further on: evidence begins before the first that it had not."""
     replica = Replica(Everything)
     replica.compared_index = 192
-    assert agreeing._good_index(replica, 256) == 192
-    assert agreeing._good_index(replica, 128) == 0
+    assert evidence_room._good_index(replica, 256) == 192
+    assert evidence_room._good_index(replica, 128) == 0
     replica.difference = Difference(128, b"", b"", 64)
-    assert agreeing._good_index(replica, 256) == agreeing._good_index(replica, 128) == 64
+    assert evidence_room._good_index(replica, 256) == evidence_room._good_index(replica, 128) == 64
 
 
 def test_evidence_does_not_begin_with_a_snapshot_of_the_state_in_doubt() -> None:
@@ -236,7 +236,7 @@ def test_evidence_does_not_begin_with_a_snapshot_of_the_state_in_doubt() -> None
 
 def test_a_trace_that_was_cut_off_accuses_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there was no room for the command that did it, nothing else is said to have done it."""
-    monkeypatch.setattr(agreeing, "TRACE_BYTES_MAX", 400)
+    monkeypatch.setattr(evidence_room, "TRACE_BYTES_MAX", 400)
     stage, ann = buggy(2)
     for number in range(20):
         stage.submit(Call(ann.item("put", f"{number}", number)))
@@ -258,7 +258,7 @@ def test_the_trace_of_an_earlier_time_stays(monkeypatch: pytest.MonkeyPatch) -> 
     def traced(*_: object) -> None:
         raise AssertionError("it is there")
 
-    monkeypatch.setattr(agreeing, "add_trace", traced)
+    monkeypatch.setattr(evidence_room, "add_trace", traced)
     stage.kill(2)
     stage.start(2)
     stage.until(lambda: standing(stage, 2) == "out", 30)
@@ -686,7 +686,7 @@ def test_a_full_disk_takes_no_evidence_and_it_heals_all_the_same(caplog: pytest.
 
 def test_evidence_is_bounded_and_the_first_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """A node that differs again and again does not fill its disk; how it began stays there."""
-    monkeypatch.setattr(agreeing, "EVIDENCE_KEPT", 2)
+    monkeypatch.setattr(evidence_room, "EVIDENCE_KEPT", 2)
     stage, ann = filled()
     bad = stage.follower()
     kept: dict[str, bytes] = {}
@@ -774,7 +774,7 @@ def test_a_fresh_cluster_reads_at_once_and_a_restarted_node_in_time() -> None:
     stage.start(alone)
     look = stage.look("word", "a", consistency="stale", to=alone)
     assert not look.is_over
-    stage.until(lambda: look.is_over, agreeing.UNCHECKED_SECONDS_MAX + 0.5)
+    stage.until(lambda: look.is_over, UNCHECKED_SECONDS_MAX + 0.5)
     assert look.at_index is not None
     assert stage.members[alone].agreeing.unchecked
 
