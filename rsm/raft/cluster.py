@@ -25,7 +25,7 @@ from rsm.codec.record import Entry, RecordKind
 from rsm.errors import CallerError
 from rsm.limits import TRANSFER_SECONDS_MAX
 from rsm.raft.configuration import Configuration
-from rsm.raft.engine import Ready
+from rsm.raft.engine import Engine, Ready
 from rsm.raft.hosted import CANDIDATE, LEADER, Hosted
 from rsm.raft.log import RaftLog, Stored
 from rsm.raft.messages import (
@@ -473,3 +473,6 @@ class ClusterEngine:
         self._followed = self.configuration
         others = [number for number in self.configuration.voters if number != self.node_id]
         self._hosted.set_voters(others, self._now)
+
+
+_SEAM: type[Engine] = ClusterEngine  # for type checkers to hold it to the seam

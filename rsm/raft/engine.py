@@ -35,7 +35,7 @@ class Ready(NamedTuple):
 
 
 class Engine(Protocol):
-    """One member of a group that agrees on a log."""
+    """One member of a group that agrees on a log. What only a group of several needs is `rsm.raft.cluster`'s own."""
 
     @property
     def term(self) -> int:
@@ -44,6 +44,10 @@ class Engine(Protocol):
     @property
     def is_leader(self) -> bool:
         """Whether proposals are taken here."""
+
+    @property
+    def last_index(self) -> int:
+        """The last entry of its log, durable or not."""
 
     def propose(self, payload: bytes, kind: RecordKind = RecordKind.BATCH) -> Entry:
         """Add an entry to the log; it is committed when it comes out of `ready`."""
