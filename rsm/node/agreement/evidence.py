@@ -12,10 +12,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Final
 
 from rsm.codec.record import RecordKind
+from rsm.errors import BadBytes, StorageError
 from rsm.limits import EVIDENCE_KEPT, TRACE_BYTES_MAX
 from rsm.machine.machine import StateMachine
 from rsm.node.agreement.reexecution import Reexecution
-from rsm.node.log import logger
+from rsm.node.log import describe, logger
 from rsm.node.storage.bundles import (
     HEAD,
     TRACE,
@@ -57,6 +58,7 @@ class Evidence:
         """`code` is the digest of the machine's code, `term_at` the term of an entry."""
         self.path = ""
         self._machine = machine
+        self._reference = f"{machine.__module__}:{machine.__qualname__}"
         self._node_id = node_id
         self._code = code
         self._directory = directory
@@ -88,17 +90,31 @@ class Evidence:
             logger.error("no evidence is written", reason=reason)
             return None
         # Of a later snapshot nobody knows whether it is the majority's. The oldest is kept for having been so.
-        first = next((point for point in points if point <= good), points[-1])
+        for first in [point for point in points if point <= good] or points[-1:]:
+            try:
+                yield from self._write_from(first, path, replica, max(good, first), {index: root.hex()}, verdict)
+            except (BadBytes, StorageError) as error:
+                logger.error("the evidence could not be written", from_index=first, error=describe(error))
+                continue
+            self.path = path
+            logger.warning("evidence", path=path, look=f"rsm desync replay {path} --machine {self._reference}")
+            return first
+        return None
+
+    def _write_from(
+        self, first: int, path: str, replica: Replica, good: int, expected: dict[int, str], verdict: dict[str, Any]
+    ) -> Iterator[None]:
+        """The bundle that begins at a snapshot. `BadBytes` or `StorageError` if that cannot be read."""
         definition = self._machine.definition
         head = BundleHead(
             machine=definition.name,
             version=definition.version,
-            reference=f"{self._machine.__module__}:{self._machine.__qualname__}",
+            reference=self._reference,
             from_index=first,
             to_index=replica.index,
-            good_index=max(good, first),
+            good_index=good,
             state_index=replica.index,
-            expected={index: root.hex()},
+            expected=expected,
             found={at: one.hex() for at, one in sorted(replica.roots.items()) if at > good},
             node=self._node_id,
             code_digest=self._code,
@@ -106,21 +122,16 @@ class Evidence:
             verdict=verdict,
             created_by=created_by(),
         )
-        chain = self._journal.chain_at(first)
-        entries = self._journal.read(first + 1, replica.index) if replica.index > first else ()
         yield from write_bundle(
             self._disk,
             path,
             head,
             snapshot=self._files.read(first) if first else None,
-            entries=entries,
+            entries=self._journal.read(first + 1, replica.index) if replica.index > first else (),
             state=_state(replica, self._journal.chain_at(replica.index)),
             cluster_id=self._directory.identity.cluster_id,
-            previous=(self._term_at(first) or 0, chain),
+            previous=(self._term_at(first) or 0, self._journal.chain_at(first)),
         )
-        self.path = path
-        logger.warning("evidence", path=path, look=f"rsm desync replay {path} --machine {head.reference}")
-        return first
 
     def trace(self, point: int, good: int, bad: int) -> Iterator[None]:
         """Run the log once more, and add what its commands did where that run left the majority (`between`)."""

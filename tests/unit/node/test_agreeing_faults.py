@@ -234,6 +234,23 @@ def test_evidence_does_not_begin_with_a_snapshot_of_the_state_in_doubt() -> None
     assert [path.path for path in finding.evidence.paths] == ["words/'bad'"]
 
 
+def test_evidence_begins_with_an_older_snapshot_where_the_newest_cannot_be_read() -> None:
+    """It is longer, and says the same."""
+    stage, ann = buggy(2)
+    stage.settle()
+    damaged = write_snapshot(stage.members[2])
+    (name,) = [name for name in stage.files(2, "snapshots/") if f"{damaged}." in name]
+    stage.damage(name, 2, 8 * 200)
+    stage.do(ann, "put", "more", 0)
+    stage.until(lambda: stage.members[2].replica.compared_index >= damaged)
+    run_into_it(stage, ann, 2)
+    assert len(evidence(stage, 2)) == 1
+    finding = retold(stage, 2)
+    assert (finding.verdict, finding.replayed_from) == ("agree", 0)
+    assert finding.evidence is not None
+    assert [path.path for path in finding.evidence.paths] == ["words/'bad'"]
+
+
 def test_a_trace_that_was_cut_off_accuses_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there was no room for the command that did it, nothing else is said to have done it."""
     monkeypatch.setattr(evidence_room, "TRACE_BYTES_MAX", 400)
