@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,11 @@ from hypothesis import HealthCheck, settings
 from tests.profiles import is_soak
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Processes that tests start are ended by a SIGINT, as by a person's Ctrl-C. Where a script has put the tests into the
+# background it is ignored, and they would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("bounded", max_examples=30, derandomize=True, deadline=None, print_blob=True)
 settings.register_profile(
