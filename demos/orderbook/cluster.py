@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import msgspec
 
+from demos.exits import FOUND, UNCHECKED, WRONG
 from demos.orderbook.lives import ROOT, ServiceFailed, environment
 
 # The exchange, with a way to break it in one process, and as it should be.
@@ -114,6 +115,11 @@ class Cluster:
                 self._addresses = {node["id"]: node["client"] for node in document["cluster"]["nodes"]}
         return list(self._addresses.values())
 
+    @property
+    def serves(self) -> bool:
+        """Whether the supervisor has seen a node answer. Before that, a cluster of these addresses may be another's."""
+        return any(" is up: " in line for line in self._lines)
+
     def watch(self) -> None:
         """Begin to ask the nodes."""
         arguments = ["status", "--watch", "--every", str(STATUS_SECONDS), "--json", *self.addresses]
@@ -124,7 +130,8 @@ class Cluster:
         code = self._supervisor.poll()
         if code is not None:
             last = " / ".join(self._lines[-LINES_SHOWN:])
-            raise ServiceFailed(f"rsm cluster up ended with exit code {code}: {last}")
+            said = f"rsm cluster up ended with exit code {code}: {last}"
+            raise ServiceFailed(said, code if code in (WRONG, UNCHECKED) else FOUND)
 
     # --- harm ---------------------------------------------------------------------------------------------------------
 

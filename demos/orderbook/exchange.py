@@ -3,8 +3,8 @@
     python -m demos.orderbook exchange [--nodes 1|3] [--dir DIR] [--port P] [--rate N] [--seed N] [--seconds N]
 
 It prints where the page, Kraken's WebSocket feed, the ITCH session and GLIMPSE are, and runs until it is interrupted
-(exit code 0) or something that it needs has ended (1). `--addresses` shows a cluster that runs elsewhere instead: the
-same session, by another process.
+(exit code 0) or something that it needs has ended (1); 2 is wrong usage, 3 that nobody answers. `--addresses` shows a
+cluster that runs elsewhere instead: the same session, by another process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import logging
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,11 +24,13 @@ from typing import Any, Final
 import msgspec
 
 import rsm
+from demos.exits import exit_code, told
 from demos.orderbook.cluster import SOUND_MACHINE, WITH_PARENT, Cluster, Document, NodeLine, Told
 from demos.orderbook.face.exchange_face import ExchangeFace
 from demos.orderbook.face.following import follow
 from demos.orderbook.face.servers import FaceServers, Ports
 from demos.orderbook.lives import ROOT, ServiceFailed, environment
+from demos.scratch import scratch_directory
 
 RATE_DEFAULT: Final = 250
 RATE_MAX: Final = 20_000
@@ -173,12 +174,12 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def wait_for(cluster: Cluster) -> list[str]:
-    """The addresses of the nodes, once they are known."""
+    """The addresses of the nodes, once one of them answers."""
     deadline = time.monotonic() + START_SECONDS_MAX
-    while not cluster.addresses:
+    while not cluster.serves:
         cluster.check()
         if time.monotonic() > deadline:
-            raise ServiceFailed(f"the cluster has no addresses after {START_SECONDS_MAX:.0f} s")
+            raise ServiceFailed(f"no node of the cluster answers after {START_SECONDS_MAX:.0f} s")
         time.sleep(CHECK_SECONDS)
     return cluster.addresses
 
@@ -196,24 +197,16 @@ async def exchange(options: argparse.Namespace, directory: Path, state: Path) ->
         await asyncio.to_thread(cluster.close)
 
 
-def told(error: Exception) -> str:
-    """An error in one line: a system's without its number, with the file it is about."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
-    return str(error)
-
-
 def main(argv: list[str]) -> int:
     """Run the exchange; returns the exit code."""
     options = parse(argv)
     logging.getLogger("rsm").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory(prefix="rsm-exchange-") as name:
-        scratch = Path(name)
+    with scratch_directory("rsm-exchange-") as scratch:
         directory = scratch / "cluster" if options.dir is None else options.dir
         try:
             return asyncio.run(exchange(options, directory, scratch / "state"))
         except (ServiceFailed, rsm.RsmError, OSError) as error:
             print(f"exchange: {told(error)}", file=sys.stderr)
-            return 1
+            return exit_code(error)
         except KeyboardInterrupt:  # before anything ran
             return 130

@@ -13,6 +13,7 @@ from types import TracebackType
 
 import msgspec
 
+from demos.exits import DemoFailed
 from demos.orderbook.messages import Said
 
 # What lies unread between the processes: so little that the one cannot run far ahead of what the other knows of it.
@@ -26,7 +27,7 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": path}
 
 
-class ServiceFailed(Exception):
+class ServiceFailed(DemoFailed):
     """A process ended on its own, and not well; what it said last."""
 
 

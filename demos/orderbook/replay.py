@@ -14,12 +14,12 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 
 import rsm
+from demos.exits import FINE, FOUND, UNCHECKED, WRONG, exit_code
 from demos.orderbook.formats import Format, FormatError, Source, UnknownFormat, Unreadable, detect, flow, read
 from demos.orderbook.formats.flow import FlowRow, ManifestRow
 from demos.orderbook.progress import progress_bar
@@ -29,9 +29,10 @@ from demos.orderbook.recordings.levels import LevelReplay
 from demos.orderbook.recordings.pump import WINDOW, Check, WrongDirectory
 from demos.orderbook.recordings.report_stream import ReportStream
 from demos.orderbook.recordings.run import Replayed, described, run, sender_of
+from demos.scratch import scratch_directory
 
 PROGRAM: Final = "orderbook replay"
-FINE, FOUND, WRONG, UNCHECKED, INTERRUPTED = 0, 1, 2, 3, 130
+INTERRUPTED: Final = 130
 # In the directory of a flow's machine, beside the machine's own files.
 REPORTS: Final = "reports.txt"
 
@@ -237,12 +238,12 @@ def explained(error: BaseException) -> tuple[str, int]:
         return "interrupted", INTERRUPTED
     if isinstance(error, FormatError):
         return str(error), WRONG if isinstance(error, Unreadable | UnknownFormat) else FOUND
-    if isinstance(error, rsm.BadBytes | rsm.DivergenceError):
-        return str(error), FOUND
     if isinstance(error, OSError):
         return f"{error.filename or 'system'}: {error.strerror or error}", WRONG
-    if isinstance(error, rsm.RsmError | Usage | WrongDirectory):
+    if isinstance(error, Usage | WrongDirectory):
         return str(error), WRONG
+    if isinstance(error, rsm.RsmError):
+        return str(error), exit_code(error)
     return f"internal error: {type(error).__name__}: {error} (--debug shows where)", UNCHECKED
 
 
@@ -252,7 +253,7 @@ def _main(options: argparse.Namespace) -> int:
         raise Usage(f"--reports: {options.file} is a {kind.value}; only order flows have a report stream")
     with contextlib.ExitStack() as stack:
         out = stack.enter_context(_written_whole(options.reports)) if options.reports else None
-        directory = options.dir or stack.enter_context(tempfile.TemporaryDirectory(prefix="orderbook-"))
+        directory = options.dir or str(stack.enter_context(scratch_directory("rsm-replay-")))
         source = stack.enter_context(Source(options.file))
         advance = stack.enter_context(progress_bar(source))
         parts, failure = [], None

@@ -19,7 +19,6 @@ import functools
 import io
 import json
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +28,7 @@ from rich.console import Console
 from rich.text import Text
 
 import rsm
+from demos.exits import FINE, FOUND, exit_code
 from demos.orderbook import cluster_trial as cluster_trials
 from demos.orderbook import trial as trials
 from demos.orderbook.audit import CheckFailed
@@ -39,6 +39,7 @@ from demos.orderbook.market_board import ExchangeBoard
 from demos.orderbook.service import IN_FLIGHT
 from demos.orderbook.terminal import figures, verdicts
 from demos.orderbook.trial import Trial
+from demos.scratch import scratch_directory
 
 COMMANDS_DEFAULT: Final = 50_000
 # With fewer the middle might be over before word of it arrives; more would be a benchmark.
@@ -177,10 +178,9 @@ def main(
     options = parse(argv)
     console = Console(file=io.StringIO()) if options.json else Console(highlight=False)
     note = f"{options.commands:,} commands, seed {options.seed}"
-    reason = ""
+    reason, code = "", FINE
     trial: Trial | ClusterTrial
-    with tempfile.TemporaryDirectory(prefix="rsm-show-") as name, interruptible():
-        scratch = Path(name)
+    with scratch_directory("rsm-show-") as scratch, interruptible():
         place = options.dir if options.dir is not None else scratch / "machine"
         if options.embedded:
             board = ExchangeBoard(console, "rsm order book", note, trials.STAGES)
@@ -196,9 +196,9 @@ def main(
             with trial.board.shown():
                 run()
         except CheckFailed as failure:
-            reason = str(failure)
+            reason, code = str(failure), FOUND
         except (ServiceFailed, rsm.RsmError, OSError) as failure:
-            reason = f"could not be finished: {failure}"
+            reason, code = f"could not be finished: {failure}", exit_code(failure)
         except KeyboardInterrupt:
             console.print(" interrupted; nothing is left behind")
             return 130
@@ -208,7 +208,7 @@ def main(
     else:
         rows = [] if reason else (embedded_figures if options.embedded else cluster_figures)(trial.facts, options.dir)
         closing(trial, reason, rows)
-    return 1 if reason else 0
+    return code
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,11 +21,13 @@ from rich.console import Console
 from rich.text import Text
 
 import rsm
+from demos.exits import FINE, FOUND, exit_code
 from demos.orderbook.audit import CheckFailed
 from demos.orderbook.lives import ServiceFailed
 from demos.orderbook.show import add_options, check_options, filesystem, interruptible
 from demos.orderbook.terminal import figures, verdicts
 from demos.orderbook.upgrade_trial import STAGES, UpgradeBoard, UpgradeTrial
+from demos.scratch import scratch_directory
 
 # All clients together, a second: nodes are started and stopped meanwhile, on the same processors.
 RATE_DEFAULT: Final = 500
@@ -78,9 +79,8 @@ def main(argv: list[str]) -> int:
     """Run the upgrade; returns the exit code."""
     options = parse(argv)
     console = Console(file=io.StringIO()) if options.json else Console(highlight=False)
-    reason = ""
-    with tempfile.TemporaryDirectory(prefix="rsm-upgrade-") as name, interruptible():
-        scratch = Path(name)
+    reason, code = "", FINE
+    with scratch_directory("rsm-upgrade-") as scratch, interruptible():
         place = options.dir if options.dir is not None else scratch / "machine"
         note = f"version 1 to 3 under load, seed {options.seed}"
         board = UpgradeBoard(console, "rsm exchange, three nodes", note, STAGES)
@@ -91,9 +91,9 @@ def main(argv: list[str]) -> int:
             with board.shown():
                 trial.run()
         except CheckFailed as failure:
-            reason = str(failure)
+            reason, code = str(failure), FOUND
         except (ServiceFailed, rsm.RsmError, OSError) as failure:
-            reason = f"could not be finished: {failure}"
+            reason, code = f"could not be finished: {failure}", exit_code(failure)
         except KeyboardInterrupt:
             console.print(Text(" interrupted; nothing is left behind"))
             return 130
@@ -102,4 +102,4 @@ def main(argv: list[str]) -> int:
         print(json.dumps({"held": not reason, "reason": reason, "checks": checks} | trial.facts, indent=2))
     else:
         closing(trial, reason, options.dir)
-    return 1 if reason else 0
+    return code

@@ -217,6 +217,8 @@ class Game(rsm.StateMachine, name="lockstep", version=1, event=News):
         if not 0 <= stamp <= turn:
             ctx.reject(f"turn {stamp} has not run: nobody is ahead of the log")
         self._hear(ctx, player, round_trip_ms, frame_ms)
+        if self.phase == Phase.RUNNING and self.due <= ctx.now:
+            self._begin_again(ctx)
         due = due_turn(stamp, turn)
         if orders:
             if not self._is_alive(player):
@@ -392,6 +394,18 @@ class Game(rsm.StateMachine, name="lockstep", version=1, event=News):
         self.turn_ms, self.calm_turns = next_pace(Pace(before, self.calm_turns), needed, self.floor_ms)
         if self.turn_ms != before:
             ctx.emit(News(Told.PACE, self.world.turn, NOBODY, self.turn_ms))
+
+    def _begin_again(self, ctx: rsm.Context) -> None:
+        """Set the timer of the next turn where it is lost: timers come before players, so none is due when these speak.
+
+        A turn whose rules raised was rolled back, and the timer that it had set with it. What it would have run may be
+        what it died of, and is forgotten, except who has left.
+        """
+        for key, order in list(self.waiting.items()):
+            if key[0] <= self.world.turn + 1 and order.kind != RESIGN:
+                del self.waiting[key]
+        self.due = ctx.now + self.turn_ms * NANOSECONDS_PER_MS
+        ctx.schedule(self.due, Game.turn)
 
     # --- queries ------------------------------------------------------------------------------------------------------
 

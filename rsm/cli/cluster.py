@@ -99,13 +99,14 @@ def up(
     machine_class = load_machine(machine)
     limits = {"snapshot_log_bytes": snapshot_bytes, "hash_seconds": hash_seconds}
     given = {name: value for name, value in limits.items() if value is not None}
+    is_new = not os.path.exists(directory)
+    path = os.path.join(directory, CLUSTER_FILE)
     try:
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
         raise Unreadable(f"{directory}: cannot be made: {error.strerror}") from error
     lock = DISK.lock(os.path.join(directory, "lock"))
     try:
-        path = os.path.join(directory, CLUSTER_FILE)
         if os.path.exists(path):
             found = load_local(path)
             check_same(path, found, machine_class, nodes, source, with_tls, base_port, given)
@@ -115,6 +116,11 @@ def up(
         point_to(path)
         return Running(directory, machine, found).run()
     finally:
+        if not os.path.exists(path):  # nothing was made
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(directory, "lock"))
+                if is_new:
+                    os.rmdir(directory)
         lock.release()
 
 

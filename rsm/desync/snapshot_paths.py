@@ -19,8 +19,10 @@ from rsm.limits import BUCKETS, DIFFERENT_LEAVES_MAX, DIFFERENT_PATHS_MAX
 from rsm.node.storage.disk import Disk
 from rsm.node.storage.snapshots import read_snapshot
 from rsm.replica.contents import NESTED_KIND
+from rsm.replica.sessions import SessionRecord
 from rsm.replica.snapshot import decode_chunk
 from rsm.state.columns import ARRAY_KIND, CELL_TYPES, CellType, differing_cells
+from rsm.state.types import describe
 
 __all__ = ["SnapshotDifference", "compare_snapshots", "differing_buckets"]
 
@@ -30,6 +32,8 @@ _column_name: Final = msgspec.msgpack.Decoder(str).decode
 _column_data: Final = msgspec.msgpack.Decoder(bytes).decode
 _MISSING: Final = object()
 SCALARS: Final = "scalars"
+# Records of the system that a schema names without their fields.
+_SYSTEM_RECORDS: Final = {"SessionRecord/1": describe(SessionRecord)}
 
 
 class SnapshotDifference(NamedTuple):
@@ -171,7 +175,8 @@ def value_type(kind: str, schema: str, key: Any) -> str:
     types = schema.partition("; ")[2]
     if kind == SCALARS:
         return next((of for name, of in _fields(types) if name == key), "")
-    return types.partition(" -> ")[2].removeprefix("queue ") if " -> " in types else types
+    declared = types.partition(" -> ")[2].removeprefix("queue ") if " -> " in types else types
+    return _SYSTEM_RECORDS.get(declared, declared)
 
 
 def struct_fields(declared: str) -> list[tuple[str, str]]:

@@ -104,7 +104,11 @@ def test_addresses_that_lead_nowhere(cluster: ClusterProcesses) -> None:
             rsm.connect(Board, [nobody, stranger, peers], timeout_seconds=2)
         text = str(caught.value)
         assert "\n" not in text
-        for address, reason in ((nobody, "refused"), (stranger, "not an rsm frame"), (peers, "this port is for peer")):
+        for address, reason in (
+            (nobody, "refused"),
+            (stranger, "it answers in HTTP"),
+            (peers, "this port is for peer"),
+        ):
             assert f"{address}: " in text, text
             assert reason in text, text
         with rsm.connect(Board, [nobody, stranger, peers, cluster.nodes[2].client]) as board:

@@ -129,19 +129,21 @@ def test_a_client_that_hangs_stops_the_match_until_it_is_back(tmp_path: Path) ->
 def play_on_page(url: str) -> None:
     """Two clicks: one that trains a villager, one that is no order; and turns that come."""
     with connect(f"ws{url.removeprefix('http')}ws", origin=Origin(url.rstrip("/"))) as page:
+        said: list[dict[str, Any]] = []
+        while not any(one["type"] == "hello" and one["you"] is not None for one in said):
+            message = page.recv(PATIENCE_SECONDS / 2)
+            said += [json.loads(message)] if isinstance(message, str) else []
         page.send(json.dumps({"type": "order", "click": 7, "order": "train", "units": [], "kind": VILLAGER}))
         page.send(json.dumps({"type": "order", "click": 8, "order": "move", "units": []}))
-        said: list[dict[str, Any]] = []
-        kinds: set[str] = set()
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not kinds >= {"hello", "status", "turn", "ack", "refused"}:
+        while not {one["type"] for one in said} >= {"hello", "status", "turn", "ack", "refused"}:
             assert time.monotonic() < deadline, [one for one in said if one["type"] != "turn"]
             message = page.recv(PATIENCE_SECONDS / 2)
             if isinstance(message, str):
                 said.append(json.loads(message))
-                kinds.add(said[-1]["type"])
-    hello = next(one for one in said if one["type"] == "hello")
-    assert hello["you"] in (0, 1)
+    seats = [one["you"] for one in said if one["type"] == "hello"]
+    assert seats[0] is None  # the host sits down when his page is open
+    assert seats[-1] in (0, 1)
     turn = next(one for one in said if one["type"] == "turn")["turn"]
     ack = next(one for one in said if one["type"] == "ack")
     assert ack["click"] == 7
@@ -165,12 +167,17 @@ def test_host_prints_how_to_join_and_leaves_nothing_behind(tmp_path: Path) -> No
         assert "--token " in join
         page = host.stdout.readline()
         assert page.startswith("your page: http://127.0.0.1:")
+        assert host.stdout.readline().startswith("you sit down when your page is open, in 60 s at the latest")
         address = join.split()[6]
         with Player(address) as spectator:
+            while not spectator.machine.seats:
+                assert spectator.next(PATIENCE_SECONDS) is not None
+            assert spectator.machine.phase == Phase.LOBBY
+            assert {seat.name for seat in spectator.machine.seats.values()} == {NAMES[0]}
+            play_on_page(page.split()[2])
             while spectator.machine.phase != Phase.RUNNING:
                 assert spectator.next(PATIENCE_SECONDS) is not None
             assert {seat.name for seat in spectator.machine.seats.values()} == {"Host", NAMES[0]}
-        play_on_page(page.split()[2])
     finally:
         host.send_signal(signal.SIGTERM)
         _, complaint = host.communicate(timeout=PATIENCE_SECONDS)

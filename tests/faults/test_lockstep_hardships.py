@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect
+from websockets.typing import Origin
 
 import rsm
 from demos.rts_lockstep.clients.desk import Desk
@@ -77,9 +79,11 @@ def hosted(directory: Path) -> Iterator[tuple[subprocess.Popen[str], list[str]]]
 @pytest.mark.soak
 def test_a_host_that_was_killed_leaves_nothing_running_and_goes_on_in_its_directory(tmp_path: Path) -> None:
     """The same token, addresses, seats and world, after a SIGKILL; and meanwhile no node that nobody minds."""
-    with hosted(tmp_path / "match") as (host, (_, join, _)):
-        address = join.split()[6]
-        with Player(address) as spectator:
+    with hosted(tmp_path / "match") as (host, (_, join, page)):
+        address, url = join.split()[6], page.split()[2]
+        # The host sits down when his page is open, and at once where the match has begun.
+        opened = connect(f"ws{url.removeprefix('http')}ws", origin=Origin(url.rstrip("/")))
+        with Player(address) as spectator, opened:
             until(lambda: spectator.machine.last_turn >= 4, spectator)
             turn, seed = spectator.machine.last_turn, spectator.machine.match.get("seed", 0)
         host.kill()

@@ -96,6 +96,11 @@ class Desk:
             self.look_for_match()
             self.answer_asks()
 
+    def sit_down(self) -> None:
+        """Take the player's seat, if he has none yet; `rsm.Rejected` if there is none. The page hears with the log."""
+        self.player.sit_down()
+        self._was_seated = True
+
     def look_for_match(self) -> None:
         """Say on the page when the match cannot be reached, and when it can again."""
         lost = self.player.observer.status.error

@@ -57,9 +57,10 @@ class _Asked(NamedTuple):
 class Player:
     """A player with the game's token, or a spectator without one; a context manager.
 
-    `principal`: whose seat it is; the same one takes it again later. `wish`: a seat to prefer. `record`: a directory
-    for what is observed, which `rsm desync` and `rsm log` read. `on_answer` hears, in another thread, of all that is
-    answered. Raises `rsm.Unreachable`, or `rsm.Rejected` with what is wrong with the token.
+    `principal`: whose seat it is; the same one takes it again later. `wish`: a seat to prefer. `is_seated` False: it is
+    taken by `sit_down`, not at once. `record`: a directory for what is observed, which `rsm desync` and `rsm log` read.
+    `on_answer` hears, in another thread, of all that is answered. Raises `rsm.Unreachable`, or `rsm.Rejected` with what
+    is wrong with the token.
     """
 
     def __init__(
@@ -72,12 +73,13 @@ class Player:
         record: Path | None = None,
         trace: bool = False,
         wish: int = NOBODY,
+        is_seated: bool = True,
         on_answer: OnAnswer = lambda stamp, turn, seconds, reason: None,
     ) -> None:
         self.name = name
         self.measures = Measures()
         self.number: int | None = None
-        self._token = token
+        self._token, self._wish = token, wish
         self._on_answer = on_answer
         self._asked: queue.Queue[_Asked | None] = queue.Queue()
         self._reported_at = 0.0
@@ -94,8 +96,8 @@ class Player:
                     Game, addresses, principal=principal, record=None if record is None else str(record), trace=trace
                 )
             )
-            if token:  # last: a seat that is taken by somebody who then cannot play is one that all others wait for
-                self.number = self._orders.join(token, name, wish)
+            if token and is_seated:  # last: a seat taken by somebody who then cannot play is one all others wait for
+                self.sit_down()
             self._stack = stack.pop_all()
         self._answers = threading.Thread(target=self._wait_for_answers, name="answers", daemon=True)
         self._answers.start()
@@ -120,6 +122,10 @@ class Player:
             self.measures.stepped(self._worked_seconds, status.applied_index - update.index)
             self._worked_seconds = 0.0
         return Moment(update, turn, is_turn)
+
+    def sit_down(self) -> None:
+        """Take a seat, which begins the match if it is the last; `rsm.Rejected` if there is none."""
+        self.number = self._orders.join(self._token, self.name, self._wish)
 
     # --- what a player says -------------------------------------------------------------------------------------------
 

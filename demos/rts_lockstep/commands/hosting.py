@@ -3,7 +3,8 @@
     python -m demos.rts_lockstep host [--nodes 1|3] [--players N] [--bots N] [--port P] [--address HOST] [--dir DIR]
 
 One node is enough for a match among friends; three survive the loss of any one. The match begins when all seats are
-taken; Ctrl-C ends everything. With the same DIR it goes on where it was.
+taken, and the host takes his when his page is opened, so that he misses nothing; Ctrl-C ends everything. With the same
+DIR it goes on where it was.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import secrets
+import time
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+import rsm
 from demos.rts_lockstep.clients.desk import Desk
 from demos.rts_lockstep.clients.player import Player
 from demos.rts_lockstep.commands.running import check_world, guarded, new_directory, port_number, workplace
@@ -28,6 +31,8 @@ from demos.rts_lockstep.units import MAP_SIZE_DEFAULT, PLAYERS_MAX, UNITS_MAX
 
 PORT: Final = 7701
 FILE: Final = "match.json"
+# How long bots wait for the host to open his page.
+PAGE_SECONDS_MAX: Final = 60.0
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -106,6 +111,31 @@ def opened(options: argparse.Namespace, path: Path) -> Opened:
     return kept
 
 
+class Arrival:
+    """When the host sits down at a match that has not begun: with his page, or later, where bots wait for him."""
+
+    def __init__(self, desk: Desk, bots: int) -> None:
+        self._desk = desk
+        self._deadline = time.monotonic() + PAGE_SECONDS_MAX if bots else None
+        self.is_over = desk.player.number is not None
+
+    def announcement(self) -> str:
+        """What the match waits for."""
+        late = "" if self._deadline is None else f", in {PAGE_SECONDS_MAX:.0f} s at the latest"
+        return f"you sit down when your page is open{late}; the match begins when all seats are taken"
+
+    def look(self) -> None:
+        """Sit down, if it is time. Where others have taken all seats meanwhile, the host looks on."""
+        is_late = self._deadline is not None and time.monotonic() > self._deadline
+        if self.is_over or not (self._desk.viewer.was_opened or is_late):
+            return
+        self.is_over = True
+        try:
+            self._desk.sit_down()
+        except rsm.Rejected as rejected:
+            print(f"you look on: {rejected.reason}", flush=True)
+
+
 def host(options: argparse.Namespace) -> int:
     """Run the match until it is interrupted."""
     with contextlib.ExitStack() as stack:
@@ -125,8 +155,9 @@ def host(options: argparse.Namespace) -> int:
             f"join it: python -m demos.rts_lockstep join {','.join(nodes.addresses)} --token {kept.token}", flush=True
         )
         record = directory / "client-host"
+        has_begun = standing.phase not in (Phase.NEW, Phase.LOBBY)  # then the others wait for him
         player = stack.enter_context(
-            Player(nodes.addresses, kept.name, kept.token, principal="player-host", record=record)
+            Player(nodes.addresses, kept.name, kept.token, principal="player-host", record=record, is_seated=has_begun)
         )
         for number in range(kept.bots):
             bot = BotLife(nodes.addresses, kept.token, NAMES[number], kept.seed + number, lambda name, said: None)
@@ -136,7 +167,15 @@ def host(options: argparse.Namespace) -> int:
         if options.dir is not None:
             told = options.dir / record.name
             print(f"recorded in {told}: python -m demos.rts_lockstep replay {told}", flush=True)
-        desk.run(nodes.check)
+        arrival = Arrival(desk, kept.bots)
+        if not arrival.is_over:
+            print(arrival.announcement(), flush=True)
+
+        def tend() -> None:
+            nodes.check()
+            arrival.look()
+
+        desk.run(tend)
     return 0
 
 

@@ -21,6 +21,7 @@ from typing import Any, Final
 import msgspec
 
 import rsm
+from demos.exits import FINE, UNCHECKED
 from demos.rts_lockstep.commands.running import guarded, port_number
 from demos.rts_lockstep.machine import Game
 from demos.rts_lockstep.records import Phase
@@ -42,8 +43,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m demos.rts_lockstep replay",
-        description="Play a recorded match back. Exit code 0 if every recorded root was met, 1 if not, or if there was "
-        "something that could not be checked, 2 for wrong usage. Ctrl-C ends the page.",
+        description="Play a recorded match back. Exit code 0 if every recorded root was met, 1 if one was not, or "
+        "if the log is damaged, 2 for wrong usage or what is no log of a match, 3 if something could not be checked. "
+        "Ctrl-C ends the page.",
     )
     parser.add_argument("log", metavar="LOG", help="a recorded directory, a node's, or an exported log")
     parser.add_argument("--check", action="store_true", help="only check the roots; no page")
@@ -189,7 +191,7 @@ def replay(options: argparse.Namespace) -> int:
     """Check it, and show it."""
     recorded = Recorded(options.log, lambda line: print(line, file=sys.stderr if options.json else sys.stdout))
     found = recorded.document()
-    code = 1 if recorded.unchecked else 0
+    code = UNCHECKED if recorded.unchecked else FINE
     for reason in recorded.unchecked:
         print(f"replay: unchecked: {reason}", file=sys.stderr)
     if options.json:

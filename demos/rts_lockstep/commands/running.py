@@ -6,17 +6,16 @@ import argparse
 import contextlib
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import rsm
+from demos.exits import DemoFailed, exit_code, told
 from demos.rts_lockstep.machine import SOLDIERS_MAX, UNITS_LEAST
-from demos.rts_lockstep.staging.match import MatchFailed
-from demos.rts_lockstep.staging.nodes import NodesFailed
 from demos.rts_lockstep.units import MAP_SIZE_MAX, MAP_SIZE_MIN, UNITS_MAX
+from demos.scratch import scratch_directory
 
 PORT_MAX: Final = 65_535
 
@@ -46,8 +45,8 @@ def workplace(kept: Path | None) -> Iterator[Path]:
         kept.mkdir(parents=True, exist_ok=True)
         yield kept.absolute()
         return
-    with tempfile.TemporaryDirectory(prefix="rsm-lockstep-", ignore_cleanup_errors=True) as name:
-        yield Path(name)
+    with scratch_directory("rsm-lockstep-") as scratch:
+        yield scratch
 
 
 def new_directory(text: str) -> Path:
@@ -79,21 +78,14 @@ def check_world(parser: argparse.ArgumentParser, options: argparse.Namespace) ->
             parser.error(f"--{name} must be {least} to {most}")
 
 
-def told(error: Exception) -> str:
-    """An error in one line: a system's without its number, with the file it is about."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
-    return str(error)
-
-
 def guarded(program: str, work: Callable[[], int]) -> int:
-    """Do it; what goes wrong is one line on stderr and exit code 1, Ctrl-C is 130."""
+    """Do it; what goes wrong is one line on stderr and its exit code, Ctrl-C is 130."""
     try:
         with interruptible():
             return work()
     except KeyboardInterrupt:
         print(f"{program}: interrupted; nothing is left running", file=sys.stderr)
         return 130
-    except (MatchFailed, NodesFailed, rsm.RsmError, TimeoutError, OSError) as error:
+    except (DemoFailed, rsm.RsmError, OSError) as error:
         print(f"{program}: {told(error)}", file=sys.stderr)
-        return 1
+        return exit_code(error)

@@ -35,7 +35,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m demos.rts_lockstep bots",
         description="A match of bots in processes of their own. Exit code 0 if all had the same state root in every "
-        "turn, 1 if not, or if something went wrong, 2 for wrong usage.",
+        "turn, 1 if not, or if something went down, 2 for wrong usage, 3 if nobody answered.",
     )
     parser.add_argument("bots", type=int, metavar="N", help=f"how many, 2 to {PLAYERS_MAX}")
     parser.add_argument("--nodes", type=int, choices=(1, 3), default=1, help="replicas of the match (default 1)")

@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from demos.exits import DemoFailed
 from demos.rts_lockstep.clients.bots import WAR
 from demos.rts_lockstep.clients.reports import Differs, Joined, Left, Ordered, Ran, Said, Used
 from demos.rts_lockstep.clients.traffic import HEADER_BYTES
@@ -30,7 +31,7 @@ WAIT_SECONDS: Final = 0.05
 USED_KEPT: Final = 4000
 
 
-class MatchFailed(Exception):
+class MatchFailed(DemoFailed):
     """A bot ended though the match goes on, or something did not happen in time."""
 
 

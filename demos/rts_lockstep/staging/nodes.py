@@ -25,6 +25,7 @@ from typing import Any, Final
 import msgspec
 
 import rsm
+from demos.exits import WRONG, DemoFailed
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 MACHINE: Final = "demos.rts_lockstep.machine:Game"
@@ -46,7 +47,7 @@ LINES_SHOWN: Final = 5
 WITH_PARENT: Final = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
 
 
-class NodesFailed(Exception):
+class NodesFailed(DemoFailed):
     """The nodes cannot be started, or went down; what they said last."""
 
 
@@ -76,9 +77,11 @@ def check_port(address: str) -> None:
                 return
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
-                    raise NodesFailed(f"{address}: no node can listen there: {error.strerror}") from error
+                    raise NodesFailed(f"{address}: no node can listen there: {error.strerror}", WRONG) from error
                 if time.monotonic() > deadline:
-                    raise NodesFailed(f"{address}: somebody listens there: end that, or take another port") from error
+                    raise NodesFailed(
+                        f"{address}: somebody listens there: end that, or take another port", WRONG
+                    ) from error
         time.sleep(LOOK_SECONDS)
 
 
@@ -147,7 +150,7 @@ class Nodes:
             try:
                 kept = msgspec.json.decode(self._kept.read_bytes(), type=_Kept)
             except msgspec.MsgspecError as error:
-                raise NodesFailed(f"{self._kept}: {error}: take another directory") from error
+                raise NodesFailed(f"{self._kept}: {error}: take another directory", WRONG) from error
             self._cluster_id = kept.cluster_id
             self.nodes = [Node(place + 1, directory, *three) for place, three in enumerate(kept.addresses)]
         else:

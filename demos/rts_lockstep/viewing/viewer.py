@@ -106,6 +106,7 @@ class Viewer:
         self._closing = asyncio.Event()
         self._files = {f"/{path.name}": path.read_bytes() for path in PAGE.iterdir() if path.suffix in TYPES}
         self.port = 0
+        self.was_opened = False  # a page has connected, at some time
 
     @property
     def url(self) -> str:
@@ -256,6 +257,7 @@ class Viewer:
             if subject in self._latest:
                 outbox.put(*self._latest[subject])
         self._outboxes.add(outbox)
+        self.was_opened = True
         parts: list[Coroutine[None, None, object]] = [self._send(socket, outbox), self._listen(socket)]
         tasks = [asyncio.create_task(part) for part in (*parts, outbox.overrun.wait(), self._closing.wait())]
         try:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from rsm.client.remote.link import Link, dial
+from rsm.client.remote.link import Link, WrongPort, dial
 from rsm.errors import CallerError, RsmError, Unreachable, WrongMachine
 from rsm.limits import (
     CLIENT_ADDRESSES_MAX,
@@ -90,6 +90,12 @@ class Cluster:
             self.leader = None
             link.close("it does not lead")
             self._wake.set()
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether every address is of another machine, or of a port that is not for clients: time changes nothing."""
+        errors = self.errors.values()
+        return bool(errors) and all(isinstance(error, (WrongMachine, WrongPort)) for error in errors)
 
     def unreachable(self) -> RsmError:
         """Why there is no leader, in one line."""

@@ -19,6 +19,7 @@ from rsm.node.network.framing import FrameProtocol
 from rsm.node.network.handshake import (
     WRONG_CLUSTER,
     WRONG_MACHINE,
+    WRONG_ROLE,
     WRONG_SCHEMA,
     ClientHello,
     ServerHello,
@@ -29,12 +30,16 @@ from rsm.node.network.handshake import (
 )
 from rsm.node.network.protocol import AnswerStatus
 from rsm.node.network.tls import ROLE_PEER
-from rsm.node.network.wire import FrameKind, encode_frame
+from rsm.node.network.wire import HTTP_ANSWER, FrameKind, encode_frame
 
-__all__ = ["Link", "Waiter", "dial"]
+__all__ = ["Link", "Waiter", "WrongPort", "dial"]
 
 # Refusals that another address of the same cluster would not change.
 _NOT_OURS: Final = (WRONG_CLUSTER, WRONG_MACHINE, WRONG_SCHEMA)
+
+
+class WrongPort(Unreachable):
+    """Somebody listens there, but not for clients; it is nothing that time changes."""
 
 
 class Waiter(Protocol):
@@ -158,6 +163,8 @@ class Link(FrameProtocol):
         is_a_node = self.owner is None or self.owner.role == ROLE_PEER
         if is_a_node and reason.startswith(_NOT_OURS):
             error = WrongMachine(f"{self.address}: {reason}")
+        elif is_a_node and reason.startswith(WRONG_ROLE):
+            error = WrongPort(f"{self.address}: refused: {reason}")
         if not self.greeted.done():
             self.greeted.set_exception(error)
         self.close(reason)
@@ -165,7 +172,8 @@ class Link(FrameProtocol):
     def closed(self, reason: str) -> None:
         """Tell everybody who waits."""
         if not self.greeted.done():
-            self.greeted.set_exception(Unreachable(f"{self.address}: {reason}"))
+            kind = WrongPort if reason == HTTP_ANSWER else Unreachable
+            self.greeted.set_exception(kind(f"{self.address}: {reason}"))
         self.greeted.exception()  # looked at, whether or not anybody waits for it
         if not self.gone.done():
             self.gone.set_result(reason)

@@ -28,7 +28,7 @@ from rsm.client.remote.replies import EVENTS_ANSWER, EventsReply, First, InPassi
 from rsm.client.remote.sending import ClientSession, Sender, expired
 from rsm.client.runtime import Reply
 from rsm.codec import skim
-from rsm.errors import Busy, CallerError, Closed, RsmError, WrongMachine
+from rsm.errors import Busy, CallerError, Closed, RsmError
 from rsm.limits import (
     CLIENT_CALLS_MAX,
     CLIENT_FRAME_ITEMS_MAX,
@@ -104,9 +104,8 @@ class RemoteRuntime:
             await asyncio.wait_for(asyncio.shield(cluster.first_round), self._wait_seconds)
             # Nobody there may mean not yet there; a cluster of another machine stays one.
             while cluster.leader is None:
-                error = cluster.unreachable()
-                if isinstance(error, WrongMachine) or self._loop.time() >= deadline:
-                    raise error
+                if cluster.is_elsewhere or self._loop.time() >= deadline:
+                    raise cluster.unreachable()
                 await asyncio.sleep(0.01)
         except TimeoutError:
             await cluster.close()

@@ -59,6 +59,12 @@ SAME_ID: Final = "two nodes with one id"
 WRONG_NODE: Final = "another node"
 NOT_A_MEMBER: Final = "not a member"
 
+# Whoever came to the port of this role wants the other one.
+_OTHER_PORT: Final = {
+    ROLE_PEER: "clients connect to the address in `client_listen`",
+    ROLE_CLIENT: "members connect to the address in `peer_listen`",
+}
+
 
 class Refused(BadBytes):
     """This connection is not wanted; the text says why, to the log and to the other side."""
@@ -310,7 +316,7 @@ def _fields(payload: bytes, role: str) -> dict[str, Any]:
         raise Refused(NO_HELLO, "protocol must be [oldest, newest]")
     choose_protocol((spoken[0], spoken[1]))
     if fields.get("role") != role:
-        raise Refused(WRONG_ROLE, f"this port is for {role}, not {fields.get('role')!r:.50}")
+        raise Refused(WRONG_ROLE, f"this port is for {role}, not {fields.get('role')!r:.50}: {_OTHER_PORT[role]}")
     return fields
 
 

@@ -48,6 +48,10 @@ PROTOCOL_MIN: Final = 1
 PROTOCOL_MAX: Final = 1
 HEAD_BYTES: Final = 24
 FLAG_LZ4: Final = 1
+HTTP_ANSWER: Final = (
+    "it answers in HTTP, as a gateway does, or the status port of a node (`web_listen`): give the address that clients "
+    "connect to (`client_listen`)"
+)
 _HEAD: Final = struct.Struct("<HBBHHIIII")
 _LOW_32_BITS: Final = 0xFFFFFFFF
 
@@ -94,7 +98,7 @@ def decode_head(data: bytes | memoryview, *, bytes_max: int, may_be_compressed: 
         raise BadBytes("the frame's head is short")
     magic, protocol, kind, flags, reserved, group_id, stored, raw, checksum = _HEAD.unpack_from(data)
     if magic != MAGIC:
-        raise BadBytes(f"not an rsm frame (magic {magic:#06x})")
+        raise BadBytes(HTTP_ANSWER if bytes(data[:5]) == b"HTTP/" else f"not an rsm frame (magic {magic:#06x})")
     if not PROTOCOL_MIN <= protocol <= PROTOCOL_MAX:
         raise UnknownFormat(f"protocol {protocol}; this release speaks {PROTOCOL_MIN} to {PROTOCOL_MAX}")
     if kind not in _KINDS or flags & ~FLAG_LZ4 or reserved:

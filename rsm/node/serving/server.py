@@ -508,7 +508,8 @@ class _Connection(FrameProtocol):
         self.service.read(QueryRead(reply, "linearizable", 0, look, "cursor"))
 
     def _status(self, _: protocol.Status, reply: Replying) -> None:
-        reply.complete(self.service.status())
+        # The connection that asks is no client of anybody who looks at the answer.
+        reply.complete({**self.service.status(), "clients": self.server.limiter.established - 1})
 
     def _snapshot(self, _: protocol.Snapshot, reply: Replying) -> None:
         self.service.snapshot(reply)

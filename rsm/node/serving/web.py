@@ -20,6 +20,7 @@ import msgspec
 from rsm.errors import CallerError
 from rsm.limits import WEB_CONNECTIONS_MAX, WEB_HEAD_BYTES_MAX, WEB_SECONDS_MAX
 from rsm.node.log import describe, logger
+from rsm.node.network.frame_parser import MAGIC_BYTES
 from rsm.node.status import NodeStatus, StatusSource, ill_health, unreadiness
 from rsm.node.telemetry import Metrics
 
@@ -27,6 +28,8 @@ __all__ = ["Reply", "WebServer", "reply_to"]
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain; charset=utf-8"
+# What a client of the machine says first, that of one with TLS, and an empty line: no end of a head will come.
+NOT_HTTP: Final = (MAGIC_BYTES, b"\x16\x03", b"\r\n")
 METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -198,7 +201,8 @@ class WebServer:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(WEB_SECONDS_MAX):
-                head = await reader.readuntil(b"\r\n\r\n")
+                start = await reader.readexactly(2)
+                head = b"" if start in NOT_HTTP else start + await reader.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError:
             text = f"a head of more than {WEB_HEAD_BYTES_MAX} bytes"
             method, reply = "GET", Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text).reply

@@ -261,11 +261,14 @@ def test_a_failure_leaves_nothing_behind(directory: Path, monkeypatch: pytest.Mo
     ran = made("--from", "nothing", monkeypatch=monkeypatch)
     assert ran.code == 2
     assert "nothing: not the directory of a machine" in ran.err
-    assert [path.name for path in Path("c1").iterdir()] == ["lock"]
+    assert not Path("c1").exists()
+    Path("c1").mkdir()
+    assert made("--from", "nothing", monkeypatch=monkeypatch).code == 2
+    assert list(Path("c1").iterdir()) == []
     Path("c1", "mine").write_text("")
     ran = made(monkeypatch=monkeypatch)
     assert "c1: holds mine but no cluster.toml" in ran.err
-    assert sorted(path.name for path in Path("c1").iterdir()) == ["lock", "mine"]
+    assert [path.name for path in Path("c1").iterdir()] == ["mine"]
     Path("file").write_text("")
     assert run("cluster", "up", "--machine", "bank:Bank", "--dir", "file").code == 2
     assert run("cluster", "up", "--machine", "bank:Nothing", "--dir", "c2").code == 2

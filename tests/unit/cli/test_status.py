@@ -16,6 +16,7 @@ from rsm.cli.local import LocalCluster, LocalNode, find_local, load_local, point
 from rsm.cli.status import Rates, rich_table
 from rsm.client import survey as surveys
 from rsm.client.survey import Asked, Survey
+from rsm.client.tool import Access, ToolConnection
 from rsm.errors import CallerError
 from rsm.node.network.tls import TlsOptions
 from tests.unit.cli.nodes import Nodes, strangers
@@ -68,6 +69,14 @@ def test_json_has_everything(nodes: Nodes) -> None:
     assert [node["role"] for node in document["nodes"]] == ["leader", "follower", "follower"]
     assert document["nodes"][0]["lag_entries"] == 0
     assert "schema" not in document["nodes"][0]
+
+
+def test_who_asks_is_no_client(nodes: Nodes) -> None:
+    """The clients that are told are those that somebody else has."""
+    address = nodes.addresses[0]
+    with ToolConnection(address, Access((address,))):
+        told = json.loads(run("status", address, "--json").out)["nodes"]
+    assert [node["clients"] for node in told] == [1, 0, 0]
 
 
 def test_a_member_that_is_down_is_named(nodes: Nodes) -> None:

@@ -16,13 +16,17 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 import rsm
+from rsm.codec import cbor
 from rsm.limits import CLIENT_FRAME_ITEMS_MAX, COMMANDS_IN_FLIGHT_MAX, EVENTS_KEPT
 from rsm.node.network import protocol
 from rsm.node.network.certificates import init_certificates
+from rsm.node.network.handshake import WRONG_ROLE, Refused
 from rsm.node.network.tls import TlsOptions
+from rsm.node.network.wire import FrameKind, encode_frame
 from rsm.replica.batch import CLOSE_SESSION
 from tests.client_service import Nodes
 from tests.machines import Bank, Everything
+from tests.unit.cli.nodes import strangers
 
 
 @pytest.fixture
@@ -669,6 +673,22 @@ def test_addresses_that_nobody_listens_on_are_one_clear_line() -> None:
     text = str(caught.value)
     assert "\n" not in text
     assert all(f"127.0.0.1:{port}: nobody listens there" in text for port in ports)
+
+
+def test_the_members_port_is_told_at_once() -> None:
+    """Where every address is one that is not for clients there is nothing to wait for; where one may come, there is."""
+    reason = str(Refused(WRONG_ROLE, "this port is for peer, not 'client'"))
+    refusal = encode_frame(FrameKind.REFUSAL, cbor.encode([reason]))
+    with strangers(refusal) as members:
+        began = time.monotonic()
+        with pytest.raises(rsm.Unreachable, match=rf"{members}: refused: {reason}"):
+            rsm.connect(Bank, members, timeout_seconds=30)
+        assert time.monotonic() - began < 5
+        silent = f"127.0.0.1:{free_port()}"
+        began = time.monotonic()
+        with pytest.raises(rsm.Unreachable, match=f"{members}: refused: .*{silent}: nobody listens there"):
+            rsm.connect(Bank, [members, silent], timeout_seconds=0.5)
+        assert time.monotonic() - began >= 0.5
 
 
 @pytest.mark.parametrize("addresses", ["", [], "nohost", "host:port", ["a:1", 5], 5, "h:70000"])

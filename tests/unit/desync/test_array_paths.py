@@ -18,6 +18,7 @@ from rsm.limits import DIFFERENT_LEAVES_MAX
 from rsm.node.storage.disk import OsDisk
 from rsm.node.storage.snapshots import read_snapshot
 from rsm.replica.snapshot import decode_manifest
+from rsm.state.diff import differences
 from rsm.state.leaf import ABSENT
 from tests.replay_stage import ShopLog, checkout, shop_of, write_machine
 from tests.unit.state.stores import store_of
@@ -162,6 +163,17 @@ def test_snapshots_with_other_numbers_of_rows(here: Path, tmp_path: Path) -> Non
     assert [(path.path, path.values) for path in found.paths if path.path.startswith("deer/")] == [
         ("deer/rows", {"one": 20, "two": 21})
     ]
+
+
+def test_the_system_s_records_have_the_names_of_a_replay(here: Path, tmp_path: Path) -> None:
+    """An answer that differs is told under one path, with the machine's class and without."""
+    left = snapshot_of(here, tmp_path / "one")
+    code = checkout(tmp_path / "other", ("return len(self.deer)", "return len(self.deer) + 1"), text=HERD)
+    found = compare_snapshots(OsDisk(), {"one": left, "two": snapshot_of(code, tmp_path / "two")})
+    told = [difference.path for difference in differences(log_of(here).replica.store, log_of(code).replica.store)]
+    sessions = [path.path for path in found.paths if path.path.startswith("rsm.sessions/")]
+    assert sessions == [path for path in told if path.startswith("rsm.sessions/")]
+    assert "/answers/" in sessions[0]
 
 
 def test_other_columns_are_told_as_leaves(here: Path, tmp_path: Path) -> None:

@@ -195,7 +195,10 @@ def test_a_newer_release_is_told_about_the_protocol_first(hello: PeerHello | Cli
         (cbor.encode({}), "no hello: protocol must be"),
         (fields(OURS, protocol=[1]), "no hello: protocol must be"),
         (fields(OURS, protocol=[True, 1]), "no hello: protocol must be"),
-        (fields(OURS, role="client"), "wrong role: this port is for peer, not 'client'"),
+        (
+            fields(OURS, role="client"),
+            "wrong role: this port is for peer, not 'client': clients connect to the address in `client_listen`",
+        ),
         (fields(OURS, role=["x" * 999]), "wrong role: "),
         (fields(OURS, cluster_id=b"short"), "no hello: a field has another length"),
         (fields(OURS, instance=b""), "no hello: a field has another length"),

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 import pytest
 
+import rsm
+from rsm.client.tool import Access, ToolConnection
 from rsm.errors import CallerError
-from rsm.limits import WEB_CONNECTIONS_MAX, WEB_HEAD_BYTES_MAX
-from rsm.node.serving.serving import web
+from rsm.limits import CLIENT_TIMEOUT_SECONDS, WEB_CONNECTIONS_MAX, WEB_HEAD_BYTES_MAX, WEB_SECONDS_MAX
+from rsm.node.serving import web
 from rsm.node.serving.web import WebServer, reply_to
 from rsm.node.status import NodeStatus
 from rsm.node.telemetry import Metrics
+from tests.machines import Bank
 from tests.unit.node.test_telemetry import STATUS
 
 FOLLOWER = msgspec.structs.replace(
@@ -164,6 +168,37 @@ def test_a_slow_request_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
         with contextlib.suppress(ConnectionResetError):
             assert await ask(server, b"GET / HT") == b""
         assert not server._open
+
+    serve(scenario)
+
+
+@pytest.mark.parametrize("start", [b"rw\x01\x01", b"\x16\x03\x01", b"\r\n\r\n"])
+def test_what_is_not_http_is_answered_at_once(start: bytes) -> None:
+    """A hello of another protocol has no end of a head: nobody waits for one."""
+
+    async def scenario(server: WebServer) -> None:
+        assert (await ask(server, start)).startswith(b"HTTP/1.1 400 ")
+
+    began = time.monotonic()
+    serve(scenario)
+    assert time.monotonic() - began < WEB_SECONDS_MAX / 2
+
+
+def test_clients_of_the_machine_are_told_which_port_is_theirs() -> None:
+    """Whichever way they come, and long before their time is over."""
+
+    async def scenario(server: WebServer) -> None:
+        address = f"127.0.0.1:{server.port}"
+        ways: list[Callable[[], object]] = [
+            lambda: rsm.connect(Bank, address),
+            lambda: rsm.observe(Bank, address),
+            lambda: ToolConnection(address, Access((address,))),
+        ]
+        for way in ways:
+            began = time.monotonic()
+            with pytest.raises(rsm.RsmError, match=rf"{address}: .*HTTP.*\(`web_listen`\).*\(`client_listen`\)"):
+                await asyncio.to_thread(way)
+            assert time.monotonic() - began < CLIENT_TIMEOUT_SECONDS / 3
 
     serve(scenario)
 

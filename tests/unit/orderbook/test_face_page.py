@@ -138,6 +138,62 @@ def test_a_level_that_was_altered_is_red_named_and_mended(page: Page, stage: Fac
     assert page.errors() == []
 
 
+def ask_at(stage: FaceStage, place: int) -> int:
+    """The price of the ask at this place, from 0."""
+    return int(stage.call(lambda: stage.machine.depth(1, SELL, place + 1))[place][0])
+
+
+def wrong_row(page: Page, price: str) -> dict[str, Any]:
+    """The one incident, when it is over, whose only level has this price; its row is red and the update is named."""
+    page.until("window.exchange.copy.incidents.length === 1 && window.exchange.copy.suspect === null")
+    incident: dict[str, Any] = page.run("window.exchange.copy.incidents[0]")
+    assert [(level["isBid"], level["price"]) for level in incident["levels"]] == [(False, price)]
+    page.until("document.querySelectorAll('.row.is-bad').length === 1")
+    assert page.run("document.querySelector('.row.is-bad').dataset.price") == price
+    assert f"update {incident['update']:,}" in page.run("document.getElementById('check-text').textContent")
+    return incident
+
+
+def test_an_altered_level_is_named_though_it_is_traded_at_once(page: Page, stage: FaceStage) -> None:
+    """The very next update sets that level: it does not mend it, and the snapshot still finds it."""
+    stage.trade(60)
+    page.until("window.exchange.copy.updates >= 1")
+    price = page.run("window.exchange.copy.damage(false, 5)")
+    updates = page.run("window.exchange.copy.updates")
+    stage.run("birch", "place", 10**12, 1, SELL, 100, ask_at(stage, 5))
+    incident = wrong_row(page, price)
+    assert incident["update"] == updates + 1
+    assert incident["levels"][0]["mine"] != incident["levels"][0]["theirs"] is not None
+    until_equal(page, stage)
+    assert page.errors() == []
+
+
+def test_an_altered_level_that_is_gone_keeps_a_red_row_for_a_while(page: Page, stage: FaceStage) -> None:
+    """It is bought away before the page has found it: the row says what the page held, then it is gone, too."""
+    best = ask_at(stage, 0)
+    stage.run("birch", "place", 10**12, 1, SELL, 100, best - 1)  # alone there
+    page.until("window.exchange.copy.book.asks.levels[0].quantity === '100'")
+    price = page.run("window.exchange.copy.damage(false, 0)")
+    assert price == f"{(best - 1) // 100}.{(best - 1) % 100:02d}"
+    stage.run("birch", "cancel", 10**12)
+    incident = wrong_row(page, price)
+    assert incident["levels"][0]["mine"] is not None
+    assert incident["levels"][0]["theirs"] is None
+    page.until("document.querySelectorAll('.row.is-bad').length === 0")
+    until_equal(page, stage)
+    assert page.errors() == []
+
+
+def test_the_button_damages_a_level_that_stays(page: Page, stage: FaceStage) -> None:
+    """One in the middle of those that the checksum covers: neither traded away nor pushed out by the next one."""
+    for _ in range(10):
+        page.run("document.getElementById('damage').click()")
+        assert page.run(
+            """((damaged) => damaged.side.levels.findIndex((one) => one.price === damaged.price))(
+            window.exchange.copy.damaged)"""
+        ) in (5, 6, 7)
+
+
 def test_another_market_is_shown_when_it_is_chosen(page: Page, stage: FaceStage) -> None:
     """Its own book, checked as well; the one before is no longer subscribed to."""
     page.run("document.querySelector('[data-pair=\"FERN/USD\"]').click()")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -18,6 +18,7 @@ from demos.rts_lockstep.records import (
     Told,
 )
 from demos.rts_lockstep.turns import TURN_MS_MAX
+from demos.rts_lockstep.world import World
 from rsm.replica.answer import Answer, Status, decode
 from rsm.replica.batch import FLAG_HASH_POINT
 from tests.machines import SECOND, Log
@@ -441,3 +442,33 @@ def test_who_is_restored_from_a_snapshot_in_the_middle_goes_on_equal() -> None:
         late.apply(entry)
     assert late.machine.world.turn == match.standing.turn > 50
     assert late.root() == match.replica.root() == match.replayed().root()
+
+
+def test_a_turn_that_fails_does_not_stop_the_match_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rollback takes the next timer along: whoever speaks next sets it again, and what the turn died of is gone."""
+    match = Match(2)
+    match.turns(4)
+    match.order("ann", 4)
+    run = match.order("bob", 3)
+    match.run(match.sessions["bob"], "act", 4, [[RESIGN, [], 0, 0, -1, 0]], 0, 0)
+    waiting = len(match.game.waiting)
+
+    def fail(world: World, orders: Any) -> NoReturn:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(World, "step", fail)
+        match.now = match.replica.next_due() or 0
+        match.entry([], FLAG_HASH_POINT)
+    assert match.replica.next_due() is None
+    assert match.game.world.turn == 4
+    assert len(match.game.waiting) == waiting
+    match.now += 2 * SECOND
+    match.say("ann", 4)
+    assert match.replica.next_due() == match.now + match.game.turn_ms * MS
+    assert not [key for key, order in match.game.waiting.items() if key[0] <= run and order.kind != RESIGN]
+    assert [order.kind for order in match.game.waiting.values()].count(RESIGN) == 1
+    due = match.replica.next_due()
+    match.say("bob", 4)
+    assert match.replica.next_due() == due
+    assert match.turns(1) == [5]

@@ -14,6 +14,7 @@ import pytest
 
 import rsm
 from demos.rts_lockstep.clients import planted
+from demos.rts_lockstep.clients import player as players
 from demos.rts_lockstep.clients.bots import DRILL, TURNS_PER_ORDER, WAR, Bot
 from demos.rts_lockstep.clients.desk import Desk
 from demos.rts_lockstep.clients.measuring import BEHIND_ENTRIES_MAX, PAGE_SECONDS_MAX, Measures
@@ -21,7 +22,7 @@ from demos.rts_lockstep.clients.player import Moment
 from demos.rts_lockstep.clients.reports import Ran, Used
 from demos.rts_lockstep.clients.suspects import first_difference, first_line, seen_by_page
 from demos.rts_lockstep.clients.traffic import HEADER_BYTES, TrafficMeter
-from demos.rts_lockstep.commands import replaying
+from demos.rts_lockstep.commands import hosting, joining, replaying
 from demos.rts_lockstep.commands.hosting import FILE, opened, parse
 from demos.rts_lockstep.commands.running import workplace
 from demos.rts_lockstep.orders import GATHER, MOVE, RESIGN, TRAIN
@@ -241,8 +242,78 @@ def test_a_page_port_that_is_taken_is_told_with_its_address(capsys: pytest.Captu
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         golden = str(ROOT / "tests/golden/lockstep/v1.log")
-        assert replaying.main([golden, "--page-port", str(port)]) == 1
+        assert replaying.main([golden, "--page-port", str(port)]) == 2
     assert capsys.readouterr().err == f"replay: cannot listen at 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_an_address_that_is_none_and_one_where_nobody_answers_end_differently(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is for the caller to change; of the second nothing can be said."""
+    monkeypatch.setattr(players, "CONNECT_SECONDS", 0.3)
+    assert joining.main(["nowhere"]) == 2
+    assert "nowhere" in capsys.readouterr().err
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    assert joining.main([f"127.0.0.1:{port}", "--token", "guess"]) == 3
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("join: ")
+    assert complaint.count("\n") == 1
+
+
+class Seats:
+    """A desk whose page a test opens, and who sat down there."""
+
+    def __init__(self, *, is_seated: bool = False, refused: str = "") -> None:
+        self.viewer = SimpleNamespace(was_opened=False)
+        self.player = SimpleNamespace(number=0 if is_seated else None)
+        self.refused = refused
+        self.sat = 0
+
+    def sit_down(self) -> None:
+        self.sat += 1
+        if self.refused:
+            raise rsm.Rejected(self.refused)
+
+
+def arrival(seats: Seats, bots: int) -> hosting.Arrival:
+    return hosting.Arrival(seats, bots)  # type: ignore[arg-type]
+
+
+def test_the_host_sits_down_once_when_his_page_is_open() -> None:
+    seats = Seats()
+    waiting = arrival(seats, bots=0)
+    waiting.look()
+    assert seats.sat == 0
+    assert waiting.announcement().startswith("you sit down when your page is open; the match begins")
+    seats.viewer.was_opened = True
+    for _ in range(3):
+        waiting.look()
+    assert seats.sat == 1
+    began = Seats(is_seated=True)
+    began.viewer.was_opened = True
+    arrival(began, bots=1).look()
+    assert began.sat == 0
+
+
+def test_bots_wait_a_bounded_time_for_the_host_and_friends_until_he_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosting, "PAGE_SECONDS_MAX", 0.0)
+    alone, with_bots = Seats(), Seats()
+    for seats, bots in ((alone, 0), (with_bots, 2)):
+        waiting = arrival(seats, bots)
+        time.sleep(0.001)
+        waiting.look()
+    assert (alone.sat, with_bots.sat) == (0, 1)
+
+
+def test_a_host_who_finds_all_seats_taken_looks_on(capsys: pytest.CaptureFixture[str]) -> None:
+    seats = Seats(refused="all seats are taken; spectators are welcome")
+    seats.viewer.was_opened = True
+    waiting = arrival(seats, bots=0)
+    waiting.look()
+    waiting.look()
+    assert seats.sat == 1
+    assert capsys.readouterr().out == "you look on: all seats are taken; spectators are welcome\n"
 
 
 def test_what_make_game_runs_is_a_command_line_that_the_host_takes() -> None:

@@ -54,8 +54,10 @@ def test_a_port_that_somebody_has_is_no_place_for_a_match(tmp_path: Path, monkey
     monkeypatch.setattr(staging, "PORT_SECONDS_MAX", 0.2)
     with socket.create_server((HOST, 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(NodesFailed, match=f"127.0.0.1:{port}: somebody listens there"), Nodes(tmp_path, port=port):
+        taken = f"127.0.0.1:{port}: somebody listens there"
+        with pytest.raises(NodesFailed, match=taken) as failed, Nodes(tmp_path, port=port):
             pass
+    assert failed.value.exit_code == 2
     assert made == []
     assert list(tmp_path.iterdir()) == []  # so that another port can be chosen for the same directory
     with Nodes(tmp_path, port=port):

@@ -53,13 +53,13 @@ def copied(path: Path, data: bytes, *, roots: bool = True) -> Path:
 def test_a_log_that_is_cut_or_has_no_roots_is_no_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = LOG.read_bytes()
     cut = copied(tmp_path / "cut.log", data[: len(data) // 3])
-    assert main([str(cut), "--check"]) == 1
+    assert main([str(cut), "--check"]) == 3
     said, complaint = capsys.readouterr()
     assert "all as recorded" in said
     assert "unchecked" in complaint
     assert "torn tail" in complaint
     bare = copied(tmp_path / "bare.log", data, roots=False)
-    assert main([str(bare), "--check", "--json"]) == 1
+    assert main([str(bare), "--check", "--json"]) == 3
     said, complaint = capsys.readouterr()
     assert json.loads(said)["unchecked"] == [f"{bare}: no roots were recorded with this log"]
     assert main([str(LOG), "--check", "--json"]) == 0
@@ -73,8 +73,12 @@ def test_a_log_that_is_damaged_or_of_another_machine_is_one_line(
     data[len(data) // 4] ^= 1
     flipped = copied(tmp_path / "flipped.log", bytes(data))
     other = ROOT / "tests" / "golden" / "releases" / "v1.log"
-    for path, wanted in ((flipped, "checksum"), (other, "belongs to machine 'exchange'"), (tmp_path, "no log here")):
-        assert main([str(path), "--check"]) == 1
+    for path, code, wanted in (
+        (flipped, 1, "checksum"),
+        (other, 2, "belongs to machine 'exchange'"),
+        (tmp_path, 2, "no log here"),
+    ):
+        assert main([str(path), "--check"]) == code
         said, complaint = capsys.readouterr()
         assert said == ""
         assert wanted in complaint

@@ -20,6 +20,7 @@ export class CheckedBook {
     this.checksum = null;
     this.suspect = null; // the incident that is open
     this.incidents = []; // newest first
+    this.damaged = null; // {side, price, quantity}: a level that was spoiled and has not been mended
   }
 
   take(message) {
@@ -30,7 +31,7 @@ export class CheckedBook {
   // What is held is no longer of use: the next snapshot begins anew.
   forget() {
     this.book = null;
-    this.suspect = null;
+    this.suspect = this.damaged = null;
   }
 
   begin(message) {
@@ -42,6 +43,7 @@ export class CheckedBook {
       incident.milliseconds = performance.now() - incident.began;
       this.suspect = null;
     }
+    this.damaged = null;
     this.book = fresh;
     this.checksum = fresh.checksum();
     this.changed(incident === null ? "snapshot" : "healed", incident);
@@ -49,6 +51,7 @@ export class CheckedBook {
 
   apply(message) {
     this.book.update(message.asks, message.bids);
+    this.damaged?.side.set(this.damaged.price, this.damaged.quantity);
     this.updates += 1;
     this.checksum = this.book.checksum();
     if (this.suspect === null && message.checksum !== null && message.checksum !== this.checksum) {
@@ -70,13 +73,16 @@ export class CheckedBook {
     this.changed("update", message);
   }
 
-  // Spoils the quantity of a level of this copy, as a bit that flipped in memory would.
+  // Spoils the quantity of a level of this copy, as a memory cell that is stuck would: updates neither mend it nor take
+  // the level away, only the snapshot does that is asked for when a checksum has found it.
   damage(isBid, place) {
-    const level = (isBid ? this.book.bids : this.book.asks).levels[place];
+    const side = isBid ? this.book.bids : this.book.asks;
+    const level = side.levels[place];
     if (level === undefined) return null;
     const last = level.quantity.length - 1;
     level.quantity = level.quantity.slice(0, last) + String((Number(level.quantity[last]) + 7) % 10);
     if (/^[0.]*$/.test(level.quantity)) level.quantity = level.quantity.slice(0, last) + "3";
+    this.damaged = { side, price: level.price, quantity: level.quantity };
     this.changed("damaged", level);
     return level.price;
   }

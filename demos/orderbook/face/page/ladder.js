@@ -41,7 +41,17 @@ export class Ladder {
   draw(book) {
     const now = performance.now();
     for (const [key, one] of this.bad) if (one.until < now) this.bad.delete(key);
-    for (const side of this.sides) this.drawSide(side, (side.isBid ? book.bids : book.asks).levels);
+    for (const side of this.sides) this.drawSide(side, this.withGone(side, (side.isBid ? book.bids : book.asks).levels));
+  }
+
+  // A level that is marked keeps its row though the book has it no more.
+  withGone(side, levels) {
+    const gone = [];
+    for (const { level } of this.bad.values()) {
+      if (level.isBid !== side.isBid || levels.some((one) => one.price === level.price)) continue;
+      gone.push({ price: level.price, quantity: "0" });
+    }
+    return gone.length ? [...levels, ...gone].sort((a, b) => (side.isBid ? b.price - a.price : a.price - b.price)) : levels;
   }
 
   drawSide(side, levels) {

@@ -240,9 +240,10 @@ window.addEventListener("resize", () => {
   dirty.book = dirty.trades = dirty.candles = true;
 });
 
-// A level of the best ten, since the checksum sees no others.
+// A level of the best ten, since the checksum sees no others; but not of the first, which are traded away, nor of the
+// last, which the next better price pushes out.
 byId("damage").addEventListener("click", () => {
-  if (exchange.copy?.book) exchange.copy.damage(Math.random() < 0.5, 2 + Math.floor(Math.random() * 7));
+  if (exchange.copy?.book) exchange.copy.damage(Math.random() < 0.5, 5 + Math.floor(Math.random() * 3));
 });
 
 for (const button of document.querySelectorAll(".switch button")) {
