@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from rsm.node.feed.feed import entries as feed_log
-from rsm.node.feed.feed import frames as feed_frames
+from rsm.node.feed import entries, frames
 from rsm.node.network import protocol
 from rsm.node.network.certificates import init_certificates
 from rsm.node.network.protocol import AnswerStatus
@@ -127,13 +126,13 @@ def test_a_frame_is_encoded_once_for_all(nodes: Nodes, connect: Connect, monkeyp
         one.until(12)
     until(lambda: nodes.do(lambda: len(nodes.server.feed._log.live)) == 50)
     made: list[int] = []
-    encode = feed_frames.encode_entries
+    encode = frames.encode_entries
 
     def counted(*arguments: Any) -> bytes:
         made.append(len(arguments[0]))
         return encode(*arguments)
 
-    monkeypatch.setattr(feed_log, "encode_entries", counted)
+    monkeypatch.setattr(entries, "encode_entries", counted)
     last = put(nodes, 200)
     for one in observers:
         one.until(last)

@@ -124,8 +124,8 @@ def test_a_level_that_was_altered_is_red_named_and_mended(page: Page, stage: Fac
     assert [(level["isBid"], level["price"]) for level in incident["levels"]] == [(False, price)]
     page.until("document.querySelectorAll('.row.is-bad').length === 1")
     assert page.run("document.querySelector('.row.is-bad').dataset.price") == price
-    red = page.run("getComputedStyle(document.querySelector('.row.is-bad')).backgroundColor")
-    assert red == "rgb(255, 45, 79)"
+    # Its colour comes with a flash.
+    page.until("getComputedStyle(document.querySelector('.row.is-bad')).backgroundColor === 'rgb(255, 45, 79)'")
     assert f"update {updates + 1:,}" in page.run("document.getElementById('check-text').textContent")
     until_equal(page, stage)
     for _ in range(5):
