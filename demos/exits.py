@@ -1,4 +1,4 @@
-"""How a command of a demo ends when something goes wrong: one line on standard error, and the exit code of `rsm`.
+"""How a command of a demo ends when it is interrupted, or something goes wrong: one line, and the exit code of `rsm`.
 
 1 says that something is damaged, differs or has gone down, 2 that the call or its input has to change, 3 that nothing
 can be said: nobody answered, or what there is could not be checked.
@@ -6,6 +6,10 @@ can be said: nobody answered, or what there is could not be checked.
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
 from typing import Final
 
 import rsm
@@ -40,3 +44,21 @@ def told(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     return str(error)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does: what was started is stopped."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # no signals there
+        yield
+        return
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

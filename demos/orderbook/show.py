@@ -14,13 +14,10 @@ The exit code is 0 only if every check held. The first that does not ends the sh
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import io
 import json
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +25,7 @@ from rich.console import Console
 from rich.text import Text
 
 import rsm
-from demos.exits import FINE, FOUND, exit_code
+from demos.exits import FINE, FOUND, exit_code, interruptible
 from demos.orderbook import cluster_trial as cluster_trials
 from demos.orderbook import trial as trials
 from demos.orderbook.audit import CheckFailed
@@ -209,21 +206,3 @@ def main(
         rows = [] if reason else (embedded_figures if options.embedded else cluster_figures)(trial.facts, options.dir)
         closing(trial, reason, rows)
     return code
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as Ctrl-C does: what was started is stopped."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # no signals there
-        yield
-        return
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.text import Text
 
 import rsm
-from demos.exits import FINE, FOUND, exit_code
+from demos.exits import FINE, FOUND, exit_code, interruptible
 from demos.orderbook.audit import CheckFailed
 from demos.orderbook.lives import ServiceFailed
-from demos.orderbook.show import add_options, check_options, filesystem, interruptible
+from demos.orderbook.show import add_options, check_options, filesystem
 from demos.orderbook.terminal import figures, verdicts
 from demos.orderbook.upgrade_trial import STAGES, UpgradeBoard, UpgradeTrial
 from demos.scratch import scratch_directory

@@ -1,41 +1,21 @@
-"""What the commands share: how they are interrupted, where they keep things, how they end."""
+"""What the commands share: where they keep things, how they end."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import rsm
-from demos.exits import DemoFailed, exit_code, told
+from demos.exits import DemoFailed, exit_code, interruptible, told
 from demos.rts_lockstep.machine import SOLDIERS_MAX, UNITS_LEAST
 from demos.rts_lockstep.units import MAP_SIZE_MAX, MAP_SIZE_MIN, UNITS_MAX
 from demos.scratch import scratch_directory
 
 PORT_MAX: Final = 65_535
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as Ctrl-C does: what was started is stopped."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # no signals there
-        yield
-        return
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
