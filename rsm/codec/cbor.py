@@ -187,6 +187,11 @@ def encode_plain(values: list[Any]) -> bytes:
     return cbor2.dumps(values, canonical=True)
 
 
+def check_encodable(value: Any) -> None:
+    """Raise `InvalidCommand` for what `decode` lets through and `encode` refuses: floats, larger integers."""
+    _check((value,), 0)
+
+
 _PLAIN: Final = frozenset({str, bytes, bool, type(None), bytearray, Reference})
 
 

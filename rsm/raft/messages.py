@@ -14,7 +14,7 @@ import msgspec
 from rsm.codec import cbor
 from rsm.codec.record import Entry, RecordKind
 from rsm.codec.shapes import make_known
-from rsm.errors import BadBytes, UnknownFormat
+from rsm.errors import BadBytes, InvalidCommand, UnknownFormat
 from rsm.limits import PEER_MESSAGE_BYTES_MAX
 
 __all__ = [
@@ -202,9 +202,10 @@ def decode_message(data: bytes | memoryview) -> Message:
     if number == _APPEND:
         return _decode_append(fields)
     try:
+        cbor.check_encodable(fields)  # what no member could have sent would stop whoever passes it on
         message: Message = msgspec.convert(fields, _KINDS[number - 1], strict=True)
         return message
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, InvalidCommand) as error:
         raise BadBytes(f"{_KINDS[number - 1].__name__}: {error}") from error
 
 
@@ -212,7 +213,7 @@ def _decode_append(fields: list[Any]) -> AppendEntries:
     if (
         len(fields) != 7
         or type(fields[6]) is not list
-        or any(type(field) is not int or field < 0 for field in fields[:6])
+        or any(type(field) is not int or not 0 <= field <= cbor.INTEGER_MAX for field in fields[:6])
     ):
         raise BadBytes("AppendEntries must be six integers and a list of entries")
     term, previous_index, previous_term, commit_index, round_number, start_index, packed = fields
@@ -222,7 +223,7 @@ def _decode_append(fields: list[Any]) -> AppendEntries:
         if type(item) is not list or len(item) != 3 or type(item[0]) is not int or type(item[2]) is not bytes:
             raise BadBytes("an entry must be [term, kind, payload]")
         kind = _ENTRY_KINDS.get(item[1]) if type(item[1]) is int else None
-        if kind is None or item[0] < 0:
+        if kind is None or not 0 <= item[0] <= cbor.INTEGER_MAX:
             raise BadBytes(f"an entry of kind {item[1]!r} and term {item[0]} has no place in a log")
         index += 1
         entries.append(Entry(index, item[0], kind, item[2]))

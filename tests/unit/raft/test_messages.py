@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+import cbor2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,6 +130,22 @@ def test_what_is_no_message_says_why(fields: object, why: str) -> None:
     """Each way to be wrong has its reason in the error."""
     with pytest.raises(BadBytes, match=why):
         decode_message(cbor.encode(fields))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [1, 2**63, 2, 3],
+        [4, 2**63, 2, 3, 4, 5, 6, []],
+        [4, 1, 2, 3, 4, 5, 6, [[2**63, 2, b""]]],
+        [8, 2**63, 24, {"": b""}, 65536],
+        [8, 1, 24, {"": 0.5}, 65536],
+    ],
+)
+def test_numbers_that_no_member_could_send_are_refused(fields: object) -> None:
+    """A term of 2**63 would be taken over, and could be neither saved nor passed on."""
+    with pytest.raises(BadBytes):
+        decode_message(cbor2.dumps(fields, canonical=True))
 
 
 def test_a_kind_of_a_newer_release_is_told_from_damage() -> None:
