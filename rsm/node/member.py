@@ -116,6 +116,7 @@ class Member:
         self.replica.is_lone = False
         self.snapshot_files = opened.snapshots
         self.outbox: list[tuple[int, Message]] = []
+        self.dispatch: Callable[[], None] = lambda: None  # sends and syncs now what would be after `flush`
         self.events_waiting: list[Callable[[], None]] = []  # called once when there are new events
         # Told of every entry that was applied, with its root and the seconds it took by the stopwatch, which a
         # simulation has not; and of every replica that takes the place of the one there was.
@@ -495,6 +496,8 @@ class Member:
         if ready.has_recovered:
             self.directory.clear_recovering()
             logger.info("caught up: this node's word counts again", node=self.node_id)
+        if ready.committed:
+            self.dispatch()  # others wait for the messages, nobody for what a follower applies
         for entry in ready.committed:
             self._apply(entry)
         if ready.committed:

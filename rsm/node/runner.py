@@ -153,6 +153,7 @@ class Runner:
         )
         member = self.member
         member.on_applied, member.on_swapped = self._server.applied, self._server.swapped
+        member.dispatch = self._dispatch
         member.stopwatch = time.perf_counter
         web = WebServer(self.node_status, self.metrics)
         try:
@@ -279,6 +280,17 @@ class Runner:
         member, loop = self.member, self._loop
         now = loop.time()
         member.flush(now)
+        self._dispatch()
+        if member.configuration != self._dialed:
+            self._dialed = member.configuration
+            self._transport.set_peers(self._peer_addresses())
+        if member.leader_id != self._leader:
+            self._leader = member.leader_id
+            self.metrics.leader_changes_total += 1
+        self._schedule(member.next_wake(now))
+
+    def _dispatch(self) -> None:
+        member = self.member
         outbox, member.outbox = member.outbox, []
         for peer, message in outbox:
             self._transport.send(peer, message)
@@ -287,13 +299,6 @@ class Runner:
         if member.needs_sync and not self._is_syncing:
             self._is_syncing = True
             self._syncer.ask()
-        if member.configuration != self._dialed:
-            self._dialed = member.configuration
-            self._transport.set_peers(self._peer_addresses())
-        if member.leader_id != self._leader:
-            self._leader = member.leader_id
-            self.metrics.leader_changes_total += 1
-        self._schedule(member.next_wake(now))
 
     def _schedule(self, seconds: float) -> None:
         if seconds <= 0:

@@ -60,6 +60,7 @@ class Replication:
         self.releases = (0, 0)  # oldest and newest machine version here; reported to the leader
         self._configurations = configurations  # (index, configuration), rising
         self._verified_index = 0  # equal to the current leader's log up to here
+        self._released_index = 0  # committed when the last sync returned
         self._told_index = 0  # acknowledged to the current leader up to here
         self._heartbeat_seconds = heartbeat_seconds
         self._round = 0
@@ -293,7 +294,9 @@ class Replication:
 
     def durable(self, index: int) -> None:
         """The own journal is synced up to `index`."""
-        if not self.log.synced(index):
+        is_news = self.log.synced(index)
+        self._released_index = min(self.commit_index, self.log.durable_index)
+        if not is_news:
             return
         if self.is_leading:
             self._check_recovered()
@@ -436,8 +439,14 @@ class Replication:
     # --- what the shell takes -----------------------------------------------------------------------------------------
 
     def take_committed(self) -> list[Entry]:
-        """The next entries to apply: committed, and durable here."""
+        """The next entries to apply: committed, and durable here.
+
+        A follower with entries on their way to its disk acknowledges those first, since the leader waits for that, and
+        for what a follower applies nobody does: until then it gets what was committed when its last sync returned.
+        """
         last = min(self.commit_index, self.log.durable_index)
+        if not self.is_leading and self.log.durable_index < self.log.last_index:
+            last = min(last, self._released_index)
         if last <= self.taken_index:
             return []
         entries = self.log.read(self.taken_index + 1, last, APPLY_BYTES)

@@ -146,19 +146,19 @@ class Ledger:
             if new is old:
                 continue
             bucket = hash64(encode(key)) & BUCKET_MASK
-            change = 0
-            if new is not ABSENT:
+            if old is ABSENT:
                 change = hash64(encode((leaf_key, new)), seed)
-            elif queue is None:
-                self._leave(bucket, key)
-            if old is not ABSENT:
-                change -= hash64(encode((leaf_key, old)), seed)
-            else:
                 keys = members[bucket]
                 if keys is None:
                     members[bucket] = {key}
                 else:
                     keys.add(key)
+            elif new is ABSENT:
+                change = -hash64(encode((leaf_key, old)), seed)
+                if queue is None:
+                    self._leave(bucket, key)
+            else:
+                change = hash64(encode((leaf_key, new)), seed) - hash64(encode((leaf_key, old)), seed)
             sums[bucket] = (sums[bucket] + change) & SUM_MASK
             for overlay in overlays:
                 overlay.note(bucket, leaf_key, old)

@@ -97,6 +97,8 @@ class Process:
         except Exception as error:
             host.crashed(self, error)
             return
+        member = self.member
+        member.dispatch = lambda: self._dispatch(member)
         host.network.start(self.node)
         self.call(lambda member: member.tick(host.queue.now))
 
@@ -156,18 +158,22 @@ class Process:
 
     def _settle(self, member: Member) -> None:
         host = self._host
+        self._dispatch(member)
+        host.observe(self)
+        wait = min(WAKE_SECONDS_MAX, max(WAKE_SECONDS_MIN, member.next_wake(host.queue.now)))
+        self._wake(host.queue.now + wait)
+
+    def _dispatch(self, member: Member) -> None:
+        host = self._host
         outbox, member.outbox = member.outbox, []
         for peer, message in outbox:
             host.network.send(self.node, peer, encode_message(message))
-        host.observe(self)
         if member.needs_sync and not self._is_syncing:
             self._is_syncing = True
             delay = self.sync_seconds * (0.5 + self._chance.expovariate(1.0))
             if self._chance.random() < 0.01:
                 delay += self._chance.uniform(0.05, 0.3)
             host.queue.after(delay, lambda: host.network.hand(self.node, lambda: self._synced(member)))
-        wait = min(WAKE_SECONDS_MAX, max(WAKE_SECONDS_MIN, member.next_wake(host.queue.now)))
-        self._wake(host.queue.now + wait)
 
     def _synced(self, member: Member) -> None:
         if self.member is not member:

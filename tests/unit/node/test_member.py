@@ -268,3 +268,22 @@ def test_lost_messages_cost_time_only(stage: Stage) -> None:
     for number in range(30):
         assert stage.do(session, "push", 1, str(number)) == number
     stage.settle()
+
+
+def test_messages_leave_before_entries_are_applied(stage: Stage) -> None:
+    """A turn that brings entries and news of a commit sends, and begins to sync, before it applies: the others wait for
+    the messages.
+    """
+    session = stage.session()
+    leader = stage.leader()
+    sent: list[tuple[int, int]] = []
+
+    def dispatch() -> None:
+        sent.append((leader.applied_index, len(leader.outbox)))
+
+    leader.dispatch = dispatch
+    before = leader.applied_index
+    call = stage.submit(Call(session.item("put", "a", 1)))
+    stage.until(lambda: call.answers)
+    assert leader.applied_index > before
+    assert sent[0][0] == before

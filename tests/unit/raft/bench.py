@@ -156,7 +156,7 @@ class Bench:
             self.wait(HEARTBEAT)
         raise AssertionError(f"node {self.number} does not stand")
 
-    def acknowledge(self, number: int, index: int, **changes: Any) -> None:
+    def acknowledge(self, number: int, index: int, *, sync: bool = True, **changes: Any) -> None:
         """A member says that it has everything up to here."""
         fields: dict[str, Any] = {
             "previous_index": index,
@@ -169,7 +169,7 @@ class Bench:
             "applied_index": 0,
         }
         reply = AppendReply(self.engine.term, changes.pop("accepted", True), **(fields | changes))
-        self.receive(number, reply)
+        self.receive(number, reply, sync=sync)
 
 
 def group(*numbers: int, **options: Any) -> dict[int, Bench]:

@@ -92,6 +92,39 @@ def test_an_entry_is_acknowledged_when_it_is_durable_and_not_before() -> None:
     assert [(reply.accepted, reply.match_index) for reply in bench.replies()] == [(True, 2)]
 
 
+def test_a_follower_applies_when_it_has_acknowledged() -> None:
+    """What comes with the news of a commit is on its way to the disk first; each sync lets what was committed by then
+    go, however much more is written meanwhile, so that a stream of entries holds up none of them for ever.
+    """
+    bench = Bench(terms=[1])
+    bench.receive(2, append(1, (1, 1), batch(2, 1), commit=1), sync=False)
+    assert bench.applied == []
+    bench.receive(2, append(1, (2, 1), batch(3, 1), commit=1), sync=False)
+    bench.journal.sync()
+    bench.engine.durable(2)  # the sync began before entry 3 was written
+    bench.receive(2, append(1, (3, 1), batch(4, 1), commit=2), sync=False)
+    assert [entry.index for entry in bench.applied] == [1]
+    bench.sync()
+    bench.flush(sync=False)
+    assert [entry.index for entry in bench.applied] == [1, 2]
+    bench.receive(2, append(1, (4, 1), commit=4), sync=False)
+    assert [entry.index for entry in bench.applied] == [1, 2, 3, 4]
+
+
+def test_a_leader_applies_what_is_committed_whatever_it_writes() -> None:
+    """Its clients wait for the answers."""
+    bench = Bench(terms=[1])
+    bench.elect(2)
+    bench.acknowledge(2, 2)
+    bench.engine.propose(b"one")
+    bench.flush()
+    bench.engine.propose(b"two")
+    bench.flush(sync=False)
+    bench.acknowledge(2, 3, sync=False)
+    assert bench.journal.durable_index == 3 < bench.engine.last_index
+    assert [entry.index for entry in bench.applied] == [1, 2, 3]
+
+
 def test_what_was_there_before_is_acknowledged_only_when_the_leader_has_spoken_of_it() -> None:
     """A durable tail of an earlier term may not be the leader's."""
     bench = Bench(terms=[1, 1, 1])
