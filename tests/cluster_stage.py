@@ -142,6 +142,7 @@ class Stage:
                 wall_clock=lambda number=number: self.wall_clock(number),  # type: ignore[misc]  # a bound default
                 chance=random.Random(f"{number} {next(self._numbers)}"),
             )
+            self.members[number].dispatch = partial(self._send, number)
             self.failures.pop(number, None)
             self._reconnect(number)
         if leader:

@@ -444,10 +444,15 @@ class ClusterEngine:
     def ready(self) -> Ready:
         """Take what is to be done; each thing is named once."""
         replication, hosted = self.replication, self._hosted
+        is_removed = False
         if replication.is_leading:
             replication.pump()
-            if self.node_id not in self.configuration.voters and replication.configuration_index <= self.commit_index:
-                hosted.step_down()  # its own removal is committed
+            is_committed = replication.configuration_index <= self.commit_index
+            is_removed = is_committed and self.node_id not in self.configuration.voters
+        # While it leads still: who waits for its removal, or for what is committed with it, is to be told.
+        committed = replication.take_committed()
+        if is_removed:
+            hosted.step_down()
         hard_state = None
         if hosted.is_hard_state_new:
             hosted.is_hard_state_new = False
@@ -460,7 +465,7 @@ class ClusterEngine:
         waiting = [number for number, one in sorted(replication.progress.items()) if one.stage is Stage.SNAPSHOT]
         return Ready(
             persist,
-            replication.take_committed(),
+            committed,
             hard_state,
             truncate_from,
             messages,

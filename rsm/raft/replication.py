@@ -295,12 +295,15 @@ class Replication:
     def durable(self, index: int) -> None:
         """The own journal is synced up to `index`."""
         is_news = self.log.synced(index)
-        self._released_index = min(self.commit_index, self.log.durable_index)
+        self._release()
         if not is_news:
             return
         if self.is_leading:
             self._check_recovered()
             self._advance_commit()
+
+    def _release(self) -> None:
+        self._released_index = min(self.commit_index, self.log.durable_index)
 
     # --- reads ------------------------------------------------------------------------------------------------------
 
@@ -347,6 +350,8 @@ class Replication:
         if not self.learned_index:
             self.learned_index = max(message.commit_index, 1)
         self._check_recovered()
+        if not message.entries:
+            self._release()  # somebody waits for the commit that it tells of, or a sync has been hanging for long
         # What is new will be acknowledged when it is durable; a heartbeat at once, whatever the disk does.
         if not message.entries or self.acknowledged_index >= message.previous_index + len(message.entries):
             self._acknowledge(sender, message.previous_index, message.round)
@@ -441,8 +446,9 @@ class Replication:
     def take_committed(self) -> list[Entry]:
         """The next entries to apply: committed, and durable here.
 
-        A follower with entries on their way to its disk acknowledges those first, since the leader waits for that, and
-        for what a follower applies nobody does: until then it gets what was committed when its last sync returned.
+        A follower with entries on their way to its disk acknowledges those first, for which the leader and its clients
+        wait: until then it gets what was committed when its last sync returned, or the leader last spoke without
+        entries.
         """
         last = min(self.commit_index, self.log.durable_index)
         if not self.is_leading and self.log.durable_index < self.log.last_index:

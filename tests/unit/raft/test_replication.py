@@ -111,6 +111,15 @@ def test_a_follower_applies_when_it_has_acknowledged() -> None:
     assert [entry.index for entry in bench.applied] == [1, 2, 3, 4]
 
 
+def test_a_message_without_entries_has_a_follower_apply_though_its_disk_hangs() -> None:
+    """It tells of a commit for which somebody waits, or is a heartbeat: a sync that hangs stops no reader for ever."""
+    bench = Bench(terms=[1])
+    bench.receive(2, append(1, (1, 1), batch(2, 1), commit=1), sync=False)
+    assert bench.applied == []
+    bench.receive(2, append(1, (2, 1), commit=2), sync=False)
+    assert [entry.index for entry in bench.applied] == [1]
+
+
 def test_a_leader_applies_what_is_committed_whatever_it_writes() -> None:
     """Its clients wait for the answers."""
     bench = Bench(terms=[1])
@@ -411,6 +420,21 @@ def test_a_leader_that_removes_itself_does_not_count_itself_and_goes_when_it_is_
     assert (leader.engine.commit_index, leader.engine.is_leader) == (2, False)
     leader.wait(5.0)
     assert not leader.engine.is_candidate
+
+
+def test_a_leader_that_removes_itself_applies_its_removal_whatever_it_writes() -> None:
+    """Who asked for it waits for that, and so do those whose commands are committed with it."""
+    leader = Bench(1)
+    leader.elect(2, 3)
+    leader.acknowledge(2, 1)
+    leader.engine.change(configuration_of(2, 3))
+    leader.flush()
+    leader.engine.propose(b"on its way to the disk")
+    leader.flush(sync=False)
+    leader.acknowledge(2, 2, sync=False)
+    leader.acknowledge(3, 2, sync=False)
+    assert (leader.engine.commit_index, leader.engine.is_leader) == (2, False)
+    assert [entry.index for entry in leader.applied] == [1, 2]
 
 
 def test_a_removed_member_is_told_once_that_it_is_out() -> None:
