@@ -26,7 +26,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from rsm.node.log import PROCESSORS
+from rsm.node.log import processors
 from rsm.node.status import ROLES, STANDINGS, NodeStatus, StatusSource
 
 __all__ = ["Histogram", "LogFormat", "LogLevel", "Metrics", "configure_logging"]
@@ -60,7 +60,7 @@ def configure_logging(node_id: int, log_format: LogFormat, level: LogLevel, *, s
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("rsm").setLevel(level.upper())
-    PROCESSORS[-1] = structlog.stdlib.ProcessorFormatter.wrap_for_formatter
+    processors()[-1] = structlog.stdlib.ProcessorFormatter.wrap_for_formatter
 
 
 # --- the metrics ------------------------------------------------------------------------------------------------------
