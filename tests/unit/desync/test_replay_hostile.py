@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rsm.desync.environments import hostile
+from rsm.desync.environments import Setting, hostile
 from rsm.desync.finding import Finding
 from rsm.desync.hostile import RELOADED, replay_hostile
 from rsm.desync.recording import Recording
@@ -124,3 +124,54 @@ def test_code_that_cannot_be_loaded(machine: Path, tmp_path: Path, monkeypatch: 
     """One line, and nothing was checked."""
     with pytest.raises(Unreplayable, match="cannot import shop: ZeroDivisionError"):
         run(machine, checkout(tmp_path / "code", text="1 / 0\n"), monkeypatch)
+
+
+def only(patch: pytest.MonkeyPatch, name: str, restarts: int = 0) -> None:
+    """Hostile replays try one setting besides another run."""
+
+    def one(reference: str) -> tuple[Setting, list[Setting]]:
+        base, variants = hostile(reference)
+        return base, [variants[0], next(variant for variant in variants if variant.name == name)]
+
+    patch.setattr("rsm.desync.hostile.hostile", one)
+    patch.setattr("rsm.desync.hostile.HOSTILE_RESTARTS", restarts)
+
+
+def test_what_differs_now_and_then_is_not_blamed_on_the_setting(
+    machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The setting made a difference once, and none when it was looked at again: the code itself changes."""
+    only(monkeypatch, "python -O")
+    flag = tmp_path / "seen"
+    once = f"if not __debug__ and not os.path.exists({str(flag)!r}): open({str(flag)!r}, 'w').close(); self.total += 1"
+    code = checkout(
+        tmp_path / "code", ("import time\n", "import os\nimport time\n"), (FIRST, f"{FIRST}\n        {once}")
+    )
+    finding = run(machine, code, monkeypatch)
+    assert (finding.verdict, finding.causes) == ("desync", ("another run",))
+    assert finding.first_bad_index is not None
+    assert finding.checked_to_index < finding.first_bad_index
+    assert any("changes from run to run" in note for note in finding.notes)
+    assert not any("no root was recorded" in note for note in finding.notes)
+
+
+def test_a_setting_that_goes_on_where_the_first_run_cannot(
+    machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no entry that no run can apply."""
+    only(monkeypatch, "python -O")
+    code = checkout(tmp_path / "code", (FIRST, f"{FIRST}\n        if __debug__: raise SystemExit(3)"))
+    finding = run(machine, code, monkeypatch)
+    assert (finding.verdict, finding.causes, finding.minority) == ("desync", ("python -O",), ("replay",))
+    assert finding.command is not None
+    assert finding.command["name"] == "label"
+
+
+def test_a_change_behind_the_containers_under_every_setting(
+    machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All runs are the same, and yet it is no agreement."""
+    only(monkeypatch, "python -O")
+    code = checkout(tmp_path / "code", (FIRST, f"{FIRST}\n        dict.__setitem__(self.stock, 'apple', 1)"))
+    finding = run(machine, code, monkeypatch)
+    assert finding.verdict == "desync"

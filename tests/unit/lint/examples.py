@@ -94,6 +94,20 @@ BAD: dict[str, tuple[str, ...]] = {
             def look(self) -> int:
                 return self.total
         """,
+        "import email.utils\nctx.emit(email.utils.formatdate())",
+        "from datetime import datetime\nself.total = datetime(2020, 1, 1).now().year",
+        "import time\nself.total = getattr(time, 'time_ns')()",
+        """\
+        import time
+        import rsm
+        class Shop(rsm.StateMachine, name="shop", version=1):
+            total: int
+            def on_start(self) -> None:
+                self.total = time.time_ns()
+            @rsm.command(version=1)
+            def act(self, ctx: rsm.Context, kind: str) -> None:
+                getattr(self, f"on_{kind}")()
+        """,
     ),
     "RSM102": (
         "from random import choice\nself.total = len(choice(words))",
@@ -111,6 +125,8 @@ BAD: dict[str, tuple[str, ...]] = {
         "import sys\nself.total = sys.maxsize",
         "import sys\nif sys.version_info > (3, 12):\n    self.total = 1",
         "self.names[__file__] = 1",
+        "import zlib\nreturn zlib.compress(text.encode())",
+        "return rsm.__version__",
     ),
     "RSM104": (
         "import pathlib\nself.total = len(pathlib.Path(text).read_text())",
@@ -121,6 +137,7 @@ BAD: dict[str, tuple[str, ...]] = {
         "import urllib.request\nurllib.request.urlopen(text)",
         "import socket\nsocket.create_connection((text, 80))",
         "self.total = int(input())",
+        "import mimetypes\nreturn mimetypes.guess_type(text)",
     ),
     "RSM105": (
         "print(text)",
@@ -228,6 +245,11 @@ BAD: dict[str, tuple[str, ...]] = {
             def act(self) -> list[str]:
                 return list(self.rows[1].marks)
         """,
+        "numbers = {word: ctx.new_id() for word in set(words)}\nreturn numbers[text]",
+        "return {(word, ctx.new_id()) for word in {*words}}",
+        "return list(set.union({text}, words))",
+        "import copy\nreturn list(copy.copy(set(words)))",
+        "import msgspec\nreturn msgspec.json.encode(set(words))",
     ),
     "RSM202": (
         "return next(iter(set(words)))",
@@ -237,17 +259,25 @@ BAD: dict[str, tuple[str, ...]] = {
     "RSM203": (
         "return sorted(set(words), key=len)",
         "return min({*words}, key=lambda word: word[0])",
+        "counts = {word: 1 for word in set(words)}\nreturn max(counts, key=counts.get)",
+        "import heapq\nreturn heapq.nlargest(2, set(words), key=len)",
+        "return sorted(set(words), key=lambda word: (len(word), word[0]))",
     ),
     "RSM204": (
         "return list(dict.fromkeys(set(words)))",
         "counts = {word: 1 for word in set(words)}\nreturn [word for word in counts]",
         "counts = {word: 1 for word in set(words)}\nreturn list({**counts})",
         "counts = dict.fromkeys(set(words))\nfor word in counts.keys():\n    ctx.emit(word)",
+        "counts = {word: 1 for word in set(words)}\nreturn list({text: 2} | counts)",
+        "counts = {}\ncounts.update({word: 1 for word in set(words)})\nreturn list(counts)",
+        "from collections import Counter\nreturn Counter(set(words)).most_common(1)",
     ),
     "RSM205": (
         "return sorted(words, key=id)",
         "return list(map(hash, words))",
         "self.total = id(self) % 2",
+        "return text.__hash__()",
+        "return self.total is len(words)",
     ),
     "RSM206": (
         "return object.__repr__(self)",
@@ -259,6 +289,10 @@ BAD: dict[str, tuple[str, ...]] = {
             def act(self, ctx: rsm.Context) -> str:
                 return "%s" % helper
         """,
+        "return repr(self)",
+        "return str(lambda: 1)",
+        "if text:\n    def inner() -> None: ...\n    ctx.emit(f'{inner}')",
+        "return str(object())",
     ),
     "RSM207": (
         "try:\n    self.total = int(text)\nexcept ValueError as error:\n    ctx.emit(f'{error}')",
@@ -314,6 +348,44 @@ BAD: dict[str, tuple[str, ...]] = {
             def act(self, ctx: rsm.Context) -> None:
                 self.total = next(numbers)
         """,
+        """\
+        import rsm
+        class Counter:
+            def __init__(self) -> None:
+                self.count = 0
+                self.seen: list[int] = []
+            def up(self) -> int:
+                self.step()
+                return self.count
+            def step(self) -> None:
+                self.count += 1
+                self.seen.append(self.count)
+        counter = Counter()
+        class Shop(rsm.StateMachine, name="shop", version=1):
+            @rsm.command(version=1)
+            def act(self, ctx: rsm.Context) -> int:
+                return counter.up()
+        """,
+        """\
+        from types import SimpleNamespace
+        import rsm
+        stats = SimpleNamespace(count=0)
+        class Shop(rsm.StateMachine, name="shop", version=1):
+            @rsm.command(version=1)
+            def act(self, ctx: rsm.Context) -> None:
+                stats.count += 1
+        """,
+        """\
+        import rsm
+        def number() -> int:
+            number.last += 1
+            return number.last
+        number.last = 0
+        class Shop(rsm.StateMachine, name="shop", version=1):
+            @rsm.command(version=1)
+            def act(self, ctx: rsm.Context) -> int:
+                return number()
+        """,
     ),
     "RSM302": (
         "type(self).latest = 1",
@@ -337,6 +409,19 @@ BAD: dict[str, tuple[str, ...]] = {
             def act(self) -> int:
                 return 1
         """,
+        """\
+        import rsm
+        class Stats:
+            def __init__(self) -> None:
+                self.count = 0
+            def up(self) -> None:
+                self.count += 1
+        class Shop(rsm.StateMachine, name="shop", version=1):
+            stats = Stats()
+            @rsm.command(version=1)
+            def act(self, ctx: rsm.Context) -> None:
+                self.stats.up()
+        """,
     ),
     "RSM303": (
         """\
@@ -351,6 +436,37 @@ BAD: dict[str, tuple[str, ...]] = {
             def act(self, ctx: rsm.Context) -> None:
                 self.total = double(self.total)
         """,
+        """\
+        from functools import lru_cache
+        import rsm
+        def double(n: int) -> int:
+            return 2 * n
+        quick = lru_cache(maxsize=8)(double)
+        class Shop(rsm.StateMachine, name="shop", version=1):
+            total: int
+            @rsm.command(version=1)
+            def act(self, ctx: rsm.Context) -> None:
+                self.total = quick(self.total)
+        """,
+        """\
+        import rsm
+        def remember(function):
+            known = {}
+            def inner(n):
+                if n not in known:
+                    known[n] = function(n)
+                return known[n]
+            return inner
+        @remember
+        def double(n: int) -> int:
+            return 2 * n
+        class Shop(rsm.StateMachine, name="shop", version=1):
+            total: int
+            @rsm.command(version=1)
+            def act(self, ctx: rsm.Context) -> None:
+                self.total = double(self.total)
+        """,
+        "import functools\nif text:\n    @functools.cache\n    def double(n): return 2 * n\n    self.total = double(3)",
     ),
     "RSM304": (
         """\
@@ -400,6 +516,35 @@ BAD: dict[str, tuple[str, ...]] = {
             @rsm.command(version=1)
             def act(self, ctx: rsm.Context, name: str) -> None:
                 self.book.put(name)
+        """,
+        """\
+        import itertools
+        def setup(self) -> None:
+            self.numbers = itertools.count()
+        @rsm.command(version=1)
+        def act(self, ctx: rsm.Context) -> int:
+            return next(self.numbers)
+        """,
+        """\
+        def setup(self) -> None:
+            self.numbers = self.count()
+        def count(self) -> Any:
+            yield from range(10)
+        @rsm.command(version=1)
+        def act(self, ctx: rsm.Context) -> int:
+            return self.numbers.send(None)
+        """,
+        """\
+        def setup(self) -> None:
+            count = 0
+            def up() -> int:
+                nonlocal count
+                count += 1
+                return count
+            self.up = up
+        @rsm.command(version=1)
+        def act(self, ctx: rsm.Context) -> int:
+            return self.up()
         """,
     ),
     "RSM306": (
@@ -492,11 +637,24 @@ BAD: dict[str, tuple[str, ...]] = {
         def look(self) -> int:
             return self.scale(2)
         """,
+        "self.total = int(1000 * self.total ** -1)",
+        "self.total = int(pow(self.total, -1))",
+        "import operator\nself.total = int(operator.truediv(self.total, 2))",
+        "from datetime import timedelta\nself.total = int(timedelta(seconds=self.total).total_seconds())",
+        "from decimal import Decimal\nself.total = int(Decimal(text) * 3)",
+        "from decimal import Decimal\nself.total = int(Decimal(text).quantize(Decimal(1)))",
+        "import numpy as np\nself.total = int(np.sqrt(self.deer.read('x'))[0])",
+        "self.total = int(self.deer.read('x').mean())",
+        "self.total = int(self.deer.read('x').astype('float64')[0])",
     ),
     "RSM403": (
         "import numpy as np\nself.total = int(np.zeros(3).sum())",
         "import numpy as np\nself.total = int(np.int_(3))",
         "import numpy as np\nself.total = int(np.array([1], dtype=int).sum())",
+        "self.total = int(self.deer.read('x').astype(int)[0])",
+        "import numpy as np\nself.total = int(np.zeros(3, dtype='int')[0])",
+        "import struct\nreturn struct.pack('l', self.total)",
+        "import array\nreturn array.array('l', [1]).tobytes()",
     ),
     "RSM404": (
         "self.names[text.upper()] = 1",
@@ -505,12 +663,25 @@ BAD: dict[str, tuple[str, ...]] = {
         "import unicodedata\nself.names[unicodedata.normalize('NFC', text)] = 1",
         "import re\nself.total = len(re.findall(r'\\w+', text))",
         "return sorted(words, key=str.lower)",
+        "import operator\nreturn sorted(words, key=operator.methodcaller('lower'))",
+        "import string\nreturn string.capwords(text)",
+        """\
+        import re
+        import rsm
+        WORD = r"\\w+"
+        class Shop(rsm.StateMachine, name="shop", version=1):
+            @rsm.command(version=1)
+            def act(self, ctx: rsm.Context, text: str) -> int:
+                return len(re.findall(WORD, text))
+        """,
     ),
     "RSM405": (
         "import locale\nself.total = locale.atoi(text)",
         "return format(self.total, 'n')",
         "from datetime import datetime\nreturn datetime(2020, 1, 1).strftime('%B')",
         "return '{:n}'.format(self.total)",
+        "from datetime import datetime\nreturn f'{datetime(2020, 1, 1):%B}'",
+        "from datetime import datetime\nreturn datetime.strptime(text, '%d %b %Y').year",
     ),
     "RSM406": (
         "import time\nself.total = time.localtime(1).tm_hour",
@@ -661,4 +832,265 @@ GOOD: tuple[str, ...] = (
             self.steps["put"](name)
             self.book.put(name)
     """,
+    "import math\nself.total = math.isqrt(self.total) + 7 // 2 + divmod(7, 2)[0] + 2 ** 10 + pow(2, 10, 7)",
+    "import functools, operator\nself.total = functools.reduce(operator.add, map(len, words), 0)",
+    "import heapq\nheap = [(len(w), w) for w in words]\nheapq.heapify(heap)\nreturn heapq.heappop(heap)",
+    "from collections import Counter\nreturn Counter(words).most_common(3)",
+    "a, b = set(words), {text}\nif a & b or a <= b or a.isdisjoint(b) or a == b:\n    self.total = len(a | b)",
+    "a = {w: 1 for w in words}\nreturn sorted(a.keys() & {text})",
+    "import json\nreturn json.dumps({w: 1 for w in set(words)}, sort_keys=True)",
+    "return sorted(set(words), key=lambda w: (len(w), w))",
+    "return min(set(words), key=lambda w: (-len(w), w))",
+    "def add(n: int) -> int:\n    return n + 1\nself.total = add(self.total)",
+    "f = lambda n: n + 1\nself.total = f(self.total)\nreturn sorted(words, key=lambda w: (len(w), w))",
+    "import struct\nreturn struct.pack('<qI', 1, 2), struct.unpack('>H', b'ab'), struct.pack('4s', text.encode())",
+    "return self.total.to_bytes(8, 'little'), int.from_bytes(b'ab', 'big')",
+    "from datetime import timedelta\nreturn timedelta(days=3) // timedelta(seconds=1)",
+    "import copy\nreturn copy.deepcopy(words)",
+    "x = self.names.get(text)\nif x is None:\n    self.total = 1\nif (self.total == 1) is True:\n    self.total = 2",
+    "a = {w: ctx.new_id() for w in sorted(set(words))}\nreturn a[text]",
+    "return next((w for w in words if w), None)",
+    "it = iter(words)\nreturn next(it), next(it, None)",
+    """\
+    from typing import NamedTuple, TypedDict, Final, Literal, Self
+    import rsm
+    class P(NamedTuple):
+        x: int
+        y: int
+        def plus(self, other: "P") -> "P":
+            return P(self.x + other.x, self.y + other.y)
+    class T(TypedDict):
+        a: int
+    ORIGIN: Final = P(0, 0)
+    NAMES = frozenset({"a", "b"})
+    TABLE: dict[str, P] = {"a": P(1, 2)}
+    class Shop(rsm.StateMachine, name="shop", version=1):
+        total: int
+        @rsm.command(version=1)
+        def act(self, ctx: rsm.Context, side: Literal["a", "b"]) -> str:
+            p = ORIGIN.plus(TABLE[side])
+            q = p._replace(x=3)
+            t: T = {"a": 1}
+            t["a"] = 2
+            if side in NAMES:
+                self.total = p.x + q.y + t["a"]
+            return f"{p}"
+    """,
+    """\
+    from dataclasses import dataclass, replace, field
+    import rsm
+    @dataclass(frozen=True, slots=True, order=True)
+    class Money:
+        cents: int
+        tags: tuple[str, ...] = ()
+        def __add__(self, other: "Money") -> "Money":
+            return replace(self, cents=self.cents + other.cents)
+        @property
+        def euros(self) -> int:
+            return self.cents // 100
+        @classmethod
+        def zero(cls) -> "Money":
+            return cls(0)
+        @staticmethod
+        def parse(text: str) -> "Money":
+            return Money(int(text))
+    ZERO = Money.zero()
+    class Shop(rsm.StateMachine, name="shop", version=1):
+        total: int
+        @rsm.command(version=1)
+        def act(self, ctx: rsm.Context, text: str) -> str:
+            m = sum((Money.parse(text), Money(1)), ZERO)
+            self.total += m.euros + ZERO.cents
+            return str(m)
+    """,
+    """\
+    import rsm
+    class Rules:
+        def __init__(self, limit: int) -> None:
+            self.limit = limit
+            self.steps = [1, 2, 3]
+        def allows(self, n: int) -> bool:
+            return n < self.limit and n in self.steps
+    RULES = Rules(5)
+    class Shop(rsm.StateMachine, name="shop", version=1):
+        total: int
+        @rsm.command(version=1)
+        def act(self, ctx: rsm.Context, n: int) -> None:
+            if RULES.allows(n) and n < RULES.limit:
+                self.total = n
+    """,
+    """\
+    import rsm
+    from typing import Any, Callable
+    def double(n: int) -> int:
+        return 2 * n
+    OPS: dict[str, Callable[[int], int]] = {"d": double}
+    F: Any = double
+    class Shop(rsm.StateMachine, name="shop", version=1):
+        total: int
+        @rsm.command(version=1)
+        def act(self, ctx: rsm.Context, n: int) -> None:
+            self.total = F(n) + OPS["d"](n)
+    """,
+    """\
+    from enum import Enum, IntEnum, Flag, auto, StrEnum
+    import rsm
+    class Side(StrEnum):
+        BUY = auto()
+        SELL = auto()
+        @property
+        def other(self) -> "Side":
+            return Side.SELL if self is Side.BUY else Side.BUY
+    class Level(IntEnum):
+        LOW = 1
+    class Shop(rsm.StateMachine, name="shop", version=1):
+        total: int
+        @rsm.command(version=1)
+        def act(self, ctx: rsm.Context, side: Side) -> str:
+            for one in Side:
+                self.total += Level.LOW
+            if side is Side.BUY:
+                return side.other.value
+            return f"{side} {side.name} {Level(1)!r}"
+    """,
+    """\
+    import abc
+    import rsm
+    class Fee(abc.ABC):
+        @abc.abstractmethod
+        def of(self, n: int) -> int: ...
+    class Flat(Fee):
+        def __init__(self, by: int) -> None:
+            self.by = by
+        def of(self, n: int) -> int:
+            return n + self.by
+    class Shop(rsm.StateMachine, name="shop", version=1):
+        total: int
+        def setup(self) -> None:
+            self.fee: Fee = Flat(3)
+            self.limit = 5
+            self.names_by_kind = {"a": 1}
+        @rsm.command(version=1)
+        def act(self, ctx: rsm.Context, n: int) -> None:
+            self.total = self.fee.of(n) + self.limit + self.names_by_kind["a"]
+    """,
+    """\
+    import rsm
+    class Builder:
+        def __init__(self) -> None:
+            self.parts: list[str] = []
+            self.n = 0
+        def add(self, part: str) -> "Builder":
+            self.parts.append(part)
+            self.n += 1
+            return self
+        def text(self) -> str:
+            return ",".join(self.parts)
+    class Shop(rsm.StateMachine, name="shop", version=1):
+        @rsm.command(version=1)
+        def act(self, ctx: rsm.Context, words: list[str]) -> str:
+            b = Builder()
+            for w in words:
+                b.add(w)
+            return b.add("x").text()
+    """,
+    """\
+    import contextlib
+    import rsm
+    class Shop(rsm.StateMachine, name="shop", version=1):
+        total: int
+        @contextlib.contextmanager
+        def change(self):
+            before = self.total
+            yield before
+            self.total = before + 1
+        @rsm.command(version=1)
+        def act(self, ctx: rsm.Context) -> None:
+            with self.change() as b:
+                self.total = b
+    """,
+    """\
+    import functools
+    import rsm
+    def positive(f):
+        @functools.wraps(f)
+        def inner(self, ctx, n):
+            if n < 0:
+                ctx.reject("negative")
+            return f(self, ctx, n)
+        return inner
+    class Shop(rsm.StateMachine, name="shop", version=1):
+        total: int
+        @positive
+        def put(self, ctx: rsm.Context, n: int) -> None:
+            self.total = n
+        @rsm.command(version=1)
+        def act(self, ctx: rsm.Context, n: int) -> None:
+            self.put(ctx, n)
+    """,
+    """\
+    import rsm
+    class Shop(rsm.StateMachine, name="shop", version=1):
+        total: int
+        def _on_a(self) -> None:
+            self.total = 1
+        @rsm.command(version=1)
+        def act(self, ctx: rsm.Context, kind: str) -> None:
+            getattr(self, f"_on_{kind}")()
+    """,
+    """\
+    import numpy as np
+    import rsm
+    from typing import Annotated
+    class Shop(rsm.StateMachine, name="shop", version=1):
+        deer: Annotated[rsm.Array, rsm.Columns(x="int32", y="int32")]
+        @rsm.command(version=1)
+        def act(self, ctx: rsm.Context) -> int:
+            x = self.deer.read("x").astype(np.int64)
+            y = np.zeros(3, dtype=np.int64)
+            y[:] = np.arange(3, dtype=np.int64) // 2
+            order = np.argsort(x, kind="stable")
+            keep = np.flatnonzero(x > 3)
+            out = np.where(x > 2, x, 0)
+            return int(out.sum()) + int(np.dot(x, x)) + int(keep.size) + int(order[0]) + int(np.maximum(x, 1).max())
+    """,
+    """\
+    from typing import Generic, TypeVar
+    import rsm
+    T = TypeVar("T")
+    class Box(Generic[T]):
+        def __init__(self, value: T) -> None:
+            self.value = value
+    class Shop(rsm.StateMachine, name="shop", version=1):
+        @rsm.command(version=1)
+        def act(self, ctx: rsm.Context, n: int) -> int:
+            box = Box(n)
+            box.value += 1
+            return box.value
+    """,
+    """\
+    import rsm
+    from types import MappingProxyType
+    from operator import itemgetter, attrgetter
+    RATES = MappingProxyType({"a": 1})
+    first = itemgetter(0)
+    class Shop(rsm.StateMachine, name="shop", version=1):
+        total: int
+        @rsm.command(version=1)
+        def act(self, ctx: rsm.Context, words: list[str]) -> None:
+            self.total = RATES["a"]
+            for k, v in RATES.items():
+                self.total += v
+            ctx.emit(sorted(words, key=first))
+    """,
+    "l = [w for w in set(words)]\nl.sort()\nreturn l",
+    "from datetime import datetime, UTC\nreturn datetime(2020, 1, 1, tzinfo=UTC).isoformat()",
+    "from datetime import datetime\nreturn datetime.strptime(text, '%Y-%m-%d').year, f'{self.total:%}'",
+    "import zlib\nreturn zlib.crc32(b'a'), zlib.adler32(b'a'), zlib.decompress(text.encode())",
+    "import array\nreturn array.array('q', [1, 2]).tolist()",
+    "return abs(self.total), round(self.total), round(self.total, -2), -self.total // 3, max(self.total, 1)",
+    "n = 5\nreturn sum(i ** 2 for i in range(n)), (-1) ** n",
+    "from decimal import Decimal\nreturn Decimal(text).as_tuple().digits, Decimal(text) == 1",
+    "from decimal import Decimal\nreturn '%s' % Decimal(text)",
+    "import heapq\nreturn heapq.nsmallest(2, set(words)), heapq.nlargest(2, (len(word) for word in set(words)))",
 )
