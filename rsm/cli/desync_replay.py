@@ -39,7 +39,7 @@ def _start(_: click.Context, __: click.Parameter, value: str | None) -> int | st
         return value
     if value == BEGINNING:
         return 0
-    if value.isascii() and value.isdigit():
+    if value.isascii() and value.isdigit() and int(value) < 2**63:
         return int(value)
     raise click.BadParameter(f"{value!r} is neither an index nor {NEWEST!r} nor {BEGINNING!r}.")
 

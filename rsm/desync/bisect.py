@@ -19,23 +19,30 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from rsm.desync.blame import Detail
+from rsm.desync.blame import FIRST_STATE, MIGRATION, Detail
 from rsm.desync.finding import Blame, Finding, PathDifference
-from rsm.desync.keeping import keep
+from rsm.desync.keeping import keep, not_kept
 from rsm.desync.recorded_roots import LOG, Mismatch, RecordedRoots, command_at, commands_between, who_differs
 from rsm.desync.recording import Recording
-from rsm.desync.replaying import Progress
+from rsm.desync.replaying import Progress, Unreplayable
 from rsm.desync.worker import Worker
+from rsm.errors import StorageError
 from rsm.limits import BUCKETS, HASH_INTERVAL_ENTRIES, PATHS_SHOWN_MAX
 from rsm.node.storage.snapshots import read_snapshot
 from rsm.replica.naming import Names
 from rsm.replica.replica import POSITION_BEFORE
+from rsm.replica.trace import PackedTrace
 
-__all__ = ["SYSTEM", "Done", "Opened", "compare", "path_differences"]
+__all__ = ["FROM_RUN_TO_RUN", "SYSTEM", "Done", "Opened", "compare", "path_differences"]
 
 DIGEST_BYTES: Final = 8
 MISSING: Final = object()
 SYSTEM: Final = "rsm."
+STATES_PROTOCOL: Final = 2
+FROM_RUN_TO_RUN: Final = (
+    "another run came out otherwise: the code reads something that changes from run to run, such as a clock, random "
+    "numbers or addresses"
+)
 JUDGE_ENTRIES_MAX: Final = 4 * HASH_INTERVAL_ENTRIES
 
 # What a command did: leaf -> path -> value as it left them, the same as it found them, its answer, its events.
@@ -63,6 +70,7 @@ class _Parted(NamedTuple):
 
 
 def _compare_roots(left: Progress, right: Progress, good: int) -> _Parted | None:
+    before = good
     for (index, one), (other_index, other) in zip(left.roots, right.roots, strict=False):
         if index != other_index or one != other:
             return _Parted(good, min(index, other_index), left, right)
@@ -71,7 +79,7 @@ def _compare_roots(left: Progress, right: Progress, good: int) -> _Parted | None
     if left.stop != right.stop:
         return _Parted(good, min(stops), left, right)
     if left.fault != right.fault:
-        return _Parted(good, left.index, left, right)
+        return _Parted(before, left.index, left, right)  # no root shows it
     return None
 
 
@@ -105,6 +113,8 @@ class _Comparison:
         self.recording = recording
         self.left, self.right = left.worker, right.worker
         self.said = left.said
+        # What one side does not know of must not be counted at the other.
+        self.has_states = min(left.said["protocol"], right.said["protocol"]) >= STATES_PROTOCOL
         self.start: int = left.said["start"]
         self.names = Names()
         self.names.declare(left.said["machine"], left.said["version"], left.said["schema"])
@@ -118,8 +128,8 @@ class _Comparison:
 
     def step(self, *, record: bool = False) -> tuple[Progress, Progress]:
         """One step of both, at the same time."""
-        self.left.begin_step(record=record)
-        self.right.begin_step(record=record)
+        self.left.begin_step(record=record, states=self.has_states)
+        self.right.begin_step(record=record, states=self.has_states)
         return self.left.end_step(), self.right.end_step()
 
     def run(self) -> Finding:
@@ -146,7 +156,7 @@ class _Comparison:
             if one.is_end:
                 reasons = tuple(one.unchecked)
                 notes: tuple[str, ...] = ()
-                if not self.roots.compared:
+                if self.against_recorded and not self.roots.compared:
                     notes = ("no root was recorded for what was replayed: the two were compared with each other only",)
                 verdict = "unchecked" if reasons else "agree"
                 is_damaged = one.is_damaged or other.is_damaged
@@ -182,7 +192,10 @@ class _Comparison:
             if self._rewind(parted.good):
                 if self.bundle is not None and parted.good:
                     saved = os.path.join(directory, "state")
-                    self.left.save(saved)
+                    try:
+                        self.left.save(saved)
+                    except Unreplayable:  # no room there: the bundle begins where the replay did
+                        saved = None
                 again = self._record_step(parted)
             else:
                 again = None
@@ -191,8 +204,7 @@ class _Comparison:
                 notes.append(
                     "the difference depends on what happened before: there is state outside of the declared containers"
                     if again is not None and (again.bad, again.roots()) == (parted.bad, parted.roots())
-                    else "another run came out otherwise: the code reads something that changes from run to run, "
-                    "such as a clock, random numbers or addresses"
+                    else FROM_RUN_TO_RUN
                 )
                 saved = None
             if again is None:
@@ -254,6 +266,8 @@ class _Comparison:
         if left is not None and right is not None:
             paths = path_differences(self.left.name, self.right.name, _side(left), _side(right))
             blame = self._blame(left, right)
+            if not paths and one.trace.name in (FIRST_STATE, MIGRATION):  # a large one: as it was a little later
+                paths = self._state_paths()
         return self._finding(
             "desync",
             index - 1,
@@ -264,7 +278,7 @@ class _Comparison:
             paths=paths,
             blame=blame,
             good_index=parted.good,
-            notes=(*self._stop_notes(parted), *(_before_commands(position))),
+            notes=(*self._stop_notes(parted), *_outside_of_commands(one.trace), *_different_before(left, right)),
         )
 
     def _stop_notes(self, parted: _Parted) -> tuple[str, ...]:
@@ -280,13 +294,25 @@ class _Comparison:
 
     def _untraced(self, parted: _Parted) -> Finding:
         """Every command did the same, and yet the roots differ: the states are compared leaf by leaf."""
+        finding = self._unlocated(parted)
+        notes = (
+            *self._stop_notes(parted),
+            "every command did the same on both sides: something else changed the state",
+        )
+        return msgspec.structs.replace(finding, paths=self._state_paths(), notes=notes)
+
+    def _state_paths(self) -> tuple[PathDifference, ...]:
+        """The leaves in which the states differ as they are now."""
         ours, theirs = self.left.sums(), self.right.sums()
         buckets = {name: _different_buckets(ours[name], theirs[name]) for name in ours.keys() & theirs.keys()}
         buckets = {name: numbers for name, numbers in sorted(buckets.items()) if numbers}
-        one, other = self.left.leaves(buckets), self.right.leaves(buckets)
-        paths = _differences(self.left.name, self.right.name, one, other)
-        finding = self._unlocated(parted)
-        return msgspec.structs.replace(finding, paths=paths, notes=self._stop_notes(parted))
+        if not buckets:  # the sums do not know of what was changed behind the containers' back
+            buckets = {name: list(range(BUCKETS)) for name in sorted(ours) if not name.startswith(SYSTEM)}
+        try:
+            one, other = self.left.leaves(buckets), self.right.leaves(buckets)
+        except Unreplayable:  # too much for a frame
+            return ()
+        return _differences(self.left.name, self.right.name, one, other)
 
     def _unlocated(self, parted: _Parted) -> Finding:
         return self._finding(
@@ -321,6 +347,8 @@ class _Comparison:
         for worker, progress, its_peer in ((self.left, one, other), (self.right, other, one)):
             if progress.stop is not None and progress.stop != its_peer.stop:
                 return (worker.name,)  # the log goes on where it does not
+            if progress.fault and not its_peer.fault:
+                return (worker.name,)
         ours = RecordedRoots(self.recording, parted.bad - 1)
         theirs = RecordedRoots(self.recording, parted.bad - 1)
         while True:
@@ -347,26 +375,29 @@ class _Comparison:
             source, from_index = saved, parted.good
         else:
             source, from_index = recording.snapshots.get(self.start), self.start
-        path = keep(
-            recording,
-            self.bundle(finding.first_bad_index or parted.bad),
-            machine=self.said["machine"],
-            version=self.said["version"],
-            reference=self.left.setting.reference,
-            good=parted.good,
-            bad=parted.bad,
-            snapshot=None if source is None or not from_index else read_snapshot(recording.disk, source),
-            from_index=from_index,
-            expected={} if expected is None else {parted.bad: expected},
-            found={} if found is None else {parted.bad: found},
-            verdict={
-                "kind": finding.kind,
-                "first_bad_index": finding.first_bad_index,
-                "first_bad_command": finding.first_bad_command,
-                "command": finding.command,
-                "sources": [self.left.name, self.right.name],
-            },
-        )
+        try:
+            path = keep(
+                recording,
+                self.bundle(finding.first_bad_index or parted.bad),
+                machine=self.said["machine"],
+                version=self.said["version"],
+                reference=self.left.setting.reference,
+                good=parted.good,
+                bad=parted.bad,
+                snapshot=None if source is None or not from_index else read_snapshot(recording.disk, source),
+                from_index=from_index,
+                expected={} if expected is None else {parted.bad: expected},
+                found={} if found is None else {parted.bad: found},
+                verdict={
+                    "kind": finding.kind,
+                    "first_bad_index": finding.first_bad_index,
+                    "first_bad_command": finding.first_bad_command,
+                    "command": finding.command,
+                    "sources": [self.left.name, self.right.name],
+                },
+            )
+        except StorageError as error:
+            return not_kept(finding, error)
         return msgspec.structs.replace(finding, bundle=path)
 
 
@@ -379,7 +410,13 @@ def _is_borne_out(roots: RecordedRoots, progress: Progress) -> bool | None:
     return True if roots.compared else None
 
 
-def _before_commands(position: int) -> tuple[str, ...]:
+def _outside_of_commands(trace: PackedTrace) -> tuple[str, ...]:
+    """Where it was if not in a command of the batch."""
+    position = trace.position
+    if trace.name == FIRST_STATE:
+        return ("it differs in the state that the machine begins with",)
+    if trace.name == MIGRATION:
+        return ("it differs in migrate_state, at the end of this entry",)
     if position >= 0:
         return ()
     what = (
@@ -388,6 +425,16 @@ def _before_commands(position: int) -> tuple[str, ...]:
         else "in a timer or a session's end"
     )
     return (f"it differs {what}, before the batch's commands",)
+
+
+def _different_before(left: Detail | None, right: Detail | None) -> tuple[str, ...]:
+    """What the command found otherwise on the two sides: then it is not the first thing that differs."""
+    if left is None or right is None:
+        return ()
+    leaves = [leaf for leaf, value in left.before.items() if leaf in right.before and value != right.before[leaf]]
+    if not leaves:
+        return ()
+    return (f"{leaves[0]} was different before this command already, and no command had made it so",)
 
 
 def _first_difference(ours: bytes, theirs: bytes, count: int) -> int | None:

@@ -2,6 +2,9 @@
 
 While it records, the undo log notes for each write the first frame outside of rsm, and a profile function notes where a
 handler returned. None of it is on the path of a replica that does not record.
+
+A state that no command made, the one a machine begins with and the one that `migrate_state` leaves, is recorded as
+something done too: else whichever command comes upon it first would be blamed.
 """
 
 from __future__ import annotations
@@ -16,22 +19,32 @@ import msgspec
 
 from rsm.codec.shapes import make_known
 from rsm.desync.paths import answer_value, leaf_path, leaf_values, plain
+from rsm.limits import BUCKETS
+from rsm.machine.definition import Definition
 from rsm.machine.machine import StateMachine
 from rsm.node.agreement.places import NO_PLACE, OWN_DIRECTORY, LocatingUndo, place_above
-from rsm.replica.answer import Answer, decode
+from rsm.replica.answer import Answer, Status, decode
+from rsm.replica.batch import ACTIVATE, Batch
 from rsm.replica.executor import Executor
 from rsm.replica.replica import Replica
-from rsm.replica.trace import CommandTrace, PackedTrace, TracingReplica, _TracingExecutor, pack, pack_leaf
+from rsm.replica.trace import CommandTrace, PackedTrace, TracingReplica, Write, _TracingExecutor, pack, pack_leaf
 from rsm.state.arrays import ArrayLedger
 from rsm.state.columns import differing_cells
 from rsm.state.leaf import ABSENT, digest128, encode, hash64
 from rsm.state.ledger import Ledger
+from rsm.state.store import Store
 
-__all__ = ["Detail", "Recorder", "Step"]
+__all__ = ["FIRST_STATE", "MIGRATION", "Detail", "Recorder", "Step"]
 
+SYSTEM: Final = "rsm."
 RUN_CODE: Final = Executor.run.__code__
 # Cells that one line may change before its step is told as one of the column.
 CELL_STEPS_MAX: Final = 4096
+# Leaves of a state that no command made, each with its value; of a larger one only sums are kept.
+STATE_LEAVES_MAX: Final = 4096
+# Names of what is recorded and is no command.
+FIRST_STATE: Final = "(first state)"
+MIGRATION: Final = "migrate_state"
 
 
 class Step(msgspec.Struct, frozen=True, array_like=True):
@@ -67,6 +80,7 @@ class _Recorded(NamedTuple):
     places: list[tuple[str, int]]  # one for each of these
     event_places: list[tuple[str, int]]
     result_place: tuple[str, int]
+    state: tuple[tuple[Ledger, Any, Any], ...] = ()  # ledger, leaf key, value: where no command made them
 
 
 class _Write(NamedTuple):
@@ -79,12 +93,18 @@ class _Write(NamedTuple):
 
 
 class Recorder(TracingReplica):
-    """A replica that records what each command does while `is_recording`, until `forget`."""
+    """A replica that records what each command does while `is_recording`, until `forget`.
+
+    `takes_states`: also the states that no command made, which a release before protocol 2 did not record.
+    """
+
+    is_recording = False  # before `__init__`, which adopts a machine
 
     def __init__(self, machine_class: type[StateMachine]) -> None:
         super().__init__(machine_class, self._take)
         self.is_lone = False
-        self.is_recording = False
+        self.takes_states = False
+        self._activation = 0  # position of the item that puts a release in force
         self.recorded: list[_Recorded] = []
         self.event_places: list[tuple[str, int]] = []
         self.result_place = NO_PLACE
@@ -94,9 +114,18 @@ class Recorder(TracingReplica):
     def _make_executor(self) -> Executor:
         return _RecordingExecutor(self)
 
-    def record(self, on: bool) -> None:
-        """Begin or end recording; between two entries."""
-        self.is_recording = on
+    def adopt(self, machine: StateMachine, store: Store | None = None) -> None:
+        """Go on with another release, and go on recording."""
+        super().adopt(machine, store)
+        if self.is_recording:
+            self._note_places(True)
+
+    def record(self, on: bool, *, states: bool = False) -> None:
+        """Begin or end recording; between two entries. `states`: see `takes_states`."""
+        self.is_recording, self.takes_states = on, on and states
+        self._note_places(on)
+
+    def _note_places(self, on: bool) -> None:
         undo: list[Any] = self.store.new_undo()
         if on:
             undo = located = LocatingUndo()
@@ -122,10 +151,40 @@ class Recorder(TracingReplica):
         self._undo_before, self._events_before = len(undo), len(self.executor.events)
         self.result_place = NO_PLACE
 
-    def _apply_batch(self, index: int, batch: Any) -> list[Answer]:
+    def _upgrade(self, index: int, target: Definition) -> None:
+        super()._upgrade(index, target)
+        if self.takes_states:
+            self._take_state(index, MIGRATION)
+
+    def _take_state(self, index: int, name: str) -> None:
+        """Record the machine's state as something that was done."""
+        self.store.digests()
+        ledgers = [ledger for name, ledger in self.store.ledgers.items() if not name.startswith(SYSTEM)]
+        sums = tuple(Write(ledger.name, "", digest128(ledger.sum_bytes())) for ledger in ledgers)
+        trace = CommandTrace(index, self._activation, name, int(Status.OK), b"", sums)
+        leaves = tuple(
+            islice(
+                (
+                    (ledger, leaf_key, value)
+                    for ledger in ledgers
+                    for bucket in range(BUCKETS)
+                    for leaf_key, value in ledger.leaves(bucket)
+                ),
+                STATE_LEAVES_MAX + 1,
+            )
+        )
+        state = leaves if len(leaves) <= STATE_LEAVES_MAX else ()
+        self.recorded.append(_Recorded(trace, [], [], [], _place_of_migration(self.machine), state))
+
+    def _apply_batch(self, index: int, batch: Batch) -> list[Answer]:
         self._undo_before = self._events_before = 0
         if not self.is_recording:
             return super()._apply_batch(index, batch)
+        if self.takes_states:
+            names = [item[3] if type(item) is list and len(item) > 3 else "" for item in batch.items]
+            self._activation = names.index(ACTIVATE) if ACTIVATE in names else 0
+            if not self.system.machine_version:
+                self._take_state(index, FIRST_STATE)
         self.result_place = NO_PLACE
         previous = sys.getprofile()
         sys.setprofile(self._profile)
@@ -150,6 +209,11 @@ class Recorder(TracingReplica):
         after: dict[str, dict[str, Any]] = {}
         before: dict[str, dict[str, Any]] = {}
         steps = []
+        for ledger, leaf_key, value in recorded.state:
+            path = leaf_path(ledger.name, leaf_key, nested=ledger.nested)
+            after[path] = leaf_values(ledger, ledger.name, leaf_key, value)
+            shown = digest128(value).hex() if isinstance(ledger, ArrayLedger) else plain(value)
+            steps.append(_step(path, shown, recorded.result_place, pack_leaf(leaf_key, value)))
         for path, ledger, leaf_key, old, value, place in _writes(recorded):
             before.setdefault(path, leaf_values(ledger, ledger.name, leaf_key, old))
             after[path] = leaf_values(ledger, ledger.name, leaf_key, value)
@@ -162,9 +226,17 @@ class Recorder(TracingReplica):
         for count, packed in enumerate(trace.events):
             place = recorded.event_places[count] if count < len(recorded.event_places) else NO_PLACE
             steps.append(_step(f"event/{count}", plain(decode(packed)), place, packed))
-        answer = answer_value(trace.status, trace.body)
+        answer = answer_value(trace.name, trace.status, trace.body)
         steps.append(_step("result", answer, recorded.result_place, encode((trace.status, trace.body))))
         return Detail(pack(trace), answer, [plain(decode(event)) for event in trace.events], after, before, steps)
+
+
+def _place_of_migration(machine: StateMachine) -> tuple[str, int]:
+    """Where a release's `migrate_state` begins; none if it is not the user's."""
+    code = getattr(type(machine).migrate_state, "__code__", None)
+    if code is None or code.co_filename.startswith(OWN_DIRECTORY):
+        return NO_PLACE
+    return code.co_filename, code.co_firstlineno
 
 
 def _writes(recorded: _Recorded) -> list[_Write]:

@@ -39,7 +39,7 @@ from rsm.node.storage.disk import OsDisk
 
 __all__ = ["LENGTH", "PROTOCOL", "Answers", "main"]
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2  # 2: a step may record states that no command made
 LENGTH: Final = struct.Struct(">I")
 KINDS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (MachineUnavailable, "machine"),
@@ -66,7 +66,7 @@ class Answers:
         if side is None:
             raise Unreplayable("nothing was opened")
         if name == "step":
-            return side.step(self._beat, record=values["record"])
+            return side.step(self._beat, record=values["record"], states=values.get("states", False))
         if name == "rewind":
             return [side.rewind(values["to"]), side.commands]
         if name == "digests":

@@ -134,13 +134,13 @@ class _Evidence:
         left: Done = (
             _leaves(replica, other),
             {},
-            answer_value(other.status, other.body),
+            answer_value(other.name, other.status, other.body),
             [_event(event) for event in other.events],
         )
         right: Done = (
             _leaves(replica, pack(mine)),
             {},
-            answer_value(mine.status, mine.body),
+            answer_value(mine.name, mine.status, mine.body),
             [_event(event) for event in mine.events],
         )
         command = command_at(self.recording, mine.index, mine.position, self.names) if mine.position >= 0 else None

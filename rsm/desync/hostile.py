@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from rsm.desync.bisect import Opened, compare
+from rsm.desync.bisect import FROM_RUN_TO_RUN, Opened, compare
 from rsm.desync.environments import Setting, hostile
 from rsm.desync.finding import Finding
 from rsm.desync.recorded_roots import REPLAY, Mismatch, RecordedRoots, who_differs
@@ -37,8 +37,13 @@ class _Variant:
     def __init__(self, setting: Setting, restarts: tuple[int, ...] = ()) -> None:
         self.setting = setting
         self.restarts = restarts
-        self.differs = False
+        self.differs_at: int | None = None  # the first index known to differ
         self.unchecked = ""
+
+    @property
+    def differs(self) -> bool:
+        """Whether it came out otherwise than the first run."""
+        return self.differs_at is not None
 
 
 class _Base:
@@ -148,9 +153,16 @@ def _goes_on(base: _Base, variant: _Variant, worker: Worker) -> bool:
         return False
     base_stop = None if base.last is None else base.last.stop
     # A step that ended where it was to be started again has a root that the first run did not take.
-    is_other = any(base.roots.get(index, root) != root for index, root in progress.roots)
-    if is_other or (progress.stop is not None and progress.stop != base_stop):
-        variant.differs = True
+    different = [index for index, root in progress.roots if base.roots.get(index, root) != root]
+    if progress.stop != base_stop:
+        if progress.stop is not None:
+            different.append(progress.stop[0])
+        if base_stop is not None and progress.index >= base_stop[0]:  # it went on where the first run could not
+            different.append(base_stop[0])
+    if progress.fault and base.last is not None and not base.last.fault:
+        different.append(progress.index)
+    if different:
+        variant.differs_at = min(different)
         return False
     return not (progress.is_end or progress.stop is not None)
 
@@ -181,8 +193,22 @@ def _details(
         one = Opened(left, left.open(recording.path, start, stops=first.restarts))
         other = Opened(right, right.open(recording.path, start, stops=first.restarts, restarts=True))
         finding = compare(recording, one, other, bundle=bundle, beat=beat, against_recorded=False)
-    if finding.verdict != "desync":  # it changes from run to run, and this time it did not
-        finding = msgspec.structs.replace(finding, verdict="desync", kind="apply")
+    if finding.verdict != "desync" and first.differs_at is not None:
+        # It came out as the first run this time, so the setting is not what makes it differ.
+        good = max((index for index in base.roots if index < first.differs_at), default=base.start)
+        return Finding(
+            verdict="desync",
+            kind="apply",
+            first_bad_index=first.differs_at,
+            checked_to_index=good,
+            good_index=good,
+            causes=(variants[0].setting.name,),
+            unchecked=(*finding.unchecked, *reasons),
+            notes=(FROM_RUN_TO_RUN, *notes),
+            replayed_from=base.start,
+            replayed_commands=base.commands,
+            is_damaged=finding.is_damaged,
+        )
     return msgspec.structs.replace(
         finding,
         causes=tuple(variant.setting.name for variant in different),
@@ -214,6 +240,18 @@ def _same(recording: Recording, base: _Base, reasons: tuple[str, ...], notes: tu
     if last is not None and last.stop is not None:
         what = f"{recording.path}: no run can apply entry {last.stop[0]}: {last.stop[1]}"
         return Finding(verdict="unchecked", checked_to_index=base.checked_to, unchecked=(what, *reasons), **extent)
+    if last is not None and last.fault:
+        return Finding(
+            verdict="desync",
+            kind="apply",
+            first_bad_index=last.index,
+            minority=(REPLAY,),
+            checked_to_index=base.checked_to,
+            good_index=base.checked_to,
+            unchecked=reasons,
+            notes=(*notes, last.fault),
+            **extent,
+        )
     left = (*reasons, *(last.unchecked if last is not None else ()))
     if not base.compared:
         notes = (*notes, "no root was recorded for what was replayed: the runs were compared with each other only")

@@ -6,12 +6,16 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import msgspec
+
 from rsm.codec.record import Entry, RecordKind
+from rsm.desync.finding import Finding
 from rsm.desync.recording import Recording
+from rsm.errors import StorageError
 from rsm.node.storage.bundles import BundleHead, created_by, environment, write_bundle
 from rsm.replica.trace import CommandTrace
 
-__all__ = ["free_name", "keep"]
+__all__ = ["free_name", "keep", "not_kept"]
 
 
 def free_name(index: int) -> str:
@@ -67,3 +71,8 @@ def _entries(recording: Recording, after: int, last: int) -> Iterator[Entry]:
         if scanned.entry.index > last:
             return
         yield scanned.entry
+
+
+def not_kept(finding: Finding, error: StorageError) -> Finding:
+    """The finding without a bundle, and why there is none."""
+    return msgspec.structs.replace(finding, notes=(*finding.notes, f"no bundle was written: {error}"))

@@ -12,6 +12,7 @@ import msgspec
 
 from rsm.limits import DIFFERENT_LEAVES_MAX
 from rsm.replica.answer import Status, decode, decode_refusal
+from rsm.replica.batch import PIPELINE
 from rsm.state.arrays import ArrayLedger
 from rsm.state.columns import ROWS
 from rsm.state.leaf import ABSENT, digest128
@@ -76,12 +77,20 @@ def plain(value: Any) -> Any:
     return repr(value)
 
 
-def answer_value(status: int, body: bytes) -> Any:
-    """An answer as a plain value: the result, or a map that says how it was refused."""
+def answer_value(name: str, status: int, body: bytes) -> Any:
+    """The answer to a command of this name as a plain value: the result (of a pipeline a list, one for each step), or a
+    map that says how it was refused.
+    """
     try:
         if status == Status.OK:
-            return plain(decode(body)) if body else None
-        name = Status(status).name.lower()
-        return {"status": name, "reason": decode_refusal(body)[0]} if body else {"status": name}
+            result = decode(body) if body else None
+            if name == PIPELINE and type(result) is list:
+                result = [decode(step) if type(step) is bytes and step else step or None for step in result]
+            return plain(result)
+        how = Status(status).name.lower()
+        if not body:
+            return {"status": how}
+        reason, step = decode_refusal(body)
+        return {"status": how, "reason": reason} | ({"step": step} if step >= 0 else {})
     except (msgspec.MsgspecError, ValueError):
         return {"status": status, "body": body.hex()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rsm.desync.bundle import Bundle, is_bundle
 from rsm.errors import BadBytes, MediumError
@@ -22,6 +22,8 @@ from rsm.node.storage.snapshots import read_snapshot, snapshot_name
 from rsm.replica.snapshot import Manifest, read_manifest
 
 __all__ = ["Expected", "Recording"]
+
+BOOK: Final = "the book of roots"
 
 
 class Expected(NamedTuple):
@@ -97,11 +99,17 @@ class Recording:
                 self._note(error)
                 return found
             for record in records:
-                found.setdefault(record.index, []).append(Expected(record.root, "the book of roots"))
+                found.setdefault(record.index, []).append(Expected(record.root, BOOK))
             if damaged:
                 self.is_damaged = True
                 self.unchecked.append(f"{book}: offset {damaged[0]}: the record of a root is damaged")
         return found
+
+    @property
+    def noted_index(self) -> int:
+        """The last index of which the book of roots has a root, 0 without one: the log had entries up to there."""
+        books = (index for index, roots in self.expected.items() if any(root.where == BOOK for root in roots))
+        return max(books, default=0)
 
     def starts(self) -> list[int]:
         """Where a replay may begin: 0 if the log begins at 1, and the index of each snapshot that the log continues."""

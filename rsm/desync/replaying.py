@@ -48,8 +48,8 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
 
     `roots`: (index, root) of its hash points, and of its last entry. `commands` in it, `stop`: (index,
     reason) of an entry that could not be applied. `difference`: (index, own root, confirmed root) that the log holds
-    against us; `compared_index`: the last confirmed root that was ours. `fault`: what a scrub found. `is_damaged`: one
-    of the reasons in `unchecked` is damage.
+    against us; `compared_index`: the last confirmed root that was ours. `fault`: what a scrub found; at the end of the
+    log all is scrubbed. `is_damaged`: one of the reasons in `unchecked` is damage.
     """
 
     index: int
@@ -162,7 +162,9 @@ class Side:
 
     # --- going on -------------------------------------------------------------------------------------------------
 
-    def step(self, beat: Callable[[int], None] = lambda _: None, *, record: bool = False) -> Progress:
+    def step(
+        self, beat: Callable[[int], None] = lambda _: None, *, record: bool = False, states: bool = False
+    ) -> Progress:
         """Go on to a root some entries ahead, or to the end of the log. `beat` is told each index.
 
         The roots of the steps before are taken to agree: what was recorded is dropped.
@@ -173,7 +175,7 @@ class Side:
         replica = self.replica
         if isinstance(replica, Recorder):
             replica.forget()
-            replica.record(record)
+            replica.record(record, states=states)
         roots: list[tuple[int, bytes]] = []
         applied_entries, commands, is_end, stop = 0, 0, False, None
         while True:
@@ -182,6 +184,12 @@ class Side:
                 is_end = True
                 if replica.index and (not roots or roots[-1][0] != replica.index):
                     roots.append((replica.index, replica.root()))
+                if not replica.fault:
+                    # No hash point comes any more at which the rest would be scrubbed.
+                    try:
+                        replica.store.verify()
+                    except DivergenceError as error:
+                        replica.fault = str(error)
                 break
             entry = scanned.entry
             try:
@@ -237,6 +245,12 @@ class Side:
         if torn is not None:
             what = f"torn tail of {torn.bytes} bytes after index {self.replica.index}"
             reasons.append(f"{torn.path}: offset {torn.offset}: {what}")
+        noted = self._recording.noted_index
+        if is_end and torn is None and self.replica.index < noted:
+            reasons.append(
+                f"{self._recording.path}: the log ends at index {self.replica.index}, and a root of index {noted} was "
+                "noted: it was cut"
+            )
         bundle = self._recording.bundle
         if is_end and bundle is not None and self.replica.index < bundle.head.to_index:
             reasons.append(
@@ -339,8 +353,8 @@ class Side:
 
 def _begins(recording: Recording) -> str:
     indexes = sorted(recording.snapshots)
-    there = f"snapshots at {', '.join(map(str, indexes))}" if indexes else "no snapshot"
-    return f"the log begins at {recording.first_index}, and there is {there}"
+    there = f"there are snapshots at {', '.join(map(str, indexes))}" if indexes else "there is no snapshot"
+    return f"the log begins at {recording.first_index}, and {there}"
 
 
 def check_class(recording: Recording, machine_class: type[StateMachine]) -> None:

@@ -33,7 +33,7 @@ def document(finding: Finding) -> dict[str, Any]:
 
 def lines(finding: Finding, path: str) -> list[str]:
     """The report, a line each."""
-    found = [f"{path}: {_verdict(finding)}", *_extent(finding)]
+    found = [f"{_safe(path)}: {_verdict(finding)}", *_extent(finding)]
     found += [f"  cause          {cause}" for cause in finding.causes]
     if finding.verdict == "desync":
         found += _where(finding)

@@ -428,7 +428,7 @@ def _is_same(ours: Write, theirs: Write) -> bool:
 def _answer(trace: CommandTrace) -> Any:
     if trace.name == MALFORMED:
         return None
-    return answer_value(trace.status, trace.body)
+    return answer_value(trace.name, trace.status, trace.body)
 
 
 def _events(ours: CommandTrace, theirs: CommandTrace) -> list[PathDifference]:

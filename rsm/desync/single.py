@@ -13,11 +13,11 @@ import msgspec
 
 from rsm.desync.evidence import evidence_of
 from rsm.desync.finding import Finding
-from rsm.desync.keeping import keep
+from rsm.desync.keeping import keep, not_kept
 from rsm.desync.recorded_roots import LOG, REPLAY, Mismatch, RecordedRoots, commands_between, who_differs
 from rsm.desync.recording import Recording
 from rsm.desync.replaying import Progress, Side, Unreplayable, check_class
-from rsm.errors import UnknownFormat, WrongMachine
+from rsm.errors import StorageError, UnknownFormat, WrongMachine
 from rsm.machine.machine import StateMachine
 from rsm.replica.naming import Names
 
@@ -50,7 +50,8 @@ def replay(
         side = Side(recording, machine_class, start=start)
     except (Unreplayable, WrongMachine, UnknownFormat) as error:
         is_damaged = recording.is_damaged or (isinstance(error, Unreplayable) and error.is_damaged)
-        return Finding(verdict="unchecked", unchecked=(str(error), *recording.unchecked), is_damaged=is_damaged)
+        more = [reason for reason in recording.unchecked if reason not in str(error)]
+        return Finding(verdict="unchecked", unchecked=(str(error), *more), is_damaged=is_damaged)
     return _Replay(recording, machine_class, side, reference, bundle).run(beat)
 
 
@@ -181,18 +182,21 @@ class _Replay:
             side.run_to(good)
             executed = 0
         definition = self.machine_class.definition
-        path = keep(
-            self.recording,
-            self.bundle(index),
-            machine=definition.name,
-            version=definition.version,
-            reference=self.reference,
-            good=good,
-            bad=index,
-            snapshot=side.snapshot() if good else None,
-            from_index=good,
-            expected={index: expected.root} | ({good: side.replica.root()} if good else {}),
-            found={index: own},
-            verdict={"kind": finding.kind, "first_bad_index": finding.first_bad_index, "sources": [LOG, REPLAY]},
-        )
+        try:
+            path = keep(
+                self.recording,
+                self.bundle(index),
+                machine=definition.name,
+                version=definition.version,
+                reference=self.reference,
+                good=good,
+                bad=index,
+                snapshot=side.snapshot() if good else None,
+                from_index=good,
+                expected={index: expected.root} | ({good: side.replica.root()} if good else {}),
+                found={index: own},
+                verdict={"kind": finding.kind, "first_bad_index": finding.first_bad_index, "sources": [LOG, REPLAY]},
+            )
+        except StorageError as error:  # a full disk, say: the difference is worth more than the bundle
+            return not_kept(finding, error)
         return msgspec.structs.replace(finding, bundle=path, reexecuted=side.commands - executed)

@@ -212,6 +212,12 @@ def read_source(
     if log is not None:
         with source.noting():
             _read_log(disk, source, log, opened, runs, files, advance)
+        noted = max(source.noted, default=0)
+        # The book was read first, and holds roots of entries that had been on the disk.
+        if noted > source.last_index and not source.unchecked and not source.is_in_use:
+            source.leave(
+                f"the log ends at index {source.last_index}, and a root of index {noted} was noted: it was cut"
+            )
     source.machines.update(note.values[0] for note in source.notes() if note.name == ACTIVATE)
     for snapshot_path in [] if directory is None else _snapshot_paths(disk, directory):
         try:

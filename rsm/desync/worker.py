@@ -133,15 +133,18 @@ class Worker:
                 what = f"its snapshot of index {self.index} cannot be restored: {error}"
                 raise Unreplayable(f"{self.name}: {what}") from error
 
-    def begin_step(self, *, record: bool = False) -> None:
-        """Have it do a step; `end_step` waits for it, and tells if there was no way to go on in another process."""
+    def begin_step(self, *, record: bool = False, states: bool = False) -> None:
+        """Have it do a step; `end_step` waits for it, and tells if there was no way to go on in another process.
+
+        `states`: see `Recorder.takes_states`; a child of a release before that passes over it.
+        """
         if self._is_due:
             try:
                 self._restart()
             except RsmError as error:
                 self._failure = error
                 return
-        self.send("step", record=record)
+        self.send("step", record=record, states=states)
 
     def end_step(self) -> Progress:
         """What the step came to."""
@@ -220,9 +223,9 @@ class Worker:
         if kind == "bytes":
             return BadBytes(text)
         if kind == "format":
-            return UnknownFormat(text)
+            return UnknownFormat(f"{self.name}: {text}")
         if kind == "wrong_machine":
-            return WrongMachine(text)
+            return WrongMachine(f"{self.name}: {text}")
         return Unreplayable(f"{self.name}: {text}")
 
     def _read(self, count: int) -> bytes:

@@ -133,6 +133,16 @@ def test_other_code_that_cannot_be_loaded(change: str, reason: str, line: Line, 
     assert reason in document["unchecked"][0]
 
 
+def test_a_difference_is_told_where_no_bundle_can_be_written(line: Line, machine: Path, tmp_path: Path) -> None:
+    """A full disk or a wrong directory takes away the bundle, and not the verdict."""
+    wrong, right = checkout(tmp_path / "wrong", WRONG_TOTAL), checkout(tmp_path / "right")
+    bundle = wrong / "shop.py" / "kept"
+    for code_there, options in ((wrong, ()), (right, ("--against", "../wrong"))):
+        code, document = line.json(code_there, machine, "--machine", "shop:Shop", *options, "--bundle", bundle)
+        assert (code, document["verdict"], "bundle" in document) == (1, "desync", False)
+        assert any(note.startswith("no bundle was written: ") for note in document["notes"])
+
+
 def test_wrong_usage(line: Line, machine: Path, tmp_path: Path) -> None:
     """Exit code 2 and one line: a class of one's own that cannot be loaded, no log, options that do not fit."""
     right = checkout(tmp_path / "right")
@@ -143,6 +153,7 @@ def test_wrong_usage(line: Line, machine: Path, tmp_path: Path) -> None:
         (right / "shop.py", "--machine", "shop:Shop"),
         (machine, "--machine", "shop:Shop", "--against", "..", "--hostile"),
         (machine, "--machine", "shop:Shop", "--from", "yesterday"),
+        (machine, "--machine", "shop:Shop", "--from", str(2**63), "--against", "."),
         (machine, "--machine", "shop:Shop", "--bundle", right),
     ):
         code, text = line.run(right, *arguments)

@@ -14,9 +14,11 @@ from rsm.codec import cbor
 from rsm.codec.record import Entry, RecordKind
 from rsm.desync.compare import Comparison
 from rsm.desync.compare import compare as compare_logs
+from rsm.desync.recording import Recording
+from rsm.desync.single import replay
 from rsm.errors import CallerError, StorageError
 from rsm.node.storage.root_book import ROOTS_SUFFIX, copy_roots
-from rsm.node.storage.scan import export
+from rsm.node.storage.scan import export, scan
 from rsm.replica.batch import CONFIRMED, decode_batch, join_batch, join_item
 from rsm.replica.snapshot import Manifest
 from rsm.state.leaf import bucket_of, container_seed, hash64
@@ -458,3 +460,21 @@ def test_a_tail_of_an_earlier_term_is_no_alarm(n1: Path) -> None:
     write_book(n2, [*book(n1).items(), (122, bytes(16))])
     found = compare(n2, n3)
     assert (found.finding.kind, found.finding.first_bad_index) == ("log", 121)
+
+
+def test_a_log_that_lost_entries_whose_roots_were_noted(tmp_path: Path) -> None:
+    """Cut at the end of a record, which is a shorter log: its own book knows better, for compare and for replay."""
+    n1 = make(tmp_path / "n1", snapshot_at=None)
+    log = next((n1 / "log").iterdir())
+    ends = [scanned.offset for scanned in scan(DISK, str(n1))]
+    n2 = copy(n1, "n2")
+    (n2 / "log" / log.name).write_bytes(log.read_bytes()[: ends[110]])
+    found = compare(n1, n2)
+    assert (found.finding.verdict, found.finding.checked_to_index) == ("unchecked", 110)
+    assert "n2: the log ends at index 110, and a root of index" in found.finding.unchecked[0]
+    alone = replay(Recording(DISK, str(n2)), Shop)
+    assert (alone.verdict, alone.is_damaged) == ("unchecked", False)
+    assert "the log ends at index 110" in alone.unchecked[0]
+    write_book(n2, [(index, root) for index, root in book(n1).items() if index <= 110])
+    assert compare(n1, n2).finding.verdict == "agree"
+    assert replay(Recording(DISK, str(n2)), Shop).verdict == "agree"

@@ -167,11 +167,14 @@ def test_a_setting_that_goes_on_where_the_first_run_cannot(
     assert finding.command["name"] == "label"
 
 
-def test_a_change_behind_the_containers_under_every_setting(
-    machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All runs are the same, and yet it is no agreement."""
+def test_a_change_behind_the_containers_under_every_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All runs are the same, down to the roots, and yet it is no agreement."""
     only(monkeypatch, "python -O")
-    code = checkout(tmp_path / "code", (FIRST, f"{FIRST}\n        dict.__setitem__(self.stock, 'apple', 1)"))
+    log = ShopLog(shop_of(checkout(tmp_path / "healthy")))
+    log.send(log.session, "add", "once", 1)
+    machine = write_machine(tmp_path / "data", log.trade(200))
+    behind = "self.sold.push(count)\n        if ctx.index > 194: dict.__setitem__(self.stock, 'once', 7)"
+    code = checkout(tmp_path / "code", ("self.sold.push(count)", behind))
     finding = run(machine, code, monkeypatch)
-    assert finding.verdict == "desync"
+    assert (finding.verdict, finding.causes, finding.minority) == ("desync", (), ("replay",))
+    assert "outside tracked writes" in finding.notes[0]

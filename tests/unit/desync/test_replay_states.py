@@ -20,6 +20,7 @@ from rsm.node.storage.disk import OsDisk
 from rsm.replica.answer import Status
 from rsm.replica.batch import PIPELINE
 from rsm.state.leaf import encode
+from tests.replay_stage import ShopLog, checkout, shop_of, write_machine
 
 ROOT = Path(__file__).resolve().parents[3]
 OLD = """import rsm
@@ -52,8 +53,8 @@ class Till(rsm.StateMachine, name="till", version=2, previous=old_till.Till):
         return self.cents[who]
 
     @rsm.upcast("pay", from_version=1)
-    def pay_in_euros(who: str, euros: int) -> tuple[str, int]:
-        return who, 100 * euros
+    def pay_in_euros(who: str, amount: int) -> tuple[str, int]:
+        return who, 100 * amount
 """
 PEOPLE = ("ann", "bob", "eve")
 
@@ -134,7 +135,7 @@ def test_a_state_of_many_leaves_is_compared_a_little_later(
     finding = against(here, tmp_path / "other", "new_till.py", "100 * euros\n\n", "100 * euros + (who == 'bob')\n\n")
     assert finding.command is not None
     assert finding.command["name"] == "rsm.activate"
-    assert list(values(finding)) == ["cents/'bob'"]
+    assert next(iter(values(finding))) == "cents/'bob'"
 
 
 def test_a_release_that_does_not_record_states_is_compared_by_commands(
@@ -154,28 +155,31 @@ CHANGE = (
 BEHIND = "if cents == 8: dict.__setitem__(self.cents, 'ann', 5)"
 
 
-def test_a_change_behind_the_containers_in_the_last_command(here: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log of a shop that ends some entries behind its last hash point, and an item that is written once."""
+    log = ShopLog(shop_of(checkout(tmp_path_factory.mktemp("healthy"))))
+    log.send(log.session, "add", "once", 1)
+    return write_machine(tmp_path_factory.mktemp("machine") / "data", log.trade(200))
+
+
+def test_a_change_behind_the_containers_at_the_end(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No hash point comes any more that would show it: at its end a replay scrubs all that there is."""
-    finding = against(here, tmp_path / "other", "new_till.py", CHANGE[0], CHANGE[1].format(BEHIND))
-    assert (finding.verdict, finding.kind, finding.minority) == ("desync", "apply", (str(tmp_path / "other"),))
+    change = "self.sold.push(count)"
+    behind = f"{change}\n        if ctx.index > 194: dict.__setitem__(self.stock, 'once', 7)"
+    healthy, other = checkout(tmp_path / "healthy"), checkout(tmp_path / "other", (change, behind))
+    monkeypatch.chdir(healthy)
+    recording = Recording(OsDisk(), str(shop))
+    finding = replay_against(recording, "shop:Shop", str(other))
+    assert (finding.verdict, finding.kind, finding.minority) == ("desync", "apply", (str(other),))
     assert finding.good_index is not None
     assert finding.first_bad_index is not None
     assert finding.good_index < finding.first_bad_index
-    assert list(values(finding)) == ["cents/'ann'"]
-
-
-def test_the_same_in_a_replay_alone(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The verdict of one side."""
-    shutil.copy(here / "old_till.py", tmp_path)
-    (tmp_path / "new_till.py").write_text(NEW.replace(CHANGE[0], CHANGE[1].format(BEHIND)))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    import new_till
-
-    for name in ("new_till", "old_till"):
-        monkeypatch.delitem(sys.modules, name)
-    finding = replay(Recording(OsDisk(), str(here / "data")), new_till.Till)
-    assert (finding.verdict, finding.minority) == ("desync", ("replay",))
-    assert "outside tracked writes" in finding.notes[0]
+    assert values(finding) == {"stock/'once'": [1, 7]}
+    alone = replay(recording, shop_of(other))
+    assert (alone.verdict, alone.minority) == ("desync", ("replay",))
+    assert "outside tracked writes" in alone.notes[0]
+    assert replay(recording, shop_of(healthy)).verdict == "agree"
 
 
 def test_a_value_that_was_different_before_is_said(here: Path, tmp_path: Path) -> None:
