@@ -6,6 +6,17 @@ import ast
 import re
 from typing import Final
 
+from rsm.lint.arguments import (
+    LOCALE_NAMES,
+    NATIVE,
+    PATTERNS,
+    Arguments,
+    has_no_ties,
+    is_negative,
+    is_stable,
+    is_true,
+    texts_in,
+)
 from rsm.lint.modules import Class, Function
 from rsm.lint.scene import PROPERTIES, Node
 from rsm.lint.values import (
@@ -24,7 +35,7 @@ from rsm.lint.values import (
     members,
     words,
 )
-from rsm.lint.writes import Writes
+from rsm.lint.writes import KEPT
 
 __all__ = ["Calls"]
 
@@ -34,8 +45,12 @@ ORDERLESS: Final = frozenset({"sorted", "set", "frozenset", "sum", "len", "any",
 ORDERED: Final = words(
     """builtins.list builtins.tuple builtins.enumerate builtins.zip builtins.map builtins.filter builtins.iter
     builtins.reversed builtins.bytes builtins.bytearray builtins.dict collections.deque collections.Counter
-    collections.OrderedDict array.array functools.reduce json.dumps numpy.array numpy.asarray numpy.fromiter"""
+    collections.OrderedDict array.array functools.reduce json.dumps numpy.array numpy.asarray numpy.fromiter
+    msgspec.json.encode msgspec.msgpack.encode msgspec.to_builtins"""
 )
+# Functions that put in order or choose, with a key that may not tell all apart.
+CHOICES: Final = words("builtins.sorted builtins.min builtins.max heapq.nlargest heapq.nsmallest")
+MIXED: Final = (*UNORDERED, "unordered_dict", "unordered_dict_view")
 LAZY: Final = frozenset({"builtins.list", "builtins.tuple", "builtins.map", "builtins.filter", "builtins.iter"})
 TEXTS: Final = frozenset({"builtins.str", "builtins.repr", "builtins.ascii", "builtins.format"})
 RESULTS: Final = {
@@ -56,18 +71,14 @@ RESULTS: Final = {
 }
 STR_METHODS: Final = UNICODE_METHODS | {"strip", "lstrip", "rstrip", "replace", "removeprefix", "removesuffix", "zfill"}
 SET_METHODS: Final = frozenset({"union", "intersection", "difference", "symmetric_difference", "copy"})
-INTEGER_ARRAYS: Final = frozenset(
-    f"numpy.{name}" for name in ("array", "asarray", "zeros", "ones", "arange", "full", "empty")
-)
+DECIMAL: Final = ("decimal.Decimal",)
+DECIMAL_METHODS: Final = words("quantize sqrt exp ln log10 fma normalize remainder_near scaleb to_integral_value")
+FLOAT_METHODS: Final = ("mean", "std", "var")
 # What opens a column of an rsm.Array for writing.
 ARRAY_WRITES: Final = ("write", "set", "assign", "resize")
-SORTS: Final = ("numpy.sort", "numpy.argsort")
-PATTERNS: Final = frozenset(
-    f"re.{name}" for name in ("compile", "match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer")
-)
 
 
-class Calls(Writes):
+class Calls(Arguments):
     """Calls of functions, methods and classes."""
 
     def call(self, node: ast.Call, sink: bool) -> Value:
@@ -83,9 +94,9 @@ class Calls(Writes):
         bare = name.removeprefix("builtins.")
         orderless = bare in ORDERLESS and name != bare
         takes_any = orderless or (sink and name in LAZY) or name == "builtins.next"
-        if name == "builtins.sorted" or name in ("builtins.min", "builtins.max"):
-            takes_any = True
-        arguments = [self.expression(one, sink=takes_any and place == 0) for place, one in enumerate(node.args)]
+        takes_any |= name in CHOICES
+        taken = int(name.startswith("heapq."))
+        arguments = [self.expression(one, sink=takes_any and place == taken) for place, one in enumerate(node.args)]
         for keyword in node.keywords:
             self.expression(keyword.value)
         if callee.kind == "external":
@@ -94,6 +105,9 @@ class Calls(Writes):
             return self._make(callee.of)
         if callee.kind == "function":
             return self._call_own(callee)
+        if callee.kind == "object" and (method := callee.of.method("__call__")) is not None:
+            self.lead(method, callee.of, self._sharing(callee))
+            return self.types.returned(method, callee.of)
         if isinstance(function, ast.Attribute):
             return self._call_method(node, function, base, arguments)
         return UNKNOWN
@@ -115,15 +129,21 @@ class Calls(Writes):
     def _call_outside(self, node: ast.Call, name: str, arguments: list[Value], sink: bool) -> Value:
         first = arguments[0] if arguments else UNKNOWN
         keywords = {keyword.arg for keyword in node.keywords}
-        if name in ("builtins.sorted", "builtins.min", "builtins.max"):
-            if "key" in keywords and has(first, UNORDERED):
-                self.report("RSM203", node, f"{name[9:]}() of a set with a key: equal keys come in the order of hashes")
+        if name in CHOICES:
+            among = first if name.startswith("builtins.") else (*arguments, UNKNOWN, UNKNOWN)[1]
+            if has(among, MIXED) and not all(has_no_ties(one) for one in node.keywords if one.arg == "key"):
+                what = name.rpartition(".")[2]
+                self.report("RSM203", node, f"{what}() of a set with a key: equal keys come in the order of hashes")
+            if name.startswith("heapq."):
+                return instance("list", element(among))
             return instance("list", element(first)) if name == "builtins.sorted" else element(first)
         if name == "builtins.next":
             if has(first, UNORDERED):
                 self.report("RSM202", node, "which element of a set comes first depends on hashes")
-            elif first.origin is not None and first.origin[0] in ("module", "class"):
+            elif first.origin is not None and first.origin[0] in KEPT:
                 self.change(node, first, UNKNOWN)
+            elif first.origin is not None and first.origin[0] == "self":
+                self.report("RSM305", node, f"self.{first.origin[1]} is an iterator: where it is, no snapshot has")
         elif name.startswith(("builtins.dict.", "builtins.set.")) and has(first, TRACKED):
             if name.rpartition(".")[2] in MUTATORS:
                 self.report(
@@ -135,6 +155,8 @@ class Calls(Writes):
             return Value("object", "super", of=self.self_class) if self.self_class is not None else UNKNOWN
         elif name == "builtins.type" and len(arguments) == 1 and first.kind == "object":
             return Value("class", first.of.name, of=first.of)
+        elif name == "builtins.getattr" and len(node.args) > 1:
+            return self._get_attribute(node, first)
         elif name in ("builtins.setattr", "builtins.delattr") or name.endswith(("object.__setattr__", "force_setattr")):
             self._set_attribute(node, name, first)
         elif name == "builtins.vars" and first.kind == "object":
@@ -143,6 +165,17 @@ class Calls(Writes):
             self.text_of(first, node)
             if name == "builtins.format" and len(node.args) > 1:
                 self.check_format(node.args[1], node)
+        elif name == "builtins.pow" and len(node.args) == 2 and is_negative(node.args[1]):
+            self.report("RSM402", node, "a negative power makes a float: use integers")
+        elif name in ("struct.pack", "struct.pack_into", "struct.unpack", "struct.unpack_from", "struct.Struct"):
+            self._check_layout(node, NATIVE)
+        elif name == "array.array":
+            self._check_layout(node, r"[lL]")
+        elif name in ("datetime.datetime.strptime", "time.strptime"):
+            if any(re.search(LOCALE_NAMES, text) for one in node.args[1:2] for text in texts_in(one)):
+                self.report("RSM405", node, "strptime() reads names in the language of the node")
+        elif name == "operator.methodcaller" and UNICODE_METHODS.intersection(*map(texts_in, node.args[:1])):
+            self.report("RSM404", node, "it follows the Unicode tables of this Python")
         elif name == "contextlib.suppress":
             self.check_caught(node.args, node)
         elif name in PATTERNS:
@@ -161,6 +194,16 @@ class Calls(Writes):
         parts = (element(first),)
         if name == "builtins.dict.fromkeys":
             return instance("unordered_dict" if has(first, UNORDERED) else "dict", element(first))
+        if name in ("copy.copy", "copy.deepcopy"):
+            return first._replace(origin=None)
+        if name.startswith(("builtins.set.", "builtins.frozenset.")) and name.rpartition(".")[2] in SET_METHODS:
+            return instance("set", element(first))
+        if (
+            name == "json.dumps"
+            and not has(first, UNORDERED)
+            and any(is_true(one, "sort_keys") for one in node.keywords)
+        ):
+            return instance("str")
         if name in ORDERED or name.startswith("itertools."):
             mixed = any(has(one, UNORDERED) or has(one, ("unordered_dict",)) for one in arguments)
             if mixed and name in ("builtins.dict", "collections.OrderedDict", "collections.Counter"):
@@ -171,7 +214,7 @@ class Calls(Writes):
                 self.go_through(one, node, f"put into {name.removeprefix('builtins.')}()")
             kind = name.removeprefix("builtins.")
             if kind in ("map", "filter", "iter", "enumerate", "zip", "reversed") or "." in kind:
-                kind = kind if kind in MUTABLE else "sequence"
+                kind = kind if kind in MUTABLE or kind.startswith("numpy.") else "sequence"
             filled = "filled" if arguments and kind in ("list", "dict") else None
             values = first.parts if kind == "dict" and first.kind == "instance" else parts
             return instance(kind, *(values if kind in ("list", "tuple", "sequence", "dict") else ()))._replace(
@@ -184,6 +227,20 @@ class Calls(Writes):
             value = self.seen.get(node.args[0], UNKNOWN)
             return instance(name, UNKNOWN, instance(made[value.name]) if value.name in made else UNKNOWN)
         return instance(name) if name.rpartition(".")[2][:1].isupper() else instance(f"{name}()")
+
+    def _get_attribute(self, node: ast.Call, first: Value) -> Value:
+        """`getattr(x, "name")` is `x.name`; `getattr(self, f"on_{kind}")` may be any method whose name begins so."""
+        wanted = node.args[1]
+        if isinstance(wanted, ast.Constant) and isinstance(wanted.value, str):
+            named = ast.copy_location(ast.Attribute(node.args[0], wanted.value, ast.Load()), node)
+            default = [self.seen.get(one, UNKNOWN) for one in node.args[2:]]
+            return joined([self.attribute(named, first), *default])
+        beginning = next(iter(texts_in(wanted)), "")
+        for one in members(first):
+            if beginning and one.kind == "object":
+                for name in {name for owner in one.of.mro() for name in owner.methods if name.startswith(beginning)}:
+                    self.lead(one.of.method(name), one.of, self._sharing(one))
+        return UNKNOWN
 
     def _set_attribute(self, node: ast.Call, name: str, first: Value) -> None:
         if first.kind == "object" and (first.of.is_machine or first.of in self.types.held):
@@ -203,26 +260,6 @@ class Calls(Writes):
             )
         return instance("dict")
 
-    def _check_numpy(self, node: ast.Call, name: str, keywords: set[str | None]) -> None:
-        if name in SORTS and not is_stable(node):
-            self.report("RSM209", node, f'{name}() orders equal elements at will: give kind="stable"')
-        given = next((keyword.value for keyword in node.keywords if keyword.arg == "dtype"), None)
-        if given is not None:
-            if self.seen.get(given, UNKNOWN).name == "builtins.int":
-                self.report("RSM403", node, "dtype=int is as wide as the platform has it: name a width, such as int64")
-        elif name in INTEGER_ARRAYS and len(node.args) < 2 + (name == "numpy.full") and None not in keywords:
-            self.report("RSM403", node, f"{name}() without a dtype has integers as wide as the platform's")
-
-    def _check_pattern(self, node: ast.Call) -> None:
-        pattern = node.args[0] if node.args else None
-        flags = " ".join(ast.unparse(one) for one in [*node.args[1:], *(k.value for k in node.keywords)])
-        text = pattern.value if isinstance(pattern, ast.Constant) else None
-        if isinstance(text, str) and not re.search(r"\b(?:ASCII|A)\b", flags) and "(?a" not in text:
-            if re.search(r"\\[wWdDsSbB]", text.replace("\\\\", "")):
-                self.report("RSM404", node, "the pattern follows the Unicode tables of this Python: give re.ASCII")
-            elif re.search(r"\b(?:IGNORECASE|I)\b", flags) or "(?i" in text:
-                self.report("RSM404", node, "ignoring case follows the Unicode tables of this Python: give re.ASCII")
-
     # --- methods of values --------------------------------------------------------------------------------------------
 
     def _call_method(self, node: ast.Call, function: ast.Attribute, base: Value, arguments: list[Value]) -> Value:
@@ -232,12 +269,30 @@ class Calls(Writes):
         if method in MUTATORS and not all(one.kind == "object" for one in members(base)):
             taken = last if method not in ("update", "extend", "extendleft", "pop", "remove", "discard") else UNKNOWN
             self.change(node, base, taken)
+        elif method in ("send", "__next__") and base.kind != "object" and base.origin and base.origin[0] == "self":
+            self.report("RSM305", node, f"self.{base.origin[1]} is an iterator: where it is, no snapshot has")
         elif method in ARRAY_WRITES and has(base, ("rsm.Array",)):
             self.change(node, base, UNKNOWN)
         if method in ("extend", "extendleft") or (method == "join" and arguments):
             self.go_through(first, node, f"put in by {method}()")
         if method in UNICODE_METHODS and not node.args and self._may_be_text(function.value, base):
             self.report("RSM404", node, f"{method}() follows the Unicode tables of this Python")
+        elif method == "total_seconds" and base.kind != "object":
+            self.report("RSM402", node, "total_seconds() is a float: divide by a timedelta with //")
+        elif method in ("now", "utcnow", "today") and any(one.name.startswith("datetime.") for one in members(base)):
+            self.report("RSM101", node, f"{method}() reads a clock: every replica reads another time; use ctx.now")
+        elif method in DECIMAL_METHODS and has(base, DECIMAL):
+            self.report("RSM402", node, "Decimal rounds as the context of the thread says: use integers")
+        elif method in FLOAT_METHODS and any(one.name.startswith("numpy.") for one in members(base)):
+            self.report("RSM402", node, f"{method}() makes floats: use integers")
+        elif method == "astype" and node.args:
+            self._check_type(node.args[0], node)
+        elif method == "most_common" and has(base, MIXED):
+            self.report(
+                "RSM204", node, "most_common() of what was filled in the order of a set: equal counts come in it"
+            )
+        elif method == "__hash__" and base.kind != "object":
+            self.report("RSM205", node, "the hash of a value differs in every process")
         elif method == "strftime" and base.kind != "object":
             self.report("RSM405", node, "strftime() follows the locale of the node")
         elif method in ("astimezone", "timestamp") and not node.args and not node.keywords and base.kind != "object":
@@ -250,41 +305,14 @@ class Calls(Writes):
             self.report("RSM202", node, "pop() of a set takes the element that its hash puts first")
         elif method == "sort" and any(one.name.startswith("numpy.") for one in members(base)) and not is_stable(node):
             self.report("RSM209", node, 'sort() orders equal elements at will: give kind="stable"')
+        elif method == "update" and has(first, MIXED):
+            self._mix(function.value, base)
         return joined(method_result(one, method, node) for one in members(base))
 
-    def _may_be_text(self, base: ast.expr, value: Value) -> bool:
-        if isinstance(base, ast.Constant):
-            return False
-        return value.kind == "unknown" or has(value, ("str",))
-
-    def _check_text_format(self, node: ast.Call, text: ast.Constant, arguments: list[Value]) -> None:
-        if isinstance(text.value, str) and re.search(r":[^{}]*n\}", text.value):
-            self.report("RSM405", node, "the format n follows the locale of the node")
-        for value in arguments:
-            self.text_of(value, node)
-
-    # --- texts --------------------------------------------------------------------------------------------------------
-
-    def text_of(self, value: Value, node: Node) -> None:
-        """A value is made into text."""
-        self.go_through(value, node, "made into text")
-        for one in members(value):
-            if one.kind == "instance" and one.name == "exception":
-                self.report("RSM207", node, "the text of an exception differs between releases of Python and libraries")
-            elif one.kind == "function" or (one.kind == "object" and is_silent(one.of)):
-                self.report("RSM206", node, f"the text of {one.name or 'a function'} has an address in it")
-            elif one.kind == "object":
-                for name in ("__format__", "__str__", "__repr__"):
-                    method = one.of.method(name)
-                    if method is not None:
-                        self.lead(method, one.of)
-
-    def check_format(self, spec: ast.expr, node: Node) -> None:
-        """A format specification."""
-        if isinstance(spec, ast.JoinedStr) and spec.values:
-            spec = spec.values[-1]
-        if isinstance(spec, ast.Constant) and isinstance(spec.value, str) and re.fullmatch(r"[^%]*n", spec.value):
-            self.report("RSM405", node, "the format n follows the locale of the node")
+    def _mix(self, target: ast.expr, base: Value) -> None:
+        """A dict of this function is filled in the order of a set: whoever goes through it is told."""
+        if isinstance(target, ast.Name) and target.id in self.local and has(base, ("dict", "unordered_dict")):
+            self.names[target.id] = base._replace(name="unordered_dict") if base.kind == "instance" else base
 
     # --- attributes ---------------------------------------------------------------------------------------------------
 
@@ -322,19 +350,25 @@ class Calls(Writes):
             return self._dictionary(node, one)
         method = self._method(owner, name, is_super=one.name == "super")
         if method is not None:
-            self.lead(method, owner)
+            self.lead(method, owner, self._sharing(one))
             if method.is_decorated(*PROPERTIES):
                 return self.types.returned(method, owner)
             return Value("function", name, (one,), method)
         value = self.types.attribute(owner, name)
         if value.kind == "instance" and value.origin is not None and value.origin[0] == "parameter":
             value = value._replace(of="given")
-        if value.origin is not None and value.origin[0] == "class" and has(value, MUTABLE):
+        if value.origin is not None and value.origin[0] == "class" and (has(value, MUTABLE) or value.kind == "object"):
             return value
         is_mine = owner is self.self_class or (one.origin is not None and one.origin[0] == "self")
         if is_mine:
             return value._replace(origin=("self", name))
         return value._replace(origin=one.origin if one.origin and one.origin[0] == "element" else None)
+
+    def _sharing(self, one: Value) -> str:
+        """The rule against changing an object whose method is called, if the process keeps it."""
+        if one.origin is not None and one.origin[0] != "self":
+            return KEPT.get(one.origin[0], "")
+        return self.shared if one.origin is not None or one.of is self.self_class else ""
 
     def _method(self, owner: Class, name: str, *, is_super: bool) -> Function | None:
         if not is_super or self.function.owner is None:
@@ -388,30 +422,3 @@ def method_result(one: Value, method: str, node: ast.Call) -> Value:
     if name == "bytes" and method != "decode":
         return instance("bytes")
     return instance("str") if method == "decode" else UNKNOWN
-
-
-def is_stable(node: ast.Call) -> bool:
-    """Whether a sort of numpy's is told to be stable."""
-    return any(
-        keyword.arg is None
-        or (
-            keyword.arg == "kind"
-            and isinstance(keyword.value, ast.Constant)
-            and keyword.value.value in ("stable", "mergesort")
-        )
-        or (keyword.arg == "stable" and isinstance(keyword.value, ast.Constant) and keyword.value.value is True)
-        for keyword in node.keywords
-    )
-
-
-def is_silent(owner: Class) -> bool:
-    """Whether the text of an object is what `object` says: its class and its address."""
-    if owner.method("__str__") or owner.method("__repr__") or owner.method("__format__"):
-        return False
-    for one in owner.mro():
-        for decorator in one.node.decorator_list:
-            called = decorator.func if isinstance(decorator, ast.Call) else decorator
-            if one.module.static(called).name.rpartition(".")[2] in ("dataclass", "define", "frozen", "attrs", "s"):
-                return False
-    plain = ("builtins.object", "typing.Protocol", "typing.Generic", "abc.ABC")
-    return all(base in plain for base in owner.foreign_bases())

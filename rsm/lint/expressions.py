@@ -6,7 +6,8 @@ import ast
 from typing import Final
 
 from rsm.lint.annotations import annotated
-from rsm.lint.calls import Calls
+from rsm.lint.arguments import is_negative
+from rsm.lint.calls import DECIMAL, Calls
 from rsm.lint.externals import rule_of
 from rsm.lint.scene import Node
 from rsm.lint.values import UNKNOWN, UNORDERED, Value, element, has, instance, joined, members
@@ -15,8 +16,13 @@ __all__ = ["Expressions"]
 
 SET_OPERATORS: Final = (ast.BitOr, ast.BitAnd, ast.Sub, ast.BitXor)
 VIEWS: Final = ("dict_keys", "unordered_dict_view")
+# Equal values of these may be one object or two; of the constants there is one each.
+COPIED: Final = ("int", "str", "bytes", "tuple", "float")
+ONE_EACH: Final = (None, True, False, ...)
+# What gives each caller something else: a number, a place in a line.
+EFFECTS: Final = ("new_id", "emit", "schedule")
 # What `/` does not make a float of.
-NO_NUMBERS: Final = ("pathlib.", "fractions.", "decimal.", "datetime.", "str")
+NO_NUMBERS: Final = ("pathlib.", "fractions.", "datetime.", "str")
 
 
 class Expressions(Calls):
@@ -134,8 +140,14 @@ class Expressions(Calls):
                 return instance("set", element(left))
             if has(left, ("rsm.Set",)) or has(right, ("set", "frozenset")):
                 return instance("set", element(right)) if has(right, ("set", "frozenset")) else UNKNOWN
-            if isinstance(operator, ast.BitOr) and has(left, ("unordered_dict",)):
-                return left._replace(origin=None)
+            if isinstance(operator, ast.BitOr) and (has(left, ("unordered_dict",)) or has(right, ("unordered_dict",))):
+                return (left if has(left, ("unordered_dict",)) else right)._replace(origin=None)
+        if has(left, DECIMAL) or (has(right, DECIMAL) and not has(left, ("str", "bytes"))):
+            self.report("RSM402", node, "Decimal rounds as the context of the thread says: use integers")
+            return instance(*DECIMAL)
+        if isinstance(operator, ast.Pow) and is_negative(getattr(node, "right", None)):
+            self.report("RSM402", node, "a negative power makes a float: use integers")
+            return instance("float")
         if isinstance(operator, ast.Div) and not any(
             one.kind == "object" or (one.kind == "instance" and one.name.startswith(NO_NUMBERS))
             for one in (*members(left), *members(right))
@@ -167,9 +179,16 @@ class Expressions(Calls):
         return joined([self.expression(one) for one in node.values])
 
     def _Compare(self, node: ast.Compare) -> Value:
-        self.expression(node.left)
-        for one in node.comparators:
-            self.expression(one)
+        before = self.expression(node.left)
+        for operator, one in zip(node.ops, node.comparators, strict=True):
+            value = self.expression(one)
+            if (
+                isinstance(operator, ast.Is | ast.IsNot)
+                and any(side.kind == "instance" and side.name in COPIED for side in (before, value))
+                and not any(isinstance(side, ast.Constant) and side.value in ONE_EACH for side in (node.left, one))
+            ):
+                self.report("RSM205", node, "`is` compares addresses: whether equal values share one differs; use ==")
+            before = value
         return instance("bool")
 
     def _IfExp(self, node: ast.IfExp) -> Value:
@@ -219,7 +238,7 @@ class Expressions(Calls):
                 self.local.add(argument.arg)
         self.expression(node.body)
         self.names, self.local = before, local
-        return UNKNOWN
+        return instance("function")
 
     def _comprehension(self, node: ast.GeneratorExp | ast.ListComp | ast.SetComp | ast.DictComp, sink: bool) -> Value:
         before, local = dict(self.names), set(self.local)
@@ -245,13 +264,23 @@ class Expressions(Calls):
             parts = [self.expression(node.key), self.expression(node.value)]
             made = instance("unordered_dict" if unordered else "dict", *parts)._replace(of="filled")
         else:
-            part_value = self.expression(node.elt)
+            parts = [self.expression(node.elt)]
             kind = "set" if isinstance(node, ast.SetComp) else "list" if isinstance(node, ast.ListComp) else "sequence"
             if unordered and keeps_order and sink:
                 kind = "unordered"
-            made = instance(kind, part_value)._replace(of="filled")
+            made = instance(kind, *parts)._replace(of="filled")
+        if unordered:
+            self._check_effects(node)
         self.names, self.local = before, local
         return made
+
+    def _check_effects(self, node: ast.expr) -> None:
+        """A comprehension over a set must not number its elements: `{word: ctx.new_id() for word in set(words)}`."""
+        for one in ast.walk(node):
+            if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr in EFFECTS:
+                self.report("RSM201", one, f"{one.func.attr}() is called in the order of the hashes of a set: sort it")
+            elif isinstance(one, ast.Call) and self.seen.get(one.func, UNKNOWN).name == "builtins.next":
+                self.report("RSM201", one, "next() is called in the order of the hashes of a set: sort it")
 
     def _Await(self, node: ast.Await) -> Value:
         self.report("RSM106", node, "await lets others run in between")

@@ -16,7 +16,8 @@ _TOUCHED: Final = {
         time.time time.time_ns time.monotonic time.monotonic_ns time.perf_counter time.perf_counter_ns
         time.process_time time.process_time_ns time.thread_time time.thread_time_ns time.clock_gettime
         time.clock_gettime_ns time.sleep time.get_clock_info datetime.datetime.now datetime.datetime.utcnow
-        datetime.datetime.today datetime.date.today timeit.* os.times sched.* pendulum.now arrow.now arrow.utcnow""",
+        datetime.datetime.today datetime.date.today timeit.* os.times sched.* pendulum.now arrow.now arrow.utcnow
+        email.utils.formatdate email.utils.make_msgid""",
     "RSM102": """
         random.* secrets.* uuid.uuid1 uuid.uuid4 uuid.uuid6 uuid.uuid7 uuid.getnode os.urandom os.getrandom
         numpy.random.* ssl.RAND_bytes""",
@@ -26,7 +27,8 @@ _TOUCHED: Final = {
         os.linesep os.getloadavg os.get_terminal_size os.path.expanduser os.path.expandvars os.path.abspath
         os.devnull os.curdir os.pardir os.path.realpath platform.* sys.* sysconfig.* site.* inspect.* getpass.*
         pwd.* grp.* resource.* psutil.* socket.gethostname socket.getfqdn builtins.__file__ importlib.metadata.*
-        importlib.resources.*""",
+        importlib.resources.* pathlib.PurePath rsm.__version__ zlib.compress zlib.compressobj bz2.compress
+        bz2.BZ2Compressor lzma.compress lzma.LZMACompressor gzip.compress""",
     "RSM104": """
         builtins.open builtins.input io.open io.open_code io.FileIO os.* os.path.exists os.path.isfile os.devnull
         os.curdir os.pardir os.path.isdir os.path.getsize os.path.getmtime pathlib.Path pathlib.PosixPath
@@ -34,7 +36,8 @@ _TOUCHED: Final = {
         fileinput.* sqlite3.* dbm.* urllib.request.* http.client.* http.server.* ftplib.* smtplib.* imaplib.*
         poplib.* socketserver.* xmlrpc.* webbrowser.* mmap.* fcntl.* requests.* httpx.* aiohttp.* urllib3.*
         psycopg.* psycopg2.* redis.* pymongo.* sqlalchemy.* boto3.* sys.stdin sys.stdout sys.stderr readline.*
-        pty.* tty.* termios.*""",
+        pty.* tty.* termios.* mimetypes.* linecache.* gzip.open gzip.GzipFile bz2.open lzma.open zipfile.*
+        tarfile.*""",
     "RSM105": """
         builtins.print logging.* warnings.* structlog.* loguru.* syslog.* builtins.breakpoint pdb.* pprint.pprint""",
     "RSM106": """
@@ -51,14 +54,20 @@ _TOUCHED: Final = {
         gc.* weakref.* tracemalloc.* sys.getrefcount sys.getsizeof sys.getallocatedblocks sys.setswitchinterval""",
     "RSM209": "numpy.partition numpy.argpartition",
     "RSM301": "builtins.globals",
+    "RSM303": "functools.cache functools.lru_cache functools.cached_property cachetools.*",
     "RSM402": """
         math.* cmath.* statistics.* builtins.float builtins.complex decimal.getcontext decimal.setcontext
-        decimal.localcontext numpy.mean numpy.std numpy.var numpy.float64 numpy.float32 numpy.double numpy.float16""",
+        decimal.localcontext numpy.mean numpy.std numpy.var numpy.float64 numpy.float32 numpy.double numpy.float16
+        numpy.sqrt numpy.cbrt numpy.exp numpy.exp2 numpy.expm1 numpy.log numpy.log2 numpy.log10 numpy.log1p numpy.sin
+        numpy.cos numpy.tan numpy.arcsin numpy.arccos numpy.arctan numpy.arctan2 numpy.hypot numpy.divide
+        numpy.true_divide numpy.average numpy.median numpy.percentile numpy.quantile numpy.linspace numpy.interp
+        numpy.linalg.* numpy.fft.* operator.truediv operator.itruediv""",
     "RSM403": "numpy.int_ numpy.uint numpy.intp numpy.uintp numpy.intc numpy.long numpy.ulong numpy.longlong",
-    "RSM404": "unicodedata.*",
+    "RSM404": "unicodedata.* string.capwords",
     "RSM405": """
         locale.* gettext.* time.strftime time.asctime time.ctime calendar.month_name calendar.month_abbr
-        calendar.day_name calendar.day_abbr calendar.TextCalendar calendar.LocaleTextCalendar babel.*
+        calendar.day_name calendar.day_abbr calendar.TextCalendar calendar.LocaleTextCalendar calendar.month
+        calendar.calendar babel.*
         builtins.str.format.n""",
     "RSM406": """
         time.localtime time.mktime time.tzname time.timezone time.altzone time.daylight time.tzset

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from rsm.lint.sources import Reader, Source
 from rsm.lint.values import MUTATORS, UNKNOWN, Value, external, joined
 
-__all__ = ["BUILT_INS", "FUNCTIONS", "Binding", "Class", "Function", "Module", "Project"]
+__all__ = ["BUILT_INS", "FUNCTIONS", "Binding", "Class", "Function", "Module", "Project", "stores"]
 
 FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 # Aliases of aliases, bases of bases: what a person can follow, and no ring for ever.
@@ -31,7 +31,7 @@ class Binding(NamedTuple):
     dotted: str = ""  # import: the module
     directory: str = ""  # relative import: where the module's path begins
     taken: str = ""  # from-import: the name in the module
-    choice: ast.stmt | None = None  # the `try` or `if` by which the environment chooses it
+    choices: tuple[ast.stmt, ...] = ()  # each `if`, and each `try` of an import, around it, the inmost first
 
 
 class Class:
@@ -145,50 +145,52 @@ class Module:
         self.functions: dict[ast.stmt, Function] = {}
         self.roots = _roots(source.path)
         self._static: dict[str, Value] = {}
-        self._bind(source.tree.body, self.bindings, None, "")
+        self._bind(source.tree.body, self.bindings, (), "")
 
     # --- what the names are bound to ----------------------------------------------------------------------------------
 
-    def _bind(self, body: list[ast.stmt], into: dict[str, list[Binding]], choice: ast.stmt | None, prefix: str) -> None:
+    def _bind(
+        self, body: list[ast.stmt], into: dict[str, list[Binding]], choices: tuple[ast.stmt, ...], prefix: str
+    ) -> None:
         for node in body:
             if isinstance(node, ast.Import | ast.ImportFrom):
-                self._bind_import(node, into, choice)
+                self._bind_import(node, into, choices)
             elif isinstance(node, ast.ClassDef):
-                self._bind_class(node, into, choice, prefix)
+                self._bind_class(node, into, choices, prefix)
             elif isinstance(node, FUNCTIONS):
                 self.functions[node] = Function(self, node, prefix + node.name)
-                into.setdefault(node.name, []).append(Binding(node, choice=choice))
-                self._bind(node.body, self.inner, None, f"{prefix}{node.name}.")
+                into.setdefault(node.name, []).append(Binding(node, choices=choices))
+                self._bind(node.body, self.inner, (), f"{prefix}{node.name}.")
             elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
                 for target in targets:
                     for name in ast.walk(target):
                         if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store):
-                            into.setdefault(name.id, []).append(Binding(node, choice=choice))
+                            into.setdefault(name.id, []).append(Binding(node, choices=choices))
             elif isinstance(node, ast.Try | ast.TryStar):
-                chosen = node if _tries_import(node) else choice
+                around = (node, *choices) if _tries_import(node) else choices
                 for part in (node.body, *(handler.body for handler in node.handlers), node.orelse, node.finalbody):
-                    self._bind(part, into, chosen, prefix)
+                    self._bind(part, into, around, prefix)
             elif isinstance(node, ast.If):
                 while True:  # a chain of elif may be long
-                    chosen = node if self._asks_environment(node.test) else choice
-                    self._bind(node.body, into, chosen, prefix)
+                    around = (node, *choices)
+                    self._bind(node.body, into, around, prefix)
                     if len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
                         node = node.orelse[0]
                         continue
-                    self._bind(node.orelse, into, chosen, prefix)
+                    self._bind(node.orelse, into, around, prefix)
                     break
             elif isinstance(node, ast.With | ast.For | ast.While):
-                self._bind(node.body, into, choice, prefix)
+                self._bind(node.body, into, choices, prefix)
 
     def _bind_import(
-        self, node: ast.Import | ast.ImportFrom, into: dict[str, list[Binding]], choice: ast.stmt | None
+        self, node: ast.Import | ast.ImportFrom, into: dict[str, list[Binding]], choices: tuple[ast.stmt, ...]
     ) -> None:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 name = alias.asname or alias.name.partition(".")[0]
                 dotted = alias.name if alias.asname else name
-                into.setdefault(name, []).append(Binding(node, dotted, choice=choice))
+                into.setdefault(name, []).append(Binding(node, dotted, choices=choices))
             return
         directory = ""
         if node.level:
@@ -196,25 +198,28 @@ class Module:
             for _ in range(node.level - 1):
                 directory = os.path.dirname(directory)
         for alias in node.names:
-            binding = Binding(node, node.module or "", directory, alias.name, choice)
+            binding = Binding(node, node.module or "", directory, alias.name, choices)
             if alias.name == "*":
                 self.stars.append(binding)
             else:
                 into.setdefault(alias.asname or alias.name, []).append(binding)
 
     def _bind_class(
-        self, node: ast.ClassDef, into: dict[str, list[Binding]], choice: ast.stmt | None, prefix: str
+        self, node: ast.ClassDef, into: dict[str, list[Binding]], choices: tuple[ast.stmt, ...], prefix: str
     ) -> None:
         found = self.classes[node] = self.named[prefix + node.name] = Class(self, node, prefix + node.name)
-        into.setdefault(node.name, []).append(Binding(node, choice=choice))
+        into.setdefault(node.name, []).append(Binding(node, choices=choices))
         for method in found.methods.values():
             self.functions[method.node] = method
             if isinstance(method.node, FUNCTIONS):
-                self._bind(method.node.body, self.inner, None, f"{method.name}.")
-        self._bind([one for one in node.body if isinstance(one, ast.ClassDef)], self.inner, None, f"{found.name}.")
+                self._bind(method.node.body, self.inner, (), f"{method.name}.")
+        self._bind([one for one in node.body if isinstance(one, ast.ClassDef)], self.inner, (), f"{found.name}.")
 
-    def _asks_environment(self, test: ast.expr) -> bool:
-        for node in ast.walk(test):
+    def asks_environment(self, choice: ast.stmt) -> bool:
+        """Whether an `if` does; a `try` of an import does. Not while modules are made: their imports may go round."""
+        if not isinstance(choice, ast.If):
+            return True
+        for node in ast.walk(choice.test):
             if isinstance(node, ast.Name) and node.id in self.bindings:
                 value = self.lookup(node.id)
                 if value.kind == "external" and value.name.partition(".")[0] in ("sys", "os", "platform"):
@@ -226,25 +231,8 @@ class Module:
         """Which names of the module some function of it rebinds or changes."""
         found: set[str] = set()
         for function in list(self.functions):
-            rebound: set[str] = set()
-            local: set[str] = set()
-            changed: set[str] = set()
-            for node in ast.walk(function):
-                if isinstance(node, ast.Global):
-                    rebound.update(node.names)
-                elif isinstance(node, ast.arg):
-                    local.add(node.arg)
-                elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
-                    local.add(node.id)
-                elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
-                    changed.update({node.value.id} if isinstance(node.value, ast.Name) else ())
-                elif (
-                    isinstance(node, ast.Call)
-                    and isinstance(node.func, ast.Attribute)
-                    and node.func.attr in MUTATORS
-                    and isinstance(node.func.value, ast.Name)
-                ):
-                    changed.add(node.func.value.id)
+            rebound = {name for node in ast.walk(function) if isinstance(node, ast.Global) for name in node.names}
+            local, changed = stores(function)
             found |= (rebound & local) | (changed - local) | (changed & rebound)
         return found & set(self.bindings)
 
@@ -329,7 +317,6 @@ class Project:
             source = self.reader.read(path)
             if source is None:
                 return None
-            # Bodies may ask for names of the module while it is made; they find what is bound so far.
             self.modules[path] = Module(self, source)
         return self.modules[path]
 
@@ -395,8 +382,9 @@ class Project:
         for _ in range(HOPS_MAX):
             found = None
             for binding in module.bindings.get(name, ()):
-                if binding.choice is not None:
-                    return module, binding.choice
+                choice = next(filter(module.asks_environment, binding.choices), None)
+                if choice is not None:
+                    return module, choice
                 if binding.taken and binding.dotted and found is None:
                     roots = (binding.directory,) if binding.directory else module.roots
                     path = None if binding.dotted.partition(".")[0] == "rsm" else self.locate(roots, binding.dotted)
@@ -448,6 +436,27 @@ class Project:
             if nested is not None:
                 return Value("class", name, of=nested)
         return UNKNOWN
+
+
+def stores(function: ast.stmt) -> tuple[set[str], set[str]]:
+    """The names that a function binds, and those whose value it changes in place."""
+    local: set[str] = set()
+    changed: set[str] = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.arg):
+            local.add(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
+            local.add(node.id)
+        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
+            changed.update({node.value.id} if isinstance(node.value, ast.Name) else ())
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in MUTATORS
+            and isinstance(node.func.value, ast.Name)
+        ):
+            changed.add(node.func.value.id)
+    return local, changed
 
 
 def _roots(path: str) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ RULES: Final = (
         "RSM103",
         "environment",
         """A fact of the process or its host: `os.environ`, `os.getpid`, `platform`, most of `sys`, `inspect`,
-        `__file__`.""",
+        `__file__`, `pathlib.PurePath`, and what `zlib.compress` and its kin write.""",
         """Nodes differ in it, and so does the next release of the node. What a command needs to know is an argument
         of it.""",
     ),
@@ -107,7 +107,7 @@ RULES: Final = (
     rule(
         "RSM203",
         "ties in a set",
-        "`sorted`, `min` or `max` of a plain set with a key.",
+        "`sorted`, `min`, `max`, `nlargest` or `nsmallest` of a plain set, or of a dict in its order, with a key.",
         """Elements whose keys are equal come in the order of the set. A key that ends in the element itself has no
         ties.""",
     ),
@@ -120,7 +120,7 @@ RULES: Final = (
     rule(
         "RSM205",
         "id and hash",
-        "`id()` or `hash()`, called or passed on (`key=id`).",
+        "`id()` or `hash()`, called or passed on (`key=id`), and `is` of numbers or texts.",
         """An id is an address. The hash of a string differs in every process, that of an object is made of its
         address.""",
     ),
@@ -153,21 +153,22 @@ RULES: Final = (
     rule(
         "RSM301",
         "state of a module",
-        """A variable of a module is written by code that handlers run, or read by it while some function of the
-        module changes it. Constants are fine.""",
+        """A variable of a module is written by code that handlers run, or an object in it is changed, or it is read
+        while some function of the module changes it. Constants are fine.""",
         """It is in no snapshot and under no rollback: a replica that was restored, or that rejected a command, has
         another.""",
     ),
     rule(
         "RSM302",
         "state of a class",
-        "An attribute of a class is written, or a list, dict or set of a class is changed.",
+        "An attribute of a class is written, or a list, dict, set or object of a class is changed.",
         "All machines and all views of the process share it, and no snapshot has it.",
     ),
     rule(
         "RSM303",
         "cache",
-        "`functools.cache`, `lru_cache` or `cached_property` on code that handlers run.",
+        """`functools.cache`, `lru_cache` or `cached_property` on code that handlers run, or a decorator of your own
+        that keeps something between calls.""",
         """A cache answers what was true before: before a rollback, a restored snapshot, another machine of the
         process.""",
     ),
@@ -180,9 +181,10 @@ RULES: Final = (
     rule(
         "RSM305",
         "state outside the containers",
-        """An attribute that the class does not declare is written, or a plain list, dict or set that `setup` made
-        is changed; also by objects that `setup` keeps on the machine. `setattr`, `__dict__`, and writes past a
-        container (`dict.__setitem__(self.names, ...)`) count.""",
+        """An attribute that the class does not declare is written, or a plain list, dict or set that `setup` made is
+        changed; also by objects that `setup` keeps on the machine, by iterators there (`next(self.numbers)`) and by
+        functions of `setup` that change its variables. `setattr`, `__dict__`, and writes past a container
+        (`dict.__setitem__(self.names, ...)`) count.""",
         """No snapshot has it, no root covers it, no rollback undoes it. rsm refuses some of it, when it happens.""",
     ),
     rule(
@@ -217,15 +219,17 @@ RULES: Final = (
     rule(
         "RSM402",
         "float arithmetic",
-        """A division with `/`, a float literal, `float()`, functions of `math` that answer with floats,
-        `statistics`. Of several in one line the first is reported.""",
+        """A division with `/`, a negative power, a float literal, `float()`, functions of `math` and numpy that answer
+        with floats, `statistics`, `total_seconds()`, and arithmetic with `Decimal`, which rounds as the context of the
+        thread says. Of several in one line the first is reported.""",
         """A decision by floats is one by rounding: it follows the library and the processor, and the order of
         additions.""",
     ),
     rule(
         "RSM403",
         "integers as wide as the platform's",
-        "numpy's default integers: `int_`, `uint`, `intp`, `dtype=int`, and arrays made without a `dtype`.",
+        """numpy's default integers: `int_`, `uint`, `intp`, `dtype=int`, and arrays made without a `dtype`; `struct`
+        without `<` or `>`, and the `array` of `l`.""",
         "They have 32 bits on some platforms and releases, 64 on others: sums overflow at different places.",
     ),
     rule(
@@ -239,7 +243,7 @@ RULES: Final = (
     rule(
         "RSM405",
         "locale",
-        "`locale`, `gettext`, `strftime`, the format `n`, names of months and days from `calendar`.",
+        "`locale`, `gettext`, `strftime`, the format `n`, names of months and days from `calendar` or by `strptime`.",
         "The text follows the language that the node is set to.",
     ),
     rule(

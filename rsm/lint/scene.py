@@ -43,10 +43,12 @@ class Found(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A function to examine, and the class that `self` is of."""
+    """A function to examine, and the class that `self` is of. `shared`: the rule against a `self` that a module or a
+    class keeps for the whole process."""
 
     function: Function
     self_class: Class | None
+    shared: str = ""
 
 
 class Types:
@@ -190,6 +192,7 @@ class Scene:
         self.project = types.project
         self.function = place.function
         self.self_class = place.self_class
+        self.shared = place.shared
         self.module = place.function.module
         self.quiet = quiet
         self.found: list[Found] = []
@@ -266,10 +269,10 @@ class Scene:
             self._reported.add(key)
             self.found.append(Found(code, module or self.module, node.lineno, column, last, message, condition))
 
-    def lead(self, function: Function, self_class: Class | None) -> None:
+    def lead(self, function: Function, self_class: Class | None, shared: str = "") -> None:
         """Note that this function leads to another."""
         if not self.quiet:
-            self.leads[Place(function, self_class)] = None
+            self.leads[Place(function, self_class, shared)] = None
 
     def lead_to_class(self, owner: Class) -> None:
         """Note that instances may be made of a class: its body, how it is made, and what Python asks it by itself."""
@@ -330,7 +333,7 @@ class Scene:
         for binding in module.bindings.get(name, ()):
             if isinstance(binding.node, ast.Assign | ast.AnnAssign | ast.AugAssign):
                 self.lead(module.statement(binding.node, name), None)
-        return self.types.variable(module, name)._replace(of=module)
+        return self.types.variable(module, name)
 
     def check_choice(self, node: ast.Name | ast.Attribute, module: Module, name: str) -> None:
         """Report a name that the environment chooses, where it is chosen."""
@@ -355,6 +358,7 @@ SAYS: Final = {
     "RSM208": "depends on what the garbage collector has done in this process",
     "RSM209": "orders equal elements differently by release and processor",
     "RSM301": "reaches the variables of the module",
+    "RSM303": "keeps answers that no snapshot and no rollback knows",
     "RSM402": "makes or decides by floats; use integers",
     "RSM403": "is as wide as the platform has it; name a width, such as numpy.int64",
     "RSM404": "follows the Unicode tables of this Python",

@@ -6,7 +6,7 @@ import ast
 from typing import Final
 
 from rsm.lint.expressions import Expressions
-from rsm.lint.modules import FUNCTIONS, Binding
+from rsm.lint.modules import FUNCTIONS, Binding, stores
 from rsm.lint.scene import Node, Place, Types
 from rsm.lint.values import MUTABLE, UNKNOWN, Value, element, external, has, instance, joined, words
 
@@ -55,6 +55,9 @@ class Walker(Expressions):
                 self.report("RSM303", decorator, f"{value.name} keeps answers that no snapshot and no rollback knows")
             elif value.kind == "function":
                 self.lead(value.of, value.of.owner)
+                kept = sorted({name for inside in inner(value.of.node) for name in kept_in(inside)})
+                if kept:
+                    self.report("RSM303", decorator, f"{value.name} keeps {kept[0]} between calls, in no snapshot")
         self._defaults(node.args)
 
     def _defaults(self, arguments: ast.arguments) -> None:
@@ -280,11 +283,7 @@ class Walker(Expressions):
         if isinstance(node, ast.AsyncFunctionDef):
             self.report("RSM106", node, f"{node.name} is async: it runs at its own pace")
         for decorator in node.decorator_list:
-            value = self.expression(decorator)
-            if isinstance(decorator, ast.Call):
-                value = self.seen.get(decorator.func, UNKNOWN)
-            if value.kind == "external" and value.name in CACHES:
-                self.report("RSM303", decorator, f"{value.name} keeps answers that no snapshot and no rollback knows")
+            self.expression(decorator)
         self._defaults(node.args)
         before, results = dict(self.names), self.returns
         self.returns = []
@@ -296,9 +295,24 @@ class Walker(Expressions):
         self.block(node.body)
         self.names, self.returns = before, results
         self.local.add(node.name)
-        self.names[node.name] = UNKNOWN
+        self.names[node.name] = instance("function")
+        if self.is_setup:
+            for name in sorted(kept_in(node)):
+                self.report("RSM305", node, f"{node.name} keeps {name} between calls, which no snapshot has")
 
     _AsyncFunctionDef = _FunctionDef
+
+
+def inner(node: ast.stmt) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """The functions inside of one."""
+    return [one for one in ast.walk(node) if isinstance(one, FUNCTIONS) and one is not node]
+
+
+def kept_in(node: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    """The variables of functions around it that a function changes."""
+    outer = {name for one in ast.walk(node) if isinstance(one, ast.Nonlocal) for name in one.names}
+    local, changed = stores(node)
+    return outer | (changed - local)
 
 
 def merged(states: list[dict[str, Value]]) -> dict[str, Value]:

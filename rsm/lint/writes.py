@@ -9,8 +9,10 @@ from rsm.lint.modules import Class
 from rsm.lint.scene import Node, Scene
 from rsm.lint.values import MUTABLE, TRACKED, UNKNOWN, Value, element, has, item, members
 
-__all__ = ["Writes"]
+__all__ = ["KEPT", "Writes"]
 
+# Where an object lives as long as the process, and the rule against changing it.
+KEPT: Final = {"module": "RSM301", "class": "RSM302"}
 MAKERS: Final = frozenset({"__init__", "__post_init__", "__new__", "__init_subclass__", "__set_name__"})
 
 
@@ -61,8 +63,10 @@ class Writes(Scene):
         for one in members(base):
             if one.kind == "class":
                 self.report("RSM302", target, f"{one.of.name}.{name} is shared by all machines of the process")
-            elif one.kind in ("module", "external"):
+            elif one.kind in ("module", "external", "function"):
                 self.report("RSM301", target, f"{one.name}.{name} is a variable of a module, which no snapshot has")
+            elif one.origin is not None and one.origin[0] in KEPT:
+                self.report(KEPT[one.origin[0]], target, f"{one.origin[1]} lives in the process: no snapshot has it")
             elif one.origin is not None and one.origin[0] == "element":
                 self.report(
                     "RSM306", target, f"a value of self.{one.origin[1]} is changed where it lies: assign another"
@@ -82,6 +86,10 @@ class Writes(Scene):
                     self.report("RSM305", target, f"self.{name} is a plain {_kind(value)}, which no snapshot has")
             else:
                 self.report("RSM305", target, f"self.{name} is not declared state: no snapshot has it", "handler")
+        elif self._is_shared(one):
+            self.report(
+                self.shared, target, f"{owner.name}.{name} lives in an object of the process: no snapshot has it"
+            )
         elif owner in self.types.held and not self._is_made_here(one):
             self.report(
                 "RSM305",
@@ -89,6 +97,10 @@ class Writes(Scene):
                 f"{owner.name}.{name} lives in an object that setup keeps: no snapshot has it",
                 "handler",
             )
+
+    def _is_shared(self, one: Value) -> bool:
+        """Whether it is the `self` of a method that is called on an object which the process keeps."""
+        return bool(self.shared) and one.origin is None and one.of is self.self_class
 
     def _is_made_here(self, one: Value) -> bool:
         """Whether an object is still being made, or was made by this function and belongs to nobody yet."""
@@ -135,6 +147,9 @@ class Writes(Scene):
 
     def _change_attribute(self, node: Node, one: Value, name: str) -> None:
         owner = self.self_class
+        if self.shared:
+            self.report(self.shared, node, f"{name} lives in an object of the process: no snapshot has it")
+            return
         if owner is None or not (owner.is_machine or owner in self.types.held):
             return
         if one.kind == "instance" and one.name in MUTABLE:

@@ -123,6 +123,7 @@ METHODS: Final[dict[str, tuple[str, str, Rule]]] = {
     "fromtimestamp": ("datetime", "date", TIME_ZONE),
     "astimezone": ("datetime", "datetime", TIME_ZONE),
     "timestamp": ("datetime", "datetime", TIME_ZONE),
+    "strftime": ("datetime", "date", LOCALE),
     **dict.fromkeys(("random", "getrandbits", "seed", "setstate"), ("_random", "Random", RANDOM)),
 }
 INPUT_OUTPUT_METHODS: Final = frozenset(

@@ -367,6 +367,20 @@ BAD: dict[str, tuple[str, ...]] = {
                 return counter.up()
         """,
         """\
+        import rsm
+        class Counter:
+            def __init__(self) -> None:
+                self.count = 0
+            def __call__(self) -> int:
+                self.count += 1
+                return self.count
+        number = Counter()
+        class Shop(rsm.StateMachine, name="shop", version=1):
+            @rsm.command(version=1)
+            def act(self, ctx: rsm.Context) -> int:
+                return number()
+        """,
+        """\
         from types import SimpleNamespace
         import rsm
         stats = SimpleNamespace(count=0)

@@ -276,6 +276,21 @@ def unchecked(directory: Path, files: dict[str, str]) -> Report:
     return report
 
 
+def test_modules_that_import_each_other_and_choose_by_it(tmp_path: Path) -> None:
+    """An `if` at the top of each, on a name of the other: the ring is read once, and what is behind it is found."""
+    write(
+        tmp_path,
+        {
+            "shop.py": machine("from first import stamp", "self.total = stamp()"),
+            "first.py": f"from second import FAST\n\nif FAST:\n    STEP = 2\n\n{CLOCK}",
+            "second.py": "from first import STEP\n\nif STEP:\n    SLOW = 1\n\nFAST = True\n",
+        },
+    )
+    report = lint([str(tmp_path / "shop.py")])
+    assert [finding.code for finding in report.findings] == ["RSM101"]
+    assert report.unchecked == ()
+
+
 def test_an_import_that_leads_nowhere_is_unchecked(tmp_path: Path) -> None:
     """In the own package it is no foreign package: it is code that was not looked at."""
     report = unchecked(tmp_path, {"shop.py": machine("from .clock import stamp", "self.total = stamp()")})

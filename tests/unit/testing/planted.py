@@ -109,6 +109,7 @@ DEEDS: dict[str, Callable[[Any, rsm.Context], Any]] = {
     "thread": lambda self, ctx: threading.Thread(target=int).start(),  # thread
     "asyncio": lambda self, ctx: asyncio.new_event_loop().close(),  # asyncio
     "locale": lambda self, ctx: locale.localeconv(),  # locale
+    "strftime": lambda self, ctx: datetime(2020, 1, 1).strftime("%B"),  # strftime
     "sin": lambda self, ctx: math.sin(1),  # sin
     "a float": lambda self, ctx: self.values.__setitem__("a", 1.5),  # a float
     "attribute": lambda self, ctx: setattr(self, "other", 3),  # attribute

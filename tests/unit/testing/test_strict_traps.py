@@ -40,7 +40,7 @@ CODES = {
     "RSM305": ["attribute"],
     "RSM401": ["a float"],
     "RSM402": ["sin"],
-    "RSM405": ["locale"],
+    "RSM405": ["locale", "strftime"],
     "RSM406": ["local time", "localtime", "naive timestamp"],
 }
 
