@@ -27,14 +27,16 @@ class Fault:
     """One fault.
 
     `module` is the machine's; `name` the class that all nodes run. Node 3 has `setting`, `change` (one line of its
-    source) or `library`, or `plant` harms it. `after` is repeated until there is a verdict. `replay` is how it is
-    replayed: `hostile` (which settings are tried: `causes`; all without), `against`, `bundle` (node 3's evidence),
-    `newest` (node 3, from its snapshot) or `log`. `hash_points_max`: how many may pass until it is found live.
+    source) or `library`, or `plant` harms it. Nodes that `began_with` an older class get the present one when `before`
+    has run. `after` is repeated until there is a verdict. `replay` is how it is replayed: `hostile` (which settings are
+    tried: `causes`; all without), `against`, `bundle` (node 3's evidence), `newest` (node 3, from its snapshot) or
+    `log`. `hash_points_max`: how many may pass until it is found live.
     """
 
     title: str
     module: str
     name: str = "Faulty"
+    began_with: str = ""
     before: tuple[Command, ...] = ()
     provoke: tuple[Command, ...] = ()
     after: Command
@@ -191,6 +193,22 @@ FAULTS: tuple[Fault, ...] = (
         live="roots, index 64, node 3, command 8, `balances`",
         compare="apply, index 64, node 3",
         replay="against, index 8, `balances/'ann'`",
+    ),
+    Fault(
+        title="off by one in an old machine version",
+        module="old_version",
+        name="Healthy",
+        began_with="Old",
+        before=(("deposit", "ann", 10_000),),
+        provoke=(("accrue", "ann", 3),),
+        after=("deposit", "bob", 1),
+        change=("for _ in range(months)", "for _ in range(1, months)"),
+        replay_by="against",
+        lint=NO,
+        strict=NO,
+        live="roots, index 64, node 3, command 11, `balances`",
+        compare="apply, index 64, node 3",
+        replay="against, index 11, `balances/'ann'`",
     ),
     Fault(
         title="damaged snapshot",

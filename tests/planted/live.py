@@ -155,6 +155,8 @@ def _end(nodes: Nodes, story: Story) -> None:
         return
     nodes.until(lambda: all(not case.is_open for case in cases.values()), 120)
     case = next(iter(cases.values()))
+    # Two that agree are a verdict: the word of the third may be on its way.
+    nodes.until(lambda: case.state != "decided" or case.minority, 60)
     story.index, story.state, story.minority = case.index, case.state, case.minority
     story.fault = next((word.fault for word in case.words.values() if word.fault), "")
     busy = ("suspect", "quarantined", "healing")
@@ -165,6 +167,19 @@ def _end(nodes: Nodes, story: Story) -> None:
 
 def nothing(_: Nodes) -> None:
     """The fault is in the code: nothing to plant."""
+
+
+def roll(make: Callable[[int], Any]) -> Callable[[Nodes], None]:
+    """Every node is started again, one after the other, with the release that `make` gives it."""
+
+    def plant(nodes: Nodes) -> None:
+        nodes.make = make
+        for number in list(nodes.members):
+            nodes.kill(number)
+            nodes.start(number)
+            nodes.settle()
+
+    return plant
 
 
 def restart(spoil: Callable[[Nodes, str], None] | None = None) -> Callable[[Nodes], None]:

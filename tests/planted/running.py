@@ -10,7 +10,7 @@ import rsm
 from rsm.errors import BadBytes
 from tests.planted import tools
 from tests.planted.faults import ACROSS, Fault
-from tests.planted.live import Nodes, Story, watch
+from tests.planted.live import Nodes, Story, roll, watch
 from tests.planted.loading import checkout, forget, load
 from tests.planted.other_python import other_python
 from tests.planted.remote import RemoteNodes, Setting
@@ -34,6 +34,10 @@ class Run:
         """The other interpreter; `NoOtherPython`."""
         return other_python(across=self.fault.setting == ACROSS)
 
+    def first_release(self, _: int) -> Any:
+        """The class that the nodes begin with, where it is not the present one."""
+        return load(self.sound, self.fault.began_with)
+
     def machine(self, number: int = 1) -> Any:
         """The class as a node has it, in a module of its own."""
         return load(self.other if number == 3 else self.sound, self.fault.name)
@@ -55,7 +59,10 @@ class Run:
     def _live(self) -> Story:
         fault = self.fault
         nodes: Nodes
-        if fault.setting is None:
+        plant = fault.plant
+        if fault.began_with:
+            nodes, plant = Nodes(self.first_release), roll(self.machine)
+        elif fault.setting is None:
             nodes = Nodes(self.machine)
         else:
             setting = Setting(python=self.python) if fault.needs_python else fault.setting
@@ -66,7 +73,7 @@ class Run:
                 nodes,
                 self.directory,
                 before=fault.before,
-                plant=fault.plant,
+                plant=plant,
                 provoke=fault.provoke,
                 after=fault.after,
                 hash_points=fault.hash_points_max + 1,

@@ -1,4 +1,4 @@
-"""Off-by-one in an old machine version: a later release changes how the code of an earlier version counts."""
+"""Off by one in one checkout: the code of a version was changed without a new one."""
 
 from __future__ import annotations
 
