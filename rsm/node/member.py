@@ -497,7 +497,7 @@ class Member:
             self.directory.clear_recovering()
             logger.info("caught up: this node's word counts again", node=self.node_id)
         if ready.committed:
-            self.dispatch()  # others wait for the messages, nobody for what a follower applies
+            self.dispatch()  # others wait for the messages
         for entry in ready.committed:
             self._apply(entry)
         if ready.committed:
